@@ -1,0 +1,1 @@
+"""Distributed hyperparameter search for variational autoencoders of symbolic music."""

@@ -1,0 +1,145 @@
+"""The command line: parse, call, and turn every expected error into one line and exit code 2."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aurl.errors import AurlError
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``aurl`` and ``run_sweep.py``.
+
+    Returns:
+        0 if all went well, 1 if a run failed, 2 if what was asked for is wrong, 130 on Ctrl-C.
+    """
+    args = _parser().parse_args(argv)
+    # Commands import torch and Ray: a usage error or --help must not wait for them.
+    from aurl import commands
+
+    try:
+        return commands.COMMANDS[args.command](args)
+    except AurlError as error:
+        print(f"aurl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"aurl: interrupted. {commands.how_to_go_on(args)}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="aurl", description="Hyperparameter search for variational autoencoders of music."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_sweep(commands)
+    _add_prepare(commands)
+    _add_train(commands)
+    for name, words in (
+        ("status", "table of a sweep's trials, running ones too"),
+        ("leaderboard", "ranked trials: Pareto front first, then score"),
+    ):
+        command = commands.add_parser(name, help=words, description=words)
+        command.add_argument("sweep", type=Path, help="a sweep's folder")
+        command.add_argument("--json", action="store_true", help="for another program to read")
+    _add_export(commands)
+    _add_model_commands(commands)
+    words = "what this machine can do, and the command that adds what is missing"
+    doctor = commands.add_parser("doctor", help=words, description=words)
+    doctor.add_argument("--json", action="store_true", help="for another program to read")
+    return parser
+
+
+def _add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "search a space: the main job"
+    sweep = commands.add_parser("sweep", help=words, description=words)
+    sweep.add_argument("space", type=Path, help="search space, such as search_spaces/quick.yaml")
+    sweep.add_argument("--data", default="", help="tunes (bundled), or a folder by `aurl prepare`")
+    sweep.add_argument("--trials", type=int, help="trials in all, in place of the space's budget")
+    sweep.add_argument("--name", default="", help="the sweep's name (default: the space's)")
+    sweep.add_argument("--out", type=Path, default=Path("sweeps"), help="where sweeps are kept")
+    sweep.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
+    _add_cluster_options(sweep)
+    _add_set(sweep)
+
+
+def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "a folder of MIDI to a checked, split and tokenised corpus"
+    prepare = commands.add_parser("prepare", help=words, description=words)
+    prepare.add_argument(
+        "source", type=Path, help="folder of MIDI files, read with its subfolders"
+    )
+    prepare.add_argument("--out", type=Path, required=True, help="the corpus's folder")
+    prepare.add_argument("--bars", type=int, default=2, help="bars of a window (default 2)")
+    prepare.add_argument(
+        "--max-tokens", type=int, default=512, help="longest window that is kept (default 512)"
+    )
+    prepare.add_argument(
+        "--velocity-bins", type=int, default=32, help="loudness levels, 0 for none (default 32)"
+    )
+    prepare.add_argument("--json", action="store_true", help="for another program to read")
+
+
+def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "one full-size run from an exported configuration"
+    train = commands.add_parser("train", help=words, description=words)
+    train.add_argument("config", type=Path, help="config.yaml of an export or a trial")
+    train.add_argument("--out", type=Path, required=True, help="the run's folder")
+    train.add_argument("--preset", default="base", help="size: same, base or large (default base)")
+    train.add_argument("--data", default="", help="the corpus, if it is not the config's")
+    _add_cluster_options(train)
+    _add_set(train)
+
+
+def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "a trial as a folder that needs nothing else"
+    export = commands.add_parser("export", help=words, description=words)
+    export.add_argument("source", type=Path, help="a sweep's folder, or a run's by `aurl train`")
+    export.add_argument("--rank", type=int, default=1, help="place on the leaderboard (default 1)")
+    export.add_argument("--out", type=Path, required=True, help="the export's folder")
+
+
+def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "all metrics of an export on the test split"
+    evaluate = commands.add_parser("evaluate", help=words, description=words)
+    evaluate.add_argument("export", type=Path, help="a folder by `aurl export`")
+    evaluate.add_argument("--data", default="", help="the corpus, if it is not the config's")
+    evaluate.add_argument("--json", action="store_true", help="for another program to read")
+    words = "music from the prior"
+    sample = commands.add_parser("sample", help=words, description=words)
+    sample.add_argument("export", type=Path, help="a folder by `aurl export`")
+    sample.add_argument("--out", type=Path, required=True, help="folder for the MIDI files")
+    sample.add_argument("--count", type=int, default=8, help="how many (default 8)")
+    sample.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (default 1)")
+    sample.add_argument("--seed", type=int, default=0, help="same seed, same music (default 0)")
+    words = "held-out windows beside what the model makes of them"
+    reconstruct = commands.add_parser("reconstruct", help=words, description=words)
+    reconstruct.add_argument("export", type=Path, help="a folder by `aurl export`")
+    reconstruct.add_argument("--out", type=Path, required=True, help="the MIDI file")
+    reconstruct.add_argument("--data", default="", help="the corpus, if it is not the config's")
+    reconstruct.add_argument("--count", type=int, default=8, help="how many (default 8)")
+
+
+def _add_cluster_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--address", help="join a Ray cluster, such as `auto` (default: local)")
+    command.add_argument(
+        "--workers-per-trial", type=int, default=1, help="Ray Train workers that share each batch"
+    )
+    command.add_argument(
+        "--gpus-per-worker", type=float, default=0.0, help="GPUs of a worker; 0.25 shares one"
+    )
+
+
+def _add_set(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting, such as training.batch_size=32; may be given again",
+    )

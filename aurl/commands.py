@@ -1,0 +1,306 @@
+"""What each command does: read the arguments, call the library, show the answer."""
+
+import json
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from aurl.config import to_plain
+from aurl.data import corpus as corpora
+from aurl.data.midi import write_midi
+from aurl.data.prepare import PrepareOptions, prepare
+from aurl.errors import ConfigError, SweepError
+from aurl.files import parse_value, write_yaml
+from aurl.plain import overridden
+from aurl.reporting import export as exports
+from aurl.reporting.doctor import examine
+from aurl.reporting.leaderboard import ranked, read_trials, record, write_leaderboard
+from aurl.reporting.progress import Progress as SweepProgress
+from aurl.reporting.tables import leaderboard_table, status_table
+from aurl.search import full_run, sweep
+from aurl.search.cluster import Shape
+from aurl.search.journal import copy_of_stdout
+from aurl.search.sweep import SweepOptions
+
+
+def run_sweep(args: Namespace) -> int:
+    """Run or resume a sweep, then rank it and export the best."""
+    options = SweepOptions(
+        space=args.space,
+        out=args.out,
+        name=args.name,
+        data=args.data,
+        trials=args.trials,
+        address=args.address,
+        shape=_shape(args),
+        overrides=_overrides(args.set),
+        resume=args.resume,
+    )
+    console = copy_of_stdout()
+    planned = sweep.plan(options)
+    console.print(f"[bold]{planned.space.question}[/bold]")
+    budget = planned.space.budget
+    progress = SweepProgress(console, budget.trials, budget.steps_per_trial)
+    _announce_ended(planned.folder, progress)
+    with progress:
+        progress.message("starting Ray and its workers")
+        sweep.run(planned, progress)
+    return _conclude(planned, console)
+
+
+def _announce_ended(folder: Path, progress: SweepProgress) -> None:
+    if (folder / "trials").is_dir():
+        for trial in read_trials(folder):
+            if trial.status in ("completed", "stopped", "failed"):
+                progress.trial_ended(trial.trial, trial.status, trial.reason, trial.metrics)
+
+
+def _conclude(planned: sweep.Sweep, console: Console) -> int:
+    places = write_leaderboard(planned.folder)
+    console.print(leaderboard_table(places))
+    completed = [place for place in places if place.rank is not None]
+    if not completed:
+        console.print("No trial completed, so there is nothing to export.")
+        return 1
+    best = completed[0].trial
+    out = planned.folder / "best"
+    trained = exports.trained_trial(planned.trials_folder / best.trial, planned.corpus)
+    made_by = {"sweep": planned.folder.name, "trial": best.trial, **sweep.provenance()}
+    metrics = exports.replace_export(trained, planned.corpus, out, extra=made_by)
+    _show_latent_use(console, best.trial, metrics)
+    console.print(f"Best configuration, model and music: {out}")
+    console.print(f"Curves: tensorboard --logdir {shlex.quote(str(planned.folder))}")
+    return 0
+
+
+def _show_latent_use(console: Console, trial: str, metrics: Mapping[str, float]) -> None:
+    def interval(name: str) -> str:
+        low, high = metrics[f"test/{name}/low"], metrics[f"test/{name}/high"]
+        return f"{metrics[f'test/{name}']:.2f} [{low:.2f}, {high:.2f}]"
+
+    console.print(f"{trial} on the test split, with 95 % intervals by piece:", highlight=False)
+    console.print(
+        f"  z shuffled between pieces costs {interval('latent_use_nats')} nats a sequence"
+    )
+    console.print(
+        f"  note F1 from z {metrics['test/reconstruction_score']:.3f}, from z = 0 "
+        f"{metrics['test/reconstruction_score/zero_z']:.3f}: "
+        f"gain {interval('reconstruction_score/gain')}"
+    )
+
+
+def run_prepare(args: Namespace) -> int:
+    """Make a corpus of a folder of MIDI."""
+    options = PrepareOptions(
+        n_bars=args.bars, max_tokens=args.max_tokens, velocity_bins=args.velocity_bins
+    )
+    columns = (
+        TextColumn("reading MIDI"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        files = bar.add_task("files", total=None)
+        summary = prepare(
+            args.source,
+            args.out,
+            options,
+            lambda done, total: bar.update(files, completed=done, total=total),
+        )
+    if args.json:
+        _print_json(asdict(summary))
+    else:
+        for line in summary.lines():
+            print(line)
+        print(f"Corpus: {args.out}. Search it: python run_sweep.py SPACE.yaml --data {args.out}")
+    return 0
+
+
+def run_train(args: Namespace) -> int:
+    """Train one configuration at full size."""
+    config, _ = exports.read_config(args.config)
+    changed = _overrides(args.set)
+    config = exports.from_plain(overridden(to_plain(config), changed))
+    scaled, changes = full_run.scaled(config, args.preset)
+    corpus = corpora.load_named(args.data or config.data.corpus)
+    exports.check_corpus(scaled, corpus)
+    sweep.check_fits(scaled, corpus, args.workers_per_trial)
+    made_by = {"preset": args.preset, "changed": {**changed, **changes}, **sweep.provenance()}
+    _prepare_run_folder(args.out, {**to_plain(scaled), exports.MADE_BY: made_by})
+    console = copy_of_stdout()
+    for key, value in made_by["changed"].items():
+        console.print(f"{key}: {value}", highlight=False)
+    with SweepProgress(console, 1, scaled.training.steps) as progress:
+        progress.message("starting Ray and its workers")
+        run = full_run.FullRun(
+            folder=args.out,
+            config=scaled,
+            corpus=corpus,
+            shape=_shape(args),
+            address=args.address,
+        )
+        full_run.run(run, progress)
+    console.print(f"Trained: {args.out}. Export it: aurl export {args.out} --out EXPORT")
+    return 0
+
+
+def _prepare_run_folder(out: Path, config: Mapping[str, Any]) -> None:
+    path = out / "config.yaml"
+    if path.exists():
+        before, _ = exports.read_config(path)
+        now = dict(config)
+        now.pop(exports.MADE_BY)
+        if to_plain(before) != now:
+            raise SweepError(f"--out must be new or hold this same run, got {out}, another run.")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise SweepError(f"--out must be new, got {out}, which holds something else.")
+    write_yaml(path, config)
+
+
+def show_status(args: Namespace) -> int:
+    """Show every trial of a sweep."""
+    trials = read_trials(args.sweep)
+    if args.json:
+        _print_json([asdict(trial) for trial in trials])
+    else:
+        Console().print(status_table(trials))
+    return 0
+
+
+def show_leaderboard(args: Namespace) -> int:
+    """Show the ranked trials of a sweep."""
+    places = ranked(read_trials(args.sweep))
+    if args.json:
+        _print_json([record(place) for place in places])
+    else:
+        Console().print(leaderboard_table(places))
+    return 0
+
+
+def run_export(args: Namespace) -> int:
+    """Export a sweep's trial at a rank, or a full-size run."""
+    if (args.source / "trials").is_dir():
+        trial = exports.trial_at_rank(args.source, args.rank)
+        folder, origin = args.source / "trials" / trial.trial, {"sweep": args.source.name}
+    else:
+        folder, origin = args.source, {}
+    config, made_by = exports.read_config(folder / "config.yaml")
+    corpus = corpora.load_named(config.data.corpus)
+    exports.check_corpus(config, corpus)
+    trained = exports.trained_trial(folder, corpus)
+    extra = {**origin, "trial": folder.name, **made_by, **sweep.provenance()}
+    metrics = exports.export(trained, corpus, args.out, extra=extra)
+    console = Console()
+    _show_latent_use(console, folder.name, metrics)
+    console.print(f"Exported: {args.out}")
+    return 0
+
+
+def run_evaluate(args: Namespace) -> int:
+    """Print an export's metrics on the test split."""
+    trained = exports.load_export(args.export)
+    corpus = corpora.load_named(args.data or trained.config.data.corpus)
+    metrics = exports.test_metrics(trained, corpus)
+    if args.json:
+        _print_json(exports.finite(metrics))
+    else:
+        for name, value in sorted(metrics.items()):
+            print(f"{name:48} {value:.6g}")
+    return 0
+
+
+def run_sample(args: Namespace) -> int:
+    """Write samples of the prior as MIDI files."""
+    if not args.count >= 1:
+        raise ConfigError(f"--count must be >= 1, got {args.count}.")
+    if not args.temperature >= 0.0:
+        raise ConfigError(f"--temperature must be >= 0, got {args.temperature}.")
+    trained = exports.load_export(args.export)
+    pieces = trained.samples(args.count, temperature=args.temperature, seed=args.seed)
+    for index, piece in enumerate(pieces):
+        write_midi(piece, args.out / f"sample_{index:03d}.mid")
+    print(f"{len(pieces)} samples: {args.out}")
+    return 0
+
+
+def run_reconstruct(args: Namespace) -> int:
+    """Write held-out windows beside their reconstructions."""
+    if not args.count >= 1:
+        raise ConfigError(f"--count must be >= 1, got {args.count}.")
+    trained = exports.load_export(args.export)
+    corpus = corpora.load_named(args.data or trained.config.data.corpus)
+    exports.check_corpus(trained.config, corpus)
+    write_midi(exports.reconstructions(trained, corpus, args.count), args.out)
+    print(f"Originals, each followed by its reconstruction: {args.out}")
+    return 0
+
+
+def run_doctor(args: Namespace) -> int:
+    """Say what this machine can do; exit code 1 if something is missing."""
+    findings = examine(Path.cwd())
+    if args.json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = "ok     " if finding.ok else "missing"
+            print(f"{mark} {finding.what}: {finding.detail}")
+            if finding.fix:
+                print(f"        -> {finding.fix}")
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def how_to_go_on(args: Namespace) -> str:
+    """What to do after Ctrl-C."""
+    if args.command not in ("sweep", "train"):
+        return "Nothing was left half-written."
+    words = [sys.argv[0] if args.command == "sweep" else "aurl train", *_given(args)]
+    return f"What was finished is kept. Go on with: {' '.join(words)}"
+
+
+def _given(args: Namespace) -> list[str]:
+    given = [shlex.quote(word) for word in sys.argv[1:]]
+    if args.command == "sweep":
+        return given if args.resume else [*given, "--resume"]
+    return given[1:]
+
+
+def _shape(args: Namespace) -> Shape:
+    return Shape(workers_per_trial=args.workers_per_trial, gpus_per_worker=args.gpus_per_worker)
+
+
+def _overrides(words: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set must be KEY=VALUE, got {word!r}.")
+        values[key] = parse_value(text)
+    return values
+
+
+def _print_json(value: Any) -> None:  # noqa: ANN401
+    print(json.dumps(value, indent=2, allow_nan=False, default=str))
+
+
+COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "sweep": run_sweep,
+    "prepare": run_prepare,
+    "train": run_train,
+    "status": show_status,
+    "leaderboard": show_leaderboard,
+    "export": run_export,
+    "evaluate": run_evaluate,
+    "sample": run_sample,
+    "reconstruct": run_reconstruct,
+    "doctor": run_doctor,
+}

@@ -1,0 +1,320 @@
+"""The whole configuration of one run, as one tree of frozen dataclasses.
+
+A ``RunConfig`` is built once at the edge, validated where each value lives, and passed down.
+Defaults < YAML < ``--set``. Nothing below the command line reads YAML, the environment or flags.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast
+
+from aurl.errors import ConfigError
+from aurl.plain import Plain, build
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which music."""
+
+    corpus: str = "tunes"
+    """``tunes`` (bundled) or a folder made by ``aurl prepare``."""
+
+    fingerprint: str = ""
+    """SHA-256 of the corpus a result was computed on; empty accepts any."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentationConfig:
+    """Random changes to training windows; one that would leave the range is dropped whole."""
+
+    transpose: int = 0
+    """Largest transposition, in semitones up or down; drums never move."""
+
+    tempo: int = 0
+    """Largest tempo change, in bins of the vocabulary's tempo tokens."""
+
+    velocity: int = 0
+    """Largest velocity change, in bins of the vocabulary's velocity tokens."""
+
+    def __post_init__(self) -> None:
+        for name in ("transpose", "tempo", "velocity"):
+            value = getattr(self, name)
+            if not 0 <= value <= 12:
+                raise ConfigError(f"augmentation.{name} must be in 0..12, got {value}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Width of the Transformer, shared by encoder and decoder."""
+
+    d_model: int = 128
+    """Width of the residual stream."""
+
+    n_heads: int = 4
+    """Attention heads; must divide ``d_model`` into an even head size (rotary pairs)."""
+
+    encoder_layers: int = 3
+    """Transformer blocks of the encoder; at least one for each distinct span."""
+
+    decoder_layers: int = 3
+    """Transformer blocks of the decoder."""
+
+    token_dropout: float = 0.0
+    """Share of the decoder's input tokens replaced by PAD in training (Bowman et al. 2016)."""
+
+    def __post_init__(self) -> None:
+        for name in ("d_model", "n_heads", "encoder_layers", "decoder_layers"):
+            _require_positive(f"model.{name}", getattr(self, name))
+        if self.d_model % (2 * self.n_heads) != 0:
+            raise ConfigError(
+                "model.d_model must be a multiple of 2 * model.n_heads, "
+                f"got d_model={self.d_model}, n_heads={self.n_heads}. Change one of them."
+            )
+        if not 0.0 <= self.token_dropout < 1.0:
+            raise ConfigError(f"model.token_dropout must be in [0, 1), got {self.token_dropout}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LevelConfig:
+    """One level of the latent hierarchy."""
+
+    name: str
+    """What the level is called in metrics and messages."""
+
+    dim: int
+    """Latent dimensions of one slot; 0 removes the level."""
+
+    span: float | Literal["sequence"] = "sequence"
+    """Bars that one slot covers (a fraction is allowed), or the whole ``sequence``."""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ConfigError(f"latent.levels name must be one plain word, got {self.name!r}.")
+        if not self.dim >= 0:
+            raise ConfigError(f"latent.levels.{self.name}.dim must be >= 0, got {self.dim}.")
+        if self.span != "sequence" and not 0.0 < self.span < float("inf"):
+            raise ConfigError(
+                f"latent.levels.{self.name}.span must be bars > 0 or 'sequence', got {self.span}."
+            )
+
+
+def _default_levels() -> tuple[LevelConfig, ...]:
+    return (
+        LevelConfig(name="global", dim=16, span="sequence"),
+        LevelConfig(name="local", dim=16, span=2.0),
+        LevelConfig(name="fine", dim=16, span=1.0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentConfig:
+    """The latent hierarchy, coarse to fine."""
+
+    levels: tuple[LevelConfig, ...] = field(default_factory=_default_levels)
+    """Each level has one slot per span; addressed by name: ``latent.levels.fine.dim``."""
+
+    def __post_init__(self) -> None:
+        names = [level.name for level in self.levels]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"latent.levels must have distinct names, got {names}.")
+        if sum(level.dim for level in self.levels) == 0:
+            raise ConfigError("latent.levels must have a dimension in all, got dim 0 everywhere.")
+
+
+Schedule = Literal["constant", "linear", "exponential", "sigmoid", "cyclical"]
+_SCHEDULE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "constant": (),
+    "linear": ("warmup",),
+    "exponential": ("warmup",),
+    "sigmoid": ("warmup",),
+    "cyclical": ("cycles", "ramp"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BetaConfig:
+    """Weight of the KL over training; 1 is the ELBO (both terms are nats per sequence)."""
+
+    schedule: Schedule = "constant"
+    """How beta gets to ``value``; see :mod:`aurl.objectives.schedules`."""
+
+    value: float = 1.0
+    """Where beta ends."""
+
+    warmup: float | None = None
+    """Share of training that linear, exponential and sigmoid take to reach ``value``."""
+
+    cycles: int | None = None
+    """Cycles of the cyclical schedule."""
+
+    ramp: float | None = None
+    """Share of each cycle that rises; the rest holds ``value``."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.value < float("inf"):
+            raise ConfigError(f"objective.beta.value must be >= 0, got {self.value}.")
+        needed = _SCHEDULE_KEYS[self.schedule]
+        for name in ("warmup", "cycles", "ramp"):
+            value = getattr(self, name)
+            if name in needed and value is None:
+                raise ConfigError(
+                    f"objective.beta.{name} must be set for the schedule {self.schedule!r}, "
+                    "got nothing."
+                )
+            if name not in needed and value is not None:
+                raise ConfigError(
+                    f"objective.beta.{name} must be left out for the schedule {self.schedule!r}, "
+                    f"got {value}: it would have no effect."
+                )
+        for name in ("warmup", "ramp"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value <= 1.0:
+                raise ConfigError(f"objective.beta.{name} must be in (0, 1], got {value}.")
+        if self.cycles is not None:
+            _require_positive("objective.beta.cycles", self.cycles)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FreeBitsConfig:
+    """Floor under the KL: what costs nothing to use (Kingma et al. 2016)."""
+
+    threshold: float = 0.0
+    """Nats per dimension, per level or in total, by ``granularity``."""
+
+    granularity: Literal["dimension", "level", "total"] = "dimension"
+    """What the batch-mean KL is summed over before it is held at the threshold."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold < float("inf"):
+            raise ConfigError(
+                f"objective.free_bits.threshold must be >= 0 nats, got {self.threshold}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectiveConfig:
+    """What training minimises: ``reconstruction + beta * kl_charged``."""
+
+    beta: BetaConfig = field(default_factory=BetaConfig)
+    free_bits: FreeBitsConfig = field(default_factory=FreeBitsConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up, a cosine decay and gradient clipping."""
+
+    lr: float = 1e-3
+    """Peak learning rate."""
+
+    weight_decay: float = 0.01
+    """Decoupled weight decay of the matrices; gains, biases and embeddings have none."""
+
+    warmup: float = 0.05
+    """Share of training over which the learning rate rises from 0."""
+
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient of ``objective / tokens per sequence``."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "gradient_clip"):
+            value = getattr(self, name)
+            if not 0.0 < value < float("inf"):
+                raise ConfigError(f"optimizer.{name} must be > 0, got {value}.")
+        if not 0.0 <= self.weight_decay < float("inf"):
+            raise ConfigError(f"optimizer.weight_decay must be >= 0, got {self.weight_decay}.")
+        if not 0.0 <= self.warmup < 1.0:
+            raise ConfigError(f"optimizer.warmup must be in [0, 1), got {self.warmup}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """How long, and with how much at a time."""
+
+    steps: int = 2000
+    """Optimizer steps."""
+
+    batch_size: int = 64
+    """Windows in one step, over all workers together."""
+
+    log_every: int = 10
+    """Steps between rows of training metrics."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every"):
+            _require_positive(f"training.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig:
+    """When a run is evaluated, on how much, and against which target."""
+
+    every: int = 500
+    """Steps between evaluations, each followed by a checkpoint; the last step has one always."""
+
+    windows: int = 256
+    """Held-out windows of an evaluation on the way."""
+
+    final_windows: int = 1000
+    """Held-out windows of the evaluation that a trial is ranked by."""
+
+    reconstructions: int = 64
+    """Windows that are decoded freely from their codes."""
+
+    target_rate_nats_per_bar: float = 6.0
+    """Rate that ``kl_health`` holds a run against; docs/decisions/0003 argues the default."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "windows", "final_windows", "reconstructions"):
+            _require_positive(f"evaluation.{name}", getattr(self, name))
+        if not 0.0 < self.target_rate_nats_per_bar < float("inf"):
+            raise ConfigError(
+                "evaluation.target_rate_nats_per_bar must be > 0, "
+                f"got {self.target_rate_nats_per_bar}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Everything that decides what one training run computes."""
+
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"seed must be in 0..2147483647, got {self.seed}.")
+
+
+def to_plain(config: RunConfig) -> Plain:
+    """The configuration as nested plain data; unset schedule keys are left out."""
+    return _without_none(asdict(config))
+
+
+def from_plain(values: Mapping[str, Any]) -> RunConfig:
+    """Build a configuration from nested plain data, refusing anything it does not know.
+
+    Raises:
+        ConfigError: On an unknown key, a wrong type, or a value its section rejects.
+    """
+    return build(RunConfig, values)
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        pairs = cast("Plain", value).items()
+        return {key: _without_none(entry) for key, entry in pairs if entry is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(entry) for entry in cast("list[Any]", value)]
+    return value
+
+
+def _require_positive(key: str, value: int) -> None:
+    if not value >= 1:
+        raise ConfigError(f"{key} must be >= 1, got {value}.")

@@ -1,0 +1,1 @@
+"""Music in: MIDI, pieces, tokens, corpora and batches."""

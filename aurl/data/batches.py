@@ -1,0 +1,167 @@
+"""Batches of windows: which windows a step reads, padded, augmented, shared among workers.
+
+Everything is a pure function of (seed, step): a resumed run reads what the uninterrupted one would
+have read, and W workers together read what one worker reads.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from aurl.config import AugmentationConfig
+from aurl.data.corpus import Corpus
+from aurl.errors import ConfigError
+from aurl.seeding import numpy_generator, torch_generator
+
+
+class TokenStore:
+    """The windows of a corpus as one flat tensor on the device, gathered into padded batches."""
+
+    MULTIPLE = 8
+    """Padded lengths are rounded up to this, so that few shapes occur."""
+
+    def __init__(self, corpus: Corpus, device: torch.device | str = "cpu") -> None:
+        self.pad = corpus.vocabulary.pad
+        flat = np.asarray(corpus.tokens).astype(np.int32)
+        self.tokens = torch.from_numpy(flat).to(device)
+        self.offsets = torch.from_numpy(np.asarray(corpus.offsets).astype(np.int64)).to(device)
+
+    def lengths(self, windows: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """Tokens of each of ``windows``."""
+        windows = windows.to(self.offsets.device)
+        return self.offsets[windows + 1] - self.offsets[windows]
+
+    def padded(self, windows: Int[Tensor, " batch"]) -> Int[Tensor, "batch token"]:
+        """The token ids of ``windows``, padded to the longest, rounded up to a multiple of 8."""
+        windows = windows.to(self.offsets.device)
+        start, end = self.offsets[windows], self.offsets[windows + 1]
+        longest = int((end - start).max())
+        longest += -longest % self.MULTIPLE
+        index = start[:, None] + torch.arange(longest, device=start.device)
+        inside = index < end[:, None]
+        flat = self.tokens[torch.where(inside, index, 0)].long()
+        return torch.where(inside, flat, self.pad)
+
+
+class TrainingBatches:
+    """The training windows of each step, for one of ``n_workers`` workers.
+
+    Args:
+        corpus: Where the windows come from; only the train split is read.
+        store: Its tokens on the device.
+        augmentation: Random changes to the windows.
+        batch_size: Windows of one step over all workers; a multiple of ``n_workers``.
+        seed: The run's seed.
+        worker: This worker's rank and how many there are.
+
+    Raises:
+        ConfigError: If the batch cannot be shared evenly, is larger than the train split, or an
+            augmentation would have no effect.
+    """
+
+    BATCHES_SORTED = 16
+    """Batches' worth of windows that are sorted by length together."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        store: TokenStore,
+        augmentation: AugmentationConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        worker: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.rank, self.n_workers = worker
+        self.windows = corpus.indices("train")
+        check_batches(corpus, augmentation, batch_size, self.n_workers)
+        self.vocabulary = corpus.vocabulary
+        self.store = store
+        self.augmentation = augmentation
+        self.batch_size = batch_size
+        self.seed = seed
+        self._epoch = -1
+        self._order = self.windows[None]
+        self._lengths = np.diff(np.asarray(corpus.offsets))
+
+    def at(self, step: int) -> Int[Tensor, "batch token"]:
+        """This worker's share of the windows of ``step``, augmented."""
+        epoch, index = divmod(step, len(self.windows) // self.batch_size)
+        if epoch != self._epoch:
+            self._order, self._epoch = self._epoch_order(epoch), epoch
+        chosen = self._order[index]
+        tokens = self.store.padded(torch.from_numpy(chosen[self.rank :: self.n_workers]))
+        return self._augmented(tokens, step)
+
+    def _epoch_order(self, epoch: int) -> Int[np.ndarray, "step batch"]:
+        """The windows of each step of an epoch: random batches of windows of like length.
+
+        A random order is cut into stretches of some batches, each is sorted by length, and the
+        batches are shuffled again: little padding, and every window at most once an epoch.
+        """
+        rng = numpy_generator(self.seed, "order", epoch)
+        n_batches = len(self.windows) // self.batch_size
+        order = rng.permutation(self.windows)[: n_batches * self.batch_size]
+        stretch = self.batch_size * self.BATCHES_SORTED
+        parts = [order[start : start + stretch] for start in range(0, len(order), stretch)]
+        ordered = [part[np.argsort(self._lengths[part], kind="stable")] for part in parts]
+        batches = np.concatenate(ordered).reshape(n_batches, self.batch_size)
+        return rng.permutation(batches, axis=0)
+
+    def _augmented(self, tokens: Tensor, step: int) -> Tensor:
+        changes = self.augmentation
+        if changes.transpose:
+            tokens = self.vocabulary.transposed(
+                tokens, self._draw("pitch", step, changes.transpose)
+            )
+        if changes.tempo:
+            tokens = self.vocabulary.with_tempo_shift(
+                tokens, self._draw("tempo", step, changes.tempo)
+            )
+        if changes.velocity:
+            tokens = self.vocabulary.with_velocity_shift(
+                tokens, self._draw("velocity", step, changes.velocity)
+            )
+        return tokens
+
+    def _draw(self, what: str, step: int, largest: int) -> Int[Tensor, " batch"]:
+        drawn = torch.randint(
+            -largest,
+            largest + 1,
+            (self.batch_size,),
+            generator=torch_generator(self.seed, "augment", what, step),
+        )
+        return drawn[self.rank :: self.n_workers].to(self.store.offsets.device)
+
+
+def check_batches(
+    corpus: Corpus, augmentation: AugmentationConfig, batch_size: int, n_workers: int
+) -> None:
+    """Refuse batches that cannot be made from ``corpus`` or shared by ``n_workers`` workers.
+
+    Raises:
+        ConfigError: If the batch cannot be shared evenly or is larger than the train split, or an
+            augmentation would have no effect.
+    """
+    windows = len(corpus.indices("train"))
+    if batch_size % n_workers != 0:
+        raise ConfigError(
+            "training.batch_size must be a multiple of the workers per trial, "
+            f"got batch_size={batch_size}, workers={n_workers}."
+        )
+    if batch_size > windows:
+        raise ConfigError(
+            "training.batch_size must be at most the training windows of the corpus, "
+            f"got {batch_size}, windows={windows}. Use a smaller batch or more music."
+        )
+    if augmentation.tempo and not corpus.vocabulary.tempo:
+        raise ConfigError(
+            "augmentation.tempo must be 0 for a corpus without tempo tokens, "
+            f"got {augmentation.tempo}."
+        )
+    if augmentation.velocity and not corpus.vocabulary.velocity_bins:
+        raise ConfigError(
+            "augmentation.velocity must be 0 for a corpus without velocity tokens, "
+            f"got {augmentation.velocity}."
+        )

@@ -1,0 +1,259 @@
+"""A corpus on disk: windows of music as tokens, whole, checked, and cut into splits by piece.
+
+A corpus is a folder of flat arrays (``tokens.npy``, ``offsets.npy`` …) and a ``manifest.json``
+with their hashes, the vocabulary, where each piece came from, and the summary of its making.
+Loading maps the arrays into memory and compares the hashes: what trains is what was prepared.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+
+from aurl.data.duplicates import SPLITS
+from aurl.data.midi import printable
+from aurl.data.vocabulary import Vocabulary
+from aurl.errors import AurlError, ConfigError, DataError
+from aurl.files import atomic, file_hash, read_json, write_json
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+ARRAYS = {
+    "tokens": np.dtype("<u2"),
+    "offsets": np.dtype("<i8"),
+    "piece": np.dtype("<i4"),
+    "first_bar": np.dtype("<i4"),
+    "split": np.dtype("i1"),
+    "attributes": np.dtype("<f4"),
+}
+TUNES = Path(__file__).with_name("tunes.zip")
+TUNES_LICENCE = "Public domain (Ryan's Mammoth Collection, 1883)"
+Split: TypeAlias = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Corpus:
+    """Windows of ``n_bars`` bars; two corpora are the same if their fingerprints are."""
+
+    vocabulary: Vocabulary
+    n_bars: int
+    tokens: Integer[np.ndarray, " token"]
+    """All windows one after another, uint16."""
+
+    offsets: Int[np.ndarray, " boundary"]
+    """Window ``i`` is ``tokens[offsets[i] : offsets[i + 1]]``."""
+
+    piece: Int[np.ndarray, " window"]
+    """Index into ``piece_names``."""
+
+    first_bar: Int[np.ndarray, " window"]
+    split: Int[np.ndarray, " window"]
+    """0 train, 1 val, 2 test; all windows of a piece are in one."""
+
+    attributes: Float[np.ndarray, "window attribute"]
+    attribute_names: tuple[str, ...]
+    piece_names: tuple[str, ...]
+    name: str = ""
+    licence: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Plain data: ``pieces``, ``options`` and ``summary`` of :mod:`aurl.data.prepare`."""
+
+    fingerprint: str = ""
+    """SHA-256 of the content; computed where it is not given."""
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", _fingerprint(self, array_hashes(self)))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def window(self, index: int) -> Integer[np.ndarray, " token"]:
+        """The tokens of one window, START to END."""
+        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+    def indices(self, split: Split) -> Int[np.ndarray, " window"]:
+        """The windows of a split, ascending."""
+        return np.flatnonzero(self.split == SPLITS.index(split)).astype(np.int64)
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of the longest window."""
+        return int(np.diff(self.offsets).max(initial=0))
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of a window on average."""
+        return len(self.tokens) / max(len(self), 1)
+
+
+def save(corpus: Corpus, folder: Path) -> None:
+    """Write a corpus to a folder, whole or not at all; a corpus that is there is replaced."""
+    with atomic(folder) as temporary:
+        temporary.mkdir()
+        for name in ARRAYS:
+            np.save(temporary / f"{name}.npy", getattr(corpus, name), allow_pickle=False)
+        write_json(
+            temporary / MANIFEST,
+            {
+                "schema": SCHEMA,
+                "name": corpus.name,
+                "licence": corpus.licence,
+                "fingerprint": corpus.fingerprint,
+                "n_bars": corpus.n_bars,
+                "vocabulary": corpus.vocabulary.to_dict(),
+                "attribute_names": list(corpus.attribute_names),
+                "piece_names": list(corpus.piece_names),
+                "arrays": array_hashes(corpus),
+                **corpus.details,
+            },
+        )
+
+
+def load(folder: Path) -> Corpus:
+    """Map a corpus into memory and check that it is what was saved.
+
+    Raises:
+        DataError: In one line, if the folder is missing, is not a corpus, is of another version of
+            aurl, or a file in it has changed.
+    """
+    manifest = read_manifest(folder)
+    try:
+        corpus = _mapped(folder, manifest)
+        _check_hashes(corpus, manifest)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, AurlError) as error:
+        reason = printable(str(error)).rstrip(".")
+        raise DataError(
+            f"{printable(str(folder))} is damaged: {reason}. Prepare it again."
+        ) from error
+    return corpus
+
+
+def _check_hashes(corpus: Corpus, manifest: Mapping[str, Any]) -> None:
+    hashes = array_hashes(corpus)
+    for name in ARRAYS:
+        if hashes[name] != manifest["arrays"][name]:
+            raise ValueError(f"{name}.npy is not what was saved there")
+    if _fingerprint(corpus, hashes) != corpus.fingerprint:
+        raise ValueError(f"{MANIFEST} is not what was saved there")
+
+
+def _mapped(folder: Path, manifest: Mapping[str, Any]) -> Corpus:
+    known = {"schema", "name", "licence", "fingerprint", "n_bars", "vocabulary"}
+    known |= {"attribute_names", "piece_names", "arrays"}
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    for name, dtype in ARRAYS.items():
+        if arrays[name].dtype != dtype:
+            raise ValueError(f"{name}.npy holds {arrays[name].dtype}, not {dtype}")
+    return Corpus(
+        **arrays,
+        vocabulary=Vocabulary.from_dict(manifest["vocabulary"]),
+        n_bars=manifest["n_bars"],
+        fingerprint=manifest["fingerprint"],
+        attribute_names=tuple(manifest["attribute_names"]),
+        piece_names=tuple(manifest["piece_names"]),
+        name=manifest["name"],
+        licence=manifest["licence"],
+        details={key: value for key, value in manifest.items() if key not in known},
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a corpus.
+
+    Raises:
+        DataError: If there is none, or it is of another version.
+    """
+    shown = printable(str(folder))
+    if not (folder / MANIFEST).is_file():
+        what = "is not a corpus" if folder.exists() else "does not exist"
+        raise DataError(
+            f"{shown} {what}. Make one from a folder of MIDI: aurl prepare MIDI_DIR --out DATA."
+        )
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except ConfigError as error:
+        raise DataError(f"{shown} is damaged: {error}") from error
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{shown} must be a corpus of schema {SCHEMA}, got {schema}.")
+    return manifest
+
+
+def load_named(name: str) -> Corpus:
+    """The corpus that ``--data`` names: ``tunes``, or a folder that ``aurl prepare`` made.
+
+    ``tunes`` is built from the bundled files on first use, into ``$XDG_CACHE_HOME/aurl`` (by
+    default ``~/.cache/aurl``), once for each version of the files and of the code; processes that
+    ask for it at the same time wait for one of them to build it.
+
+    Raises:
+        DataError: As :func:`load`, or if the cache folder cannot be written.
+    """
+    if name != "tunes":
+        return load(Path(name))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aurl"
+    folder = cache / f"tunes-{_tunes_version()}"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / f"{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / MANIFEST).is_file():
+                build_tunes(folder)
+    except OSError as error:
+        raise DataError(
+            f"{printable(str(cache))} cannot be written: {error.strerror}. "
+            "Set XDG_CACHE_HOME to a folder that can."
+        ) from error
+    return load(folder)
+
+
+def build_tunes(out: Path) -> None:
+    """Prepare the bundled tunes: windows of 2 bars, no velocities (they are a converter's)."""
+    from aurl.data.prepare import PrepareOptions, prepare  # it builds on this module
+
+    options = PrepareOptions(velocity_bins=0, name="tunes", licence=TUNES_LICENCE)
+    with tempfile.TemporaryDirectory(dir=out.parent) as midi, zipfile.ZipFile(TUNES) as archive:
+        archive.extractall(midi)
+        prepare(Path(midi), out, options)
+
+
+def code_version() -> str:
+    """A hash of the code that makes corpora: the modules of this folder and the error classes."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _tunes_version() -> str:
+    return hashlib.sha256((file_hash(TUNES) + code_version()).encode()).hexdigest()[:16]
+
+
+def array_hashes(corpus: Corpus) -> dict[str, str]:
+    """SHA-256 of each array's values."""
+    return {
+        name: hashlib.sha256(np.ascontiguousarray(getattr(corpus, name)).data).hexdigest()
+        for name in ARRAYS
+    }
+
+
+def _fingerprint(corpus: Corpus, hashes: Mapping[str, str]) -> str:
+    facts = (
+        SCHEMA,
+        corpus.n_bars,
+        corpus.vocabulary.to_dict(),
+        corpus.attribute_names,
+        corpus.piece_names,
+        hashes,
+    )
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,0 +1,17 @@
+"""Every error aurl raises on purpose."""
+
+
+class AurlError(Exception):
+    """Base class: caught at the command line, printed as one line, exit code 2."""
+
+
+class ConfigError(AurlError, ValueError):
+    """A configuration, search space or option is wrong; the message names the key to change."""
+
+
+class DataError(AurlError):
+    """A corpus or a MIDI file cannot be used; the message names the file and the reason."""
+
+
+class SweepError(AurlError):
+    """A sweep cannot start, resume or be read; the message says what to do."""

@@ -1,0 +1,129 @@
+"""The one owner of how aurl reads and writes files: YAML, JSON, JSON lines, whole or absent.
+
+Every write goes to a temporary name in the same folder and is renamed into place, so that a
+reader, or a resumed run, never sees half a file.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aurl.errors import ConfigError
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Generator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends well.
+
+    Works for a file and for a folder; on an exception nothing of it stays behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            stale = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+            path.rename(stale)
+            temporary.rename(path)
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
+    """Write ``value`` as indented JSON; NaN and infinity are refused, as JSON has neither."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """Read a JSON file.
+
+    Raises:
+        ConfigError: If it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}.") from error
+
+
+def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
+    """Write ``value`` as YAML in its own key order."""
+    write_text(path, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=99))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping, safely.
+
+    Raises:
+        ConfigError: If the file is missing, is not YAML, or does not hold a mapping.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a YAML file: it is not UTF-8 text.") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not valid YAML: {reason}.") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings, got {type(value).__name__}.")
+    return value
+
+
+def parse_value(text: str) -> Any:  # noqa: ANN401
+    """Read one value as YAML reads it, for ``--set key=value``."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set value must be YAML, got {text!r}.") from error
+
+
+def append_lines(path: Path, rows: list[Mapping[str, Any]]) -> None:
+    """Append rows to a JSON-lines file in one write.
+
+    A crash can leave a torn last line; :func:`read_lines` passes over it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON-lines file; a missing file is empty, and a torn last line is left out."""
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            rows.append(json.loads(line))
+    return rows
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

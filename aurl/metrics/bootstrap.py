@@ -1,0 +1,108 @@
+r"""Bootstrap intervals of means over windows that come in pieces.
+
+Windows of one piece resemble each other, so the pieces are resampled, not the windows: an interval
+over windows would be far too narrow. The mean of a resample is the sum over its windows over their
+number, so that long pieces weigh what they weigh in the data.
+
+Source: Efron & Tibshirani 1993, "An introduction to the bootstrap", chapters 8 (structured data)
+and 13 (the percentile interval); Field & Welsh 2007, "Bootstrapping clustered data".
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+_BLOCK = 1_000_000  # draws held in memory at once
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """A mean with its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mean_interval(
+    values: Float[np.ndarray, " sample"],
+    pieces: Int[np.ndarray, " sample"],
+    *,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of a mean, clustered by piece.
+
+    With few pieces it is somewhat narrow: at 30 pieces a 95 % interval covers about 93 %.
+
+    Args:
+        values: One number per window.
+        pieces: Piece of every window.
+        level: Coverage aimed at, in (0, 1).
+        n_resamples: Resamples of the pieces.
+        seed: Seed of the resampling.
+
+    Returns:
+        The mean of the values and the bounds.
+
+    Raises:
+        ValueError: If ``level`` or ``n_resamples`` is out of range, a value is not finite, or
+            there are fewer than two pieces.
+    """
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must be in (0, 1), got {level}.")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be >= 1, got {n_resamples}.")
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"values must be finite, got {np.count_nonzero(~np.isfinite(values))} NaN or infinite."
+        )
+    labels, position = np.unique(pieces, return_inverse=True)
+    if labels.size < 2:
+        raise ValueError(f"pieces must name at least 2 pieces, got {labels.size}.")
+    sums = np.bincount(position, weights=values)
+    means = _resampled_means(sums, np.bincount(position), n_resamples, np.random.default_rng(seed))
+    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return Interval(mean=float(values.mean()), low=float(low), high=float(high))
+
+
+def difference_interval(
+    first: Float[np.ndarray, " sample"],
+    second: Float[np.ndarray, " sample"],
+    pieces: Int[np.ndarray, " sample"],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Interval of ``mean(first) - mean(second)``, both measured on the same windows.
+
+    The resamples are shared, so what makes a piece hard for both cancels.
+
+    Args:
+        first: One number per window.
+        second: The other number of the same windows.
+        pieces: Piece of every window.
+        level: Coverage aimed at, in (0, 1).
+        seed: Seed of the resampling.
+
+    Returns:
+        The difference and its bounds; a true difference if 0 is not between them.
+
+    Raises:
+        ValueError: As :func:`mean_interval`.
+    """
+    return mean_interval(first - second, pieces, level=level, seed=seed)
+
+
+def _resampled_means(
+    sums: np.ndarray, counts: np.ndarray, n_resamples: int, rng: np.random.Generator
+) -> np.ndarray:
+    n_pieces = sums.size
+    means = np.empty(n_resamples)
+    step = max(1, _BLOCK // n_pieces)
+    for start in range(0, n_resamples, step):
+        drawn = rng.integers(n_pieces, size=(min(step, n_resamples - start), n_pieces))
+        means[start : start + step] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return means

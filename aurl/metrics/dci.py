@@ -1,0 +1,196 @@
+r"""Disentanglement, completeness, informativeness (DCI), from ExtraTrees importances.
+
+A forest predicts every factor from all codes. A code is *disentangled* if it is important for one
+factor only, a factor is *complete* if one code only is important for it, and *informativeness* is
+the accuracy on held-out samples. The published form trains gradient boosting (671 CPU-seconds for
+10,000 x 32 codes and nine factors); extremely randomised trees give the same scores in about a
+hundredth of that. The forest sees rank bins of the codes, so that their scale, their outliers and
+the float32 of scikit-learn change nothing.
+
+Plain DCI normalises the importances of every factor, also of one that no code carries: noise then
+pours into both scores. The ``weighted_*`` forms weigh a factor by how far it can be predicted.
+
+Sources: Eastwood & Williams 2018, https://openreview.net/forum?id=By-7dz-AZ; the weighting of rows
+and columns is that of disentanglement_lib ``evaluation/metrics/dci.py`` at 86a644d; ExtraTrees:
+Geurts et al. 2006, https://doi.org/10.1007/s10994-006-6226-1. The weighted forms are our own.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from sklearn.ensemble import ExtraTreesClassifier
+
+from aurl.metrics.mutual_information import rank_bins
+
+_INPUT_BINS = 256  # what the forest sees of a code: finer than any split it needs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForestSettings:
+    """The forest that predicts a factor from the codes."""
+
+    n_trees: int = 50
+    """Cost grows with it: about 0.05 s a tree for 1,500 samples of 48 codes and seven factors."""
+
+    max_depth: int = 12
+    """Deepest a tree may grow."""
+
+    seed: int = 0
+    """Seed of the forest; factor k uses ``seed + k``."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_trees", "max_depth"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DciScores:
+    """DCI of one set of codes; every number is in [0, 1] and never NaN."""
+
+    disentanglement: float
+    completeness: float
+    informativeness: float
+    """Mean held-out accuracy of the counted factors."""
+
+    weighted_disentanglement: float
+    weighted_completeness: float
+    normalized_informativeness: float
+    """Mean of :attr:`predictability` over the counted factors: 0 at chance, 1 when perfect."""
+
+    importance: Float[np.ndarray, "latent factor"]
+    """Every column sums to 1, or is 0 where nothing was learnt."""
+
+    accuracy: Float[np.ndarray, " factor"]
+    chance: Float[np.ndarray, " factor"]
+    """Held-out accuracy of always answering the commonest training class."""
+
+    counted: Bool[np.ndarray, " factor"]
+    """Factors that vary among the training and among the held-out samples."""
+
+    @property
+    def predictability(self) -> Float[np.ndarray, " factor"]:
+        """(accuracy - chance) / (1 - chance), not below 0; 0 for a factor that is not counted."""
+        return _predictability(self.accuracy, self.chance)
+
+
+def dci_et(
+    codes: Float[np.ndarray, "sample latent"],
+    factors: Int[np.ndarray, "sample factor"],
+    train: Bool[np.ndarray, " sample"],
+    settings: ForestSettings | None = None,
+) -> DciScores:
+    """DCI with one ExtraTrees classifier per factor (entropy, all codes tried at every split).
+
+    Args:
+        codes: Finite posterior means.
+        factors: Classes, any integers.
+        train: True where the forest is fitted; it is scored on the other samples.
+        settings: The forest; 50 trees of depth 12 by default.
+
+    Returns:
+        Scores of the factors that vary on both sides; all 0 when there is none, or no code.
+
+    Raises:
+        ValueError: If a code is not finite.
+    """
+    settings = ForestSettings() if settings is None else settings
+    bins = rank_bins(codes, n_bins=_INPUT_BINS)
+    n_factors = factors.shape[1]
+    importance = np.zeros((codes.shape[1], n_factors))
+    accuracy, chance = np.zeros(n_factors), np.zeros(n_factors)
+    counted = _varies(factors[train]) & _varies(factors[~train]) & (codes.shape[1] > 0)
+    for k in np.flatnonzero(counted):
+        forest = ExtraTreesClassifier(
+            settings.n_trees,
+            criterion="entropy",
+            max_depth=settings.max_depth,
+            max_features=None,  # pyright: ignore[reportArgumentType]  # inferred from its default
+            n_jobs=1,
+            random_state=settings.seed + int(k),
+        ).fit(bins[train], factors[train, k])
+        importance[:, k] = forest.feature_importances_
+        truth = factors[~train, k]
+        accuracy[k] = np.mean(forest.predict(bins[~train]) == truth)
+        chance[k] = np.mean(_commonest(factors[train, k]) == truth)
+    weighted = importance * _predictability(accuracy, chance)
+    return DciScores(
+        disentanglement=disentanglement_of(importance[:, counted]),
+        completeness=completeness_of(importance[:, counted]),
+        informativeness=_mean(accuracy[counted]),
+        weighted_disentanglement=disentanglement_of(weighted[:, counted]),
+        weighted_completeness=completeness_of(weighted[:, counted]),
+        normalized_informativeness=_mean(_predictability(accuracy, chance)[counted]),
+        importance=importance,
+        accuracy=accuracy,
+        chance=chance,
+        counted=counted,
+    )
+
+
+def disentanglement_of(importance: Float[np.ndarray, "latent factor"]) -> float:
+    r"""Mean over codes of one minus the entropy of their importances, weighted by importance.
+
+    .. math:: D = \sum_j \rho_j \bigl(1 - H_F(R_{j\cdot} / \textstyle\sum_k R_{jk})\bigr),
+        \quad \rho_j = \textstyle\sum_k R_{jk} / \sum_{jk} R_{jk}
+
+    Args:
+        importance: Not negative. Columns that sum to 1 give the published score.
+
+    Returns:
+        A score in [0, 1]; 0 when nothing is important. With a single factor every code is 1.
+
+    Source:
+        Eastwood & Williams 2018, section 2.
+    """
+    mass = importance.sum(axis=1)
+    used = mass > 0.0
+    if not used.any():
+        return 0.0
+    rows = importance[used] / mass[used, None]
+    concentration = 1.0 - _relative_entropy(rows)
+    return float((concentration * mass[used]).sum() / mass.sum())
+
+
+def completeness_of(importance: Float[np.ndarray, "latent factor"]) -> float:
+    """Mean over factors of one minus the entropy of their importances, weighted by importance.
+
+    Args:
+        importance: Not negative.
+
+    Returns:
+        A score in [0, 1]; 0 when nothing is important. With a single code every factor is 1.
+
+    Source:
+        Eastwood & Williams 2018, section 2.
+    """
+    return disentanglement_of(importance.T)
+
+
+def _relative_entropy(rows: np.ndarray) -> np.ndarray:
+    """Entropy of every row over its largest value, in [0, 1]; 0 where there is one column."""
+    if rows.shape[1] == 1:
+        return np.zeros(rows.shape[0])
+    logs = np.log(rows, out=np.zeros_like(rows), where=rows > 0.0)
+    return np.clip(-(rows * logs).sum(axis=1) / np.log(rows.shape[1]), 0.0, 1.0)
+
+
+def _predictability(accuracy: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    # A counted factor varies among the held-out samples, so its chance is below 1.
+    return np.clip((accuracy - chance) / (1.0 - chance), 0.0, 1.0)
+
+
+def _varies(factors: np.ndarray) -> np.ndarray:
+    if factors.shape[0] == 0:
+        return np.zeros(factors.shape[1], dtype=bool)
+    return (factors != factors[0]).any(axis=0)
+
+
+def _commonest(classes: np.ndarray) -> np.integer:
+    values, counts = np.unique(classes, return_counts=True)
+    return values[counts.argmax()]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else 0.0

@@ -1,0 +1,249 @@
+r"""KL health: whether a latent space is alive, in balance, on its prior, and used by the decoder.
+
+The geometric mean of five terms in [0, 1], each floored, all published:
+
+==========================  ==============================================================
+``live_dimensions``         enough dimensions carry KL
+``kl_band``                 what they carry is neither a trickle nor a memory of the sample
+``rate``                    the total is near the target rate R*
+``aggregate_posterior``     the codes of the data, together, look like the prior
+``latent_use``              the decoder is worse off with another sample's code
+==========================  ==============================================================
+
+All KL here is raw, in nats, before free bits. Rates are per latent dimension (the mean over its
+slots), totals are per sequence (see ``dimensions``). The aggregate-posterior term is for a
+standard normal prior.
+
+Source: own; design.md, section 8. The last term is the use of z measured by shuffling codes; the
+fourth is the moment-matched form of the marginal KL of Hoffman & Johnson 2016, "ELBO surgery".
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aurl.errors import ConfigError
+from aurl.metrics.active_units import active_units
+from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, over_slots
+
+Status = Literal["ok", "non_finite", "no_live_dimension", "collapsed"]
+TERMS = ("live_dimensions", "kl_band", "rate", "aggregate_posterior", "latent_use")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KLHealthSettings:
+    """What counts as healthy."""
+
+    target_rate_nats: float
+    """R*: the KL per sequence to aim at; the entropy of the factors where it is known."""
+
+    n_target: int | None = None
+    """Live dimensions that are enough; the number of factors where it is known. By default
+    ``target_live_fraction`` of the dimensions, rounded up."""
+
+    target_live_fraction: float = 0.3
+    live_threshold_nats: float = LIVE_THRESHOLD_NATS
+    """Least rate of a live dimension."""
+
+    soft_live_nats: tuple[float, float] = (0.01, 0.1)
+    """A dimension counts 0 below the first rate and 1 above the second, linearly in between."""
+
+    band_nats: tuple[float, float, float, float] = (0.02, 0.15, 4.5, 9.0)
+    """Trapezoid of healthy rates: 0 at the outer values, 1 between the inner ones."""
+
+    rate_tolerance: tuple[float, float] = (0.8, 1.8)
+    """Multiples of R* between which the total rate is perfect."""
+
+    use_fraction: float = 0.5
+    """Share of the KL that shuffling codes must cost in reconstruction for full marks."""
+
+    term_floor: float = 1e-3
+    """Least value of a term in the geometric mean."""
+
+    collapsed_nats: float = 0.1
+    """Total KL below which the model is collapsed."""
+
+    def __post_init__(self) -> None:
+        for name in ("target_rate_nats", "live_threshold_nats", "use_fraction", "collapsed_nats"):
+            if not 0.0 < getattr(self, name) < np.inf:  # also rejects NaN
+                raise ConfigError(f"kl_health.{name} must be > 0, got {getattr(self, name)}.")
+        for name in ("target_live_fraction", "term_floor"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ConfigError(
+                    f"kl_health.{name} must be in (0, 1], got {getattr(self, name)}."
+                )
+        if self.n_target is not None and self.n_target < 1:
+            raise ConfigError(f"kl_health.n_target must be >= 1, got {self.n_target}.")
+        for name in ("soft_live_nats", "band_nats", "rate_tolerance"):
+            edges = getattr(self, name)
+            if not all(low < high for low, high in pairwise(edges)):
+                raise ConfigError(f"kl_health.{name} must be ascending, got {edges}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LatentEvidence:
+    """What one pass over held-out sequences saw of the latent space."""
+
+    kl: Float[np.ndarray, "sample coordinate"]
+    """Raw KL (or rate) in nats."""
+
+    mean: Float[np.ndarray, "sample coordinate"]
+    log_var: Float[np.ndarray, "sample coordinate"]
+    """Log-variance of the posterior that z is sampled from."""
+
+    reconstruction: Float[np.ndarray, " sample"]
+    """-log p(x|z) in nats per sequence."""
+
+    reconstruction_shuffled_z: Float[np.ndarray, " sample"]
+    """The same with the code of another sequence."""
+
+    dimension: Int[np.ndarray, " coordinate"] | None = None
+    """Dimension of every coordinate, numbered from 0; None if each is its own."""
+
+    def __post_init__(self) -> None:
+        if len(self.kl) < 2:
+            raise ValueError(f"kl must hold at least 2 samples, got {len(self.kl)}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KLHealth:
+    """The score, its five terms before the floor, and the rates behind them; all finite."""
+
+    status: Status
+    """Why the score is 0, or ``ok``."""
+
+    kl_health: float = 0.0
+    live_dimensions: float = 0.0
+    kl_band: float = 0.0
+    rate: float = 0.0
+    aggregate_posterior: float = 0.0
+    latent_use: float = 0.0
+    kl_nats: float = 0.0
+    """Total KL in nats per sequence."""
+
+    kl_per_dimension: Float[np.ndarray, " latent"]
+    """Rate of every dimension in nats."""
+
+    live: Bool[np.ndarray, " latent"]
+
+    def to_dict(self) -> dict[str, float]:
+        """``kl_health`` with its terms as ``kl_health/<term>``."""
+        terms = {f"kl_health/{term}": float(getattr(self, term)) for term in TERMS}
+        return {"kl_health": self.kl_health, **terms}
+
+
+def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
+    r"""Geometric mean of the five terms, each floored.
+
+    .. math:: \mathrm{KLH} = \Bigl(\prod_{t=1}^{5} \max(\mathrm{term}_t, \mathrm{floor})
+        \Bigr)^{1/5}
+
+    Args:
+        evidence: One pass over held-out sequences.
+        settings: Targets and bands.
+
+    Returns:
+        A score in [0, 1]. It is 0, with the reason as ``status``, if a number or variance is not
+        finite (``non_finite``; no term is computed), if the total KL is below ``collapsed_nats``
+        (``collapsed``), or if no dimension has the KL to be live or the variance of the mean to be
+        active (``no_live_dimension``).
+    """
+    variance = _aggregate_variance(evidence)
+    if not _is_finite(evidence, variance):
+        none = over_slots(np.zeros(evidence.kl.shape[1]), evidence.dimension)
+        return KLHealth(status="non_finite", kl_per_dimension=none, live=none > 0.0)
+    rates = over_slots(evidence.kl.astype(np.float64).mean(axis=0), evidence.dimension)
+    live = rates >= settings.live_threshold_nats
+    total = float(evidence.kl.astype(np.float64).sum(axis=1).mean())
+    terms = {
+        "live_dimensions": _live_term(rates, settings),
+        "kl_band": _band_term(rates, live, evidence.dimension, settings),
+        "rate": _rate_term(total, settings),
+        "aggregate_posterior": _aggregate_term(evidence, variance, live),
+        "latent_use": _use_term(evidence, total, settings),
+    }
+    status = _status(evidence, live, total, settings)
+    floored = np.maximum(list(terms.values()), settings.term_floor)
+    return KLHealth(
+        status=status,
+        kl_health=float(np.exp(np.log(floored).mean())) if status == "ok" else 0.0,
+        kl_nats=total,
+        kl_per_dimension=rates,
+        live=live,
+        **terms,
+    )
+
+
+def _status(
+    evidence: LatentEvidence, live: np.ndarray, total: float, settings: KLHealthSettings
+) -> Status:
+    if total < settings.collapsed_nats:
+        return "collapsed"
+    if not live.any() or active_units(evidence.mean, evidence.dimension) == 0:
+        return "no_live_dimension"
+    return "ok"
+
+
+def _live_term(rates: np.ndarray, settings: KLHealthSettings) -> float:
+    n_target = settings.n_target or max(1, ceil(settings.target_live_fraction * rates.size))
+    counts = np.interp(rates, settings.soft_live_nats, (0.0, 1.0))
+    return min(1.0, float(counts.sum()) / n_target)
+
+
+def _band_term(
+    rates: np.ndarray,
+    live: np.ndarray,
+    dimension: np.ndarray | None,
+    settings: KLHealthSettings,
+) -> float:
+    """Mean of the trapezoid over live dimensions, weighted by their KL over all slots."""
+    if not live.any():
+        return 0.0
+    slots = np.ones(rates.size) if dimension is None else np.bincount(dimension)
+    band = np.interp(rates[live], settings.band_nats, (0.0, 1.0, 1.0, 0.0))
+    return float(np.average(band, weights=(rates * slots)[live]))
+
+
+def _rate_term(total: float, settings: KLHealthSettings) -> float:
+    low, high = (factor * settings.target_rate_nats for factor in settings.rate_tolerance)
+    return max(total, 0.0) / low if total < low else min(1.0, high / total)
+
+
+def _aggregate_term(evidence: LatentEvidence, variance: np.ndarray, live: np.ndarray) -> float:
+    """exp(-KL) of the moment-matched aggregate posterior from N(0, 1), mean over live dims."""
+    if not live.any():
+        return 0.0
+    mean = evidence.mean.astype(np.float64).mean(axis=0)
+    variance = np.maximum(variance, np.finfo(np.float64).tiny)
+    divergence = 0.5 * (mean**2 + variance - 1.0 - np.log(variance))
+    return float(np.exp(-over_slots(divergence, evidence.dimension)[live].mean()))
+
+
+def _use_term(evidence: LatentEvidence, total: float, settings: KLHealthSettings) -> float:
+    cost = evidence.reconstruction_shuffled_z.astype(np.float64) - evidence.reconstruction
+    if total <= 0.0:
+        return 0.0
+    return float(np.clip(cost.mean() / (settings.use_fraction * total), 0.0, 1.0))
+
+
+def _aggregate_variance(evidence: LatentEvidence) -> np.ndarray:
+    """Variance of z over the data and the posterior, per coordinate."""
+    with np.errstate(all="ignore"):  # what overflows is reported as `non_finite`, not warned about
+        within = np.exp(evidence.log_var.astype(np.float64)).mean(axis=0)
+        return within + evidence.mean.astype(np.float64).var(axis=0)
+
+
+def _is_finite(evidence: LatentEvidence, variance: np.ndarray) -> bool:
+    seen = (
+        evidence.kl,
+        evidence.mean,
+        evidence.log_var,
+        evidence.reconstruction,
+        evidence.reconstruction_shuffled_z,
+        variance,
+    )
+    return all(bool(np.isfinite(values).all()) for values in seen)

@@ -1,0 +1,23 @@
+"""The two scalars that trials are compared by: at a rung, and at the end.
+
+Neither is what is searched: Optuna is told the three objectives. A scalar is needed to stop a trial
+early and to order the trials of one Pareto front.
+
+Source: own; a geometric mean, so that no objective can be bought with another that is zero.
+"""
+
+OBJECTIVES = ("val/kl_health", "val/disentanglement", "val/reconstruction_score")
+"""What Optuna maximises and the Pareto front is of, by metric name."""
+
+
+def rung_score(kl_health: float, reconstruction_score: float) -> float:
+    """Geometric mean of KL health and reconstruction, in [0, 1].
+
+    Disentanglement is left out: it means nothing before the KL has settled.
+    """
+    return float((kl_health * reconstruction_score) ** 0.5)
+
+
+def trial_score(kl_health: float, disentanglement: float, reconstruction_score: float) -> float:
+    """Geometric mean of the three objectives, in [0, 1]."""
+    return float((kl_health * disentanglement * reconstruction_score) ** (1.0 / 3.0))

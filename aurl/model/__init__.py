@@ -1,0 +1,1 @@
+"""The Transformer VAE, in pure torch."""

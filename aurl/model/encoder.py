@@ -1,0 +1,127 @@
+"""The encoder: tokens to a posterior over every slot of every level.
+
+Layers are masked to the span of the level they feed, finest first, so that nothing outside a slot's
+span can reach its code; coarser levels read from the layers above.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aurl.config import ModelConfig
+from aurl.errors import ConfigError
+from aurl.model.latents import LatentLayout, Level, Posterior
+from aurl.model.layers import Block, MusicalEmbedding, initialise
+
+
+class SlotPooling(nn.Module):
+    """Posterior of one level's slots: a learned query reads the tokens of each slot's span.
+
+    A slot without tokens reads a learned null entry, so its posterior is defined.
+    """
+
+    MIN_LOG_VAR = -12.0
+    MAX_LOG_VAR = 6.0
+
+    def __init__(self, level: Level, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.level = level
+        self.n_heads = n_heads
+        self.norm = nn.LayerNorm(d_model)
+        self.query = nn.Parameter(torch.zeros(1, d_model))
+        self.null = nn.Parameter(torch.zeros(1, d_model))
+        self.key_value = nn.Linear(d_model, 2 * d_model, bias=False)
+        self.head = nn.Linear(d_model, 2 * level.dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token embed"],
+        slot: Int[Tensor, "batch token"],
+        valid: Tensor,
+    ) -> Posterior:
+        """Pool ``x`` into the level's slots.
+
+        Args:
+            x: Encoder states in which no token has seen beyond its own span.
+            slot: The slot each token belongs to.
+            valid: True for real tokens.
+        """
+        batch, _, embed = x.shape
+        entries = torch.cat([self.null.expand(batch, 1, embed), self.norm(x)], dim=1)
+        key, value = self.key_value(entries).chunk(2, dim=-1)
+        slots = torch.arange(self.level.n_slots, device=x.device)
+        own = (slot[:, None, :] == slots[None, :, None]) & valid[:, None, :]
+        visible = F.pad(own, (1, 0), value=True)
+        pooled = F.scaled_dot_product_attention(
+            self._heads(self.query.expand(batch, self.level.n_slots, embed)),
+            self._heads(key),
+            self._heads(value),
+            visible[:, None],
+        )
+        state = pooled.transpose(1, 2).reshape(batch, self.level.n_slots, embed)
+        mean, log_var = self.head(state).chunk(2, dim=-1)
+        log_var = log_var.clamp(self.MIN_LOG_VAR, self.MAX_LOG_VAR)
+        return Posterior(mean.flatten(1), log_var.flatten(1))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+
+
+class Encoder(nn.Module):
+    """Transformer encoder whose lower layers are masked to the finer levels' spans."""
+
+    def __init__(
+        self, vocabulary_size: int, layout: LatentLayout, config: ModelConfig, n_bars: int
+    ) -> None:
+        super().__init__()
+        spans = sorted({level.span for level in layout.levels})
+        if config.encoder_layers < len(spans):
+            raise ConfigError(
+                "model.encoder_layers must be at least the number of distinct spans, "
+                f"got encoder_layers={config.encoder_layers}, spans={spans}."
+            )
+        self.layout = layout
+        self.embedding = nn.Embedding(vocabulary_size, config.d_model)
+        self.place = MusicalEmbedding(config.d_model, n_bars)
+        self.blocks = nn.ModuleList(
+            Block(config.d_model, config.n_heads) for _ in range(config.encoder_layers)
+        )
+        self.pooling = nn.ModuleList(
+            SlotPooling(level, config.d_model, config.n_heads) for level in layout.levels
+        )
+        n_layers = config.encoder_layers
+        self.layer_spans = [spans[index * len(spans) // n_layers] for index in range(n_layers)]
+        initialise(self, n_layers)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch token"],
+        valid: Tensor,
+        bar: Int[Tensor, "batch token"],
+        phase: Float[Tensor, "batch token"],
+    ) -> Posterior:
+        """The posterior over the whole latent vector; padding changes nothing.
+
+        Args:
+            tokens: Token ids.
+            valid: True for real tokens.
+            bar: Bar of each token.
+            phase: Place of each token in its bar, in [0, 1).
+        """
+        x = self.embedding(tokens) + self.place(bar, phase)
+        itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
+        slots = {level.span: level.slot(bar, phase) for level in self.layout.levels}
+        states: dict[float, Tensor] = {}
+        for block, span in zip(self.blocks, self.layer_spans, strict=True):
+            same = slots[span][:, :, None] == slots[span][:, None, :]
+            x = block(x, visible=(same & valid[:, None, :]) | itself)
+            states[span] = x
+        parts = [
+            pool(states[level.span], slots[level.span], valid)
+            for pool, level in zip(self.pooling, self.layout.levels, strict=True)
+        ]
+        return Posterior(
+            torch.cat([part.mean for part in parts], dim=1),
+            torch.cat([part.log_var for part in parts], dim=1),
+        )

@@ -1,0 +1,136 @@
+"""The latent space: levels, slots and dimensions, and the Gaussian posterior over them.
+
+A *level* has one *slot* for each span of music; a *dimension* is one coordinate of one level, and
+has a value in each of the level's slots. The latent vector of a sequence concatenates levels,
+then slots, then dimensions: its entries are called *coordinates*.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aurl.config import LevelConfig
+from aurl.errors import ConfigError
+
+_EDGE = 1e-6  # a slot's first tick belongs to it although 1/3 is not exact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One level as it lies in the latent vector of a window."""
+
+    name: str
+    dim: int
+    span: float
+    """Bars one slot covers; at most the window."""
+
+    n_slots: int
+    start: int
+    """First coordinate."""
+
+    @property
+    def size(self) -> int:
+        """Coordinates: dimensions times slots."""
+        return self.dim * self.n_slots
+
+    def slot(
+        self, bar: Int[Tensor, "batch token"], phase: Float[Tensor, "batch token"]
+    ) -> Int[Tensor, "batch token"]:
+        """The slot that covers each musical position."""
+        index = ((bar + phase) / self.span + _EDGE).floor().long()
+        return index.clamp(0, self.n_slots - 1)
+
+
+@dataclass(frozen=True)
+class LatentLayout:
+    """Where each level, slot and dimension stands in the latent vector."""
+
+    levels: tuple[Level, ...]
+
+    @staticmethod
+    def of(levels: Sequence[LevelConfig], n_bars: int) -> "LatentLayout":
+        """Lay the levels out for windows of ``n_bars`` bars; levels of dim 0 are left out.
+
+        Raises:
+            ConfigError: If a span does not divide the window into whole slots.
+        """
+        placed: list[Level] = []
+        start = 0
+        for config in levels:
+            if config.dim == 0:
+                continue
+            span = float(n_bars) if config.span == "sequence" else min(config.span, float(n_bars))
+            n_slots = round(n_bars / span)
+            if not math.isclose(n_slots * span, n_bars, rel_tol=1e-6):
+                raise ConfigError(
+                    f"latent.levels.{config.name}.span must divide the window of {n_bars} bars, "
+                    f"got {config.span}."
+                )
+            level = Level(
+                name=config.name, dim=config.dim, span=span, n_slots=n_slots, start=start
+            )
+            placed.append(level)
+            start += level.size
+        return LatentLayout(tuple(placed))
+
+    @property
+    def size(self) -> int:
+        """Coordinates of the latent vector."""
+        return sum(level.size for level in self.levels)
+
+    @property
+    def n_dimensions(self) -> int:
+        """Dimensions, each counted once however many slots it has."""
+        return sum(level.dim for level in self.levels)
+
+    @cached_property
+    def dimension(self) -> Int[Tensor, " coordinate"]:
+        """The dimension that each coordinate is a slot of."""
+        parts: list[Tensor] = []
+        first = 0
+        for level in self.levels:
+            parts.append(torch.arange(first, first + level.dim).repeat(level.n_slots))
+            first += level.dim
+        return torch.cat(parts)
+
+    @cached_property
+    def level(self) -> Int[Tensor, " coordinate"]:
+        """The index of each coordinate's level."""
+        return torch.cat(
+            [torch.full((level.size,), index) for index, level in enumerate(self.levels)]
+        )
+
+    @cached_property
+    def dimension_names(self) -> list[str]:
+        """``global/0``, ``global/1``, ... in the order of :attr:`dimension`."""
+        return [f"{level.name}/{index}" for level in self.levels for index in range(level.dim)]
+
+    def split(self, z: Float[Tensor, "batch coordinate"]) -> list[Tensor]:
+        """The latent vector as one ``[batch, slot, dim]`` tensor per level."""
+        return [
+            z[:, level.start : level.start + level.size].unflatten(1, (level.n_slots, level.dim))
+            for level in self.levels
+        ]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A diagonal Gaussian q(z|x) over the latent vector of each sequence."""
+
+    mean: Float[Tensor, "batch coordinate"]
+    log_var: Float[Tensor, "batch coordinate"]
+
+    def sample(
+        self, noise: Float[Tensor, "batch coordinate"]
+    ) -> Float[Tensor, "batch coordinate"]:
+        """Reparametrised sample: mean + standard deviation * standard normal ``noise``.
+
+        Source:
+            Kingma & Welling 2014, section 2.4, https://arxiv.org/abs/1312.6114
+        """
+        return self.mean + (0.5 * self.log_var).exp() * noise

@@ -1,0 +1,152 @@
+"""Transformer blocks: pre-norm, rotary positions, fused attention, a key-value cache.
+
+Axes: ``batch`` sequences, ``token`` positions, ``embed`` the residual stream, ``head`` its parts.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class KeyValueCache:
+    """Keys and values of the tokens one attention layer has read, for generation.
+
+    Args:
+        batch: Sequences.
+        n_heads: Attention heads.
+        head_dim: Size of one head.
+        max_tokens: Most tokens that will be read.
+        device: Where the tensors live.
+    """
+
+    def __init__(
+        self, batch: int, n_heads: int, head_dim: int, max_tokens: int, device: torch.device
+    ) -> None:
+        self.keys = torch.zeros(batch, n_heads, max_tokens, head_dim, device=device)
+        self.values = torch.zeros_like(self.keys)
+        self.length = 0
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the keys and values of new tokens; returns those of every token read so far."""
+        end = self.length + keys.shape[2]
+        self.keys[:, :, self.length : end] = keys
+        self.values[:, :, self.length : end] = values
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+
+def rotated(x: Float[Tensor, "batch head token size"], offset: int) -> Tensor:
+    """Rotary position embedding of tokens ``offset, offset + 1, ...``; scores become relative.
+
+    Source:
+        Su et al. 2021, https://arxiv.org/abs/2104.09864
+    """
+    half = x.shape[-1] // 2
+    positions = torch.arange(offset, offset + x.shape[2], device=x.device, dtype=torch.float32)
+    frequencies = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angles = positions[:, None] * frequencies
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with rotary positions."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.query_key_value = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.output = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token embed"],
+        *,
+        visible: Bool[Tensor, "batch token token"] | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Float[Tensor, "batch token embed"]:
+        """Attend where ``visible`` says so; without it each token sees itself and those before.
+
+        Args:
+            x: The residual stream, normalised.
+            visible: ``[b, i, j]`` is True if token i may look at token j; each row needs a True.
+            cache: Keys and values of earlier tokens; ``x`` follows them.
+        """
+        batch, token, embed = x.shape
+        parts = self.query_key_value(x).view(batch, token, 3, self.n_heads, embed // self.n_heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        offset = cache.length if cache is not None else 0
+        query, key = rotated(query, offset), rotated(key, offset)
+        if cache is not None:
+            key, value = cache.append(key, value)
+        if visible is not None:
+            attended = F.scaled_dot_product_attention(query, key, value, visible[:, None])
+        elif offset == 0:
+            attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        else:
+            earlier = torch.ones(token, key.shape[2], dtype=torch.bool, device=x.device)
+            attended = F.scaled_dot_product_attention(query, key, value, earlier.tril(offset))
+        return self.output(attended.transpose(1, 2).reshape(batch, token, embed))
+
+
+class Block(nn.Module):
+    """One pre-norm Transformer block: attention, then a GELU network four times as wide."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(d_model)
+        self.attention = SelfAttention(d_model, n_heads)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(d_model),
+            nn.Linear(d_model, 4 * d_model),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(4 * d_model, d_model),
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token embed"],
+        *,
+        visible: Bool[Tensor, "batch token token"] | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Float[Tensor, "batch token embed"]:
+        """Apply the block; arguments as in :meth:`SelfAttention.forward`."""
+        x = x + self.attention(self.attention_norm(x), visible=visible, cache=cache)
+        return x + self.feed_forward(x)
+
+
+class MusicalEmbedding(nn.Module):
+    """Where a token stands in the music: its bar and its phase within the bar."""
+
+    N_HARMONICS = 6
+
+    def __init__(self, d_model: int, n_bars: int) -> None:
+        super().__init__()
+        self.bar = nn.Embedding(n_bars, d_model)
+        self.phase = nn.Linear(2 * self.N_HARMONICS, d_model, bias=False)
+
+    def forward(
+        self, bar: Tensor, phase: Float[Tensor, "batch token"]
+    ) -> Float[Tensor, "batch token embed"]:
+        """Embed bar indices and phases in [0, 1), the latter by octaves of sines."""
+        octaves = 2.0 ** torch.arange(self.N_HARMONICS, device=phase.device)
+        angles = 2.0 * torch.pi * phase[..., None] * octaves
+        waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
+        return self.bar(bar.clamp(max=self.bar.num_embeddings - 1)) + self.phase(waves)
+
+
+def initialise(module: nn.Module, n_layers: int) -> None:
+    """Normal weights, 1/sqrt(fan-in) wide; what writes to the residual stream is scaled down.
+
+    Source:
+        Radford et al. 2019, section 2.3, for the factor 1/sqrt(2 * layers).
+    """
+    for name, parameter in module.named_parameters():
+        if parameter.dim() < 2:
+            continue
+        std = parameter.shape[-1] ** -0.5
+        if name.endswith(("attention.output.weight", "feed_forward.3.weight")):
+            std /= (2 * n_layers) ** 0.5
+        nn.init.normal_(parameter, std=std)

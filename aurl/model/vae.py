@@ -1,0 +1,78 @@
+"""The variational autoencoder: encoder, reparametrised sample, causal decoder."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from aurl.config import RunConfig
+from aurl.data.vocabulary import Vocabulary
+from aurl.model.decoder import Decoder
+from aurl.model.encoder import Encoder
+from aurl.model.latents import LatentLayout, Posterior
+
+
+@dataclass(frozen=True)
+class VaeOutput:
+    """What one pass through the model gives."""
+
+    logits: Float[Tensor, "batch target vocab"]
+    """Of ``tokens[:, 1:]``, each from the tokens before it and z."""
+
+    mean: Float[Tensor, "batch coordinate"]
+    log_var: Float[Tensor, "batch coordinate"]
+
+
+class Vae(nn.Module):
+    """A hierarchical Transformer VAE of token sequences.
+
+    Args:
+        config: The run's configuration; only ``model`` and ``latent`` decide the architecture.
+        vocabulary: Token ids and their musical positions.
+        n_bars: Bars of a window.
+    """
+
+    def __init__(self, config: RunConfig, vocabulary: Vocabulary, n_bars: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.n_bars = n_bars
+        self.layout = LatentLayout.of(config.latent.levels, n_bars)
+        self.encoder = Encoder(vocabulary.size, self.layout, config.model, n_bars)
+        self.decoder = Decoder(vocabulary.size, self.layout, config.model, n_bars)
+
+    def encode(self, tokens: Int[Tensor, "batch token"]) -> Posterior:
+        """The posterior q(z|x) of padded sequences."""
+        bar, phase = self.vocabulary.positions(tokens)
+        return self.encoder(tokens, tokens != self.vocabulary.pad, bar, phase)
+
+    def decode(
+        self,
+        tokens: Int[Tensor, "batch token"],
+        z: Float[Tensor, "batch coordinate"],
+        keep: Bool[Tensor, "batch input"] | None = None,
+    ) -> Float[Tensor, "batch target vocab"]:
+        """Logits of ``tokens[:, 1:]``, teacher-forced on ``tokens[:, :-1]``.
+
+        Args:
+            tokens: Padded sequences.
+            z: Latent vectors.
+            keep: Token dropout: where False, the decoder reads PAD in place of the token. Its
+                musical position stays known.
+        """
+        inputs = tokens[:, :-1]
+        bar, phase = self.vocabulary.positions(inputs)
+        if keep is not None:
+            inputs = torch.where(keep, inputs, self.vocabulary.pad)
+        return self.decoder(inputs, z, bar, phase)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch token"],
+        noise: Float[Tensor, "batch coordinate"],
+        keep: Bool[Tensor, "batch input"] | None = None,
+    ) -> VaeOutput:
+        """Encode, sample z with ``noise``, decode: one pass of training."""
+        posterior = self.encode(tokens)
+        logits = self.decode(tokens, posterior.sample(noise), keep)
+        return VaeOutput(logits, posterior.mean, posterior.log_var)

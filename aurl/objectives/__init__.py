@@ -1,0 +1,1 @@
+"""Training terms, in nats per sequence: tensors in, tensors out."""

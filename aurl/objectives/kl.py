@@ -1,0 +1,86 @@
+r"""Kullback-Leibler terms of the ELBO, in nats.
+
+Axes: ``batch`` sequences, ``coordinate`` entries of the latent vector (level, slot, dimension).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+MeanOverWorkers: TypeAlias = Callable[[Tensor], Tensor]
+"""Average of a detached tensor over the workers that share a batch; the identity for one."""
+
+
+def gaussian_kl(
+    mean: Float[Tensor, "batch coordinate"], log_var: Float[Tensor, "batch coordinate"]
+) -> Float[Tensor, "batch coordinate"]:
+    r"""KL from a diagonal Gaussian posterior to the standard normal prior, per coordinate.
+
+    .. math:: \mathrm{KL}(q \| p)_j = \tfrac12 (\mu_j^2 + \sigma_j^2 - \log \sigma_j^2 - 1)
+
+    Left unreduced on purpose: sum over coordinates for the ELBO, average over the batch for free
+    bits and active units.
+
+    Args:
+        mean: Posterior means.
+        log_var: Posterior log-variances.
+
+    Returns:
+        Nats, never negative up to rounding.
+
+    Source:
+        Kingma & Welling 2014, Appendix B, https://arxiv.org/abs/1312.6114
+    """
+    return 0.5 * (mean.square() + log_var.exp() - log_var - 1.0)
+
+
+@dataclass(frozen=True)
+class Floors:
+    """Free bits: the groups of coordinates that each have a floor under their batch-mean KL."""
+
+    threshold: float
+    """Nats per group, and per slot where a group is a dimension with several slots."""
+
+    group: Int[Tensor, " coordinate"]
+    """The group of each coordinate, 0 up."""
+
+    slots: Float[Tensor, " group"]
+    """Slots that a group's rate is averaged over; 1 for a level or the total."""
+
+    def to(self, device: torch.device) -> "Floors":
+        """The same floors with their tensors on ``device``."""
+        return Floors(self.threshold, self.group.to(device), self.slots.to(device))
+
+
+def charged_kl(
+    kl: Float[Tensor, "batch coordinate"], floors: Floors, mean_over_workers: MeanOverWorkers
+) -> Float[Tensor, ""]:
+    r"""KL per sequence with each group's batch mean held at or above the free-bits threshold.
+
+    .. math:: \sum_g s_g \max\Bigl(\lambda, \frac{1}{s_g} \sum_{j \in g} \mathbb E_x[\mathrm{KL}_j]
+        \Bigr)
+
+    The mean over the batch comes first, then the maximum. A group below the floor gets no
+    gradient. With several workers the mean is over the whole batch: each worker's share has the
+    gradient whose average is that of the whole.
+
+    Args:
+        kl: Per coordinate, in nats, from :func:`gaussian_kl`.
+        floors: Groups and threshold.
+        mean_over_workers: Averages the groups' rates over workers.
+
+    Returns:
+        Nats per sequence.
+
+    Source:
+        Kingma et al. 2016, Appendix C.8, https://arxiv.org/abs/1606.04934
+    """
+    sums = torch.zeros_like(floors.slots).index_add(0, floors.group, kl.mean(dim=0))
+    rates = sums / floors.slots
+    above = mean_over_workers(rates.detach()) > floors.threshold
+    held = torch.where(above, rates, torch.full_like(rates, floors.threshold))
+    return (floors.slots * held).sum()

@@ -1,0 +1,173 @@
+"""Strict building of dataclasses from plain data, with messages that name the key to change.
+
+Integers are accepted where floats are declared, and ``1e-3`` (text to PyYAML) is read as the
+number it looks like; nothing else is coerced.
+"""
+
+import copy
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from aurl.errors import ConfigError
+
+ConfigT = TypeVar("ConfigT")
+Plain = dict[str, Any]
+"""Nested plain data: what YAML and JSON hold."""
+
+
+def build(cls: type[ConfigT], values: Mapping[str, Any], *, at: str = "") -> ConfigT:
+    """Build the dataclass ``cls`` from nested plain data, refusing anything it does not know.
+
+    Args:
+        cls: The dataclass to build.
+        values: Nested plain values, as YAML gives them.
+        at: Dotted path of ``values`` in the whole tree, for messages.
+
+    Raises:
+        ConfigError: On an unknown key, a wrong type, or a value its dataclass rejects.
+    """
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cast("Any", cls))]
+    arguments: Plain = {}
+    for key, value in values.items():
+        path = f"{at}.{key}" if at else str(key)
+        if key not in known:
+            raise ConfigError(f"{path} is not a setting.{suggestion(str(key), known)}")
+        arguments[key] = _coerce(hints[key], value, path)
+    for entry in fields(cast("Any", cls)):
+        required = entry.default is MISSING and entry.default_factory is MISSING
+        if required and entry.name not in arguments:
+            path = f"{at}.{entry.name}" if at else entry.name
+            raise ConfigError(f"{path} must be given, got nothing.")
+    return cls(**arguments)
+
+
+def overridden(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
+    """``values`` with dotted keys replaced; a list of named mappings is addressed by name.
+
+    Raises:
+        ConfigError: If a key passes through something that holds no settings.
+    """
+    result = copy.deepcopy(dict(values))
+    for key, value in changes.items():
+        _override(result, key, value)
+    return result
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
+    """``values`` with the nested mapping ``changes`` laid over it; lists are replaced whole."""
+    result = copy.deepcopy(dict(values))
+    for key, value in changes.items():
+        below = result.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            result[key] = merged(
+                cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", value)
+            )
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def _override(values: Plain, key: str, value: Any) -> None:  # noqa: ANN401
+    node: Any = values
+    *path, last = key.split(".")
+    for part in path:
+        node = _child(node, part, key)
+    if isinstance(node, list):
+        raise ConfigError(f"{key} must name a setting of {last!r}, got the whole entry.")
+    if not isinstance(node, dict):
+        raise ConfigError(f"{key} is not a setting: {'.'.join(path)} holds none.")
+    node[last] = copy.deepcopy(value)
+
+
+def _child(node: Any, part: str, key: str) -> Any:  # noqa: ANN401
+    if isinstance(node, list):
+        entries = cast("list[Plain]", node)
+        for entry in entries:
+            if entry.get("name") == part:
+                return entry
+        names = [str(entry.get("name")) for entry in entries]
+        raise ConfigError(f"{key} is not a setting: {part!r} is none of {names}.")
+    if isinstance(node, dict):
+        return cast("Plain", node).setdefault(part, {})
+    raise ConfigError(f"{key} is not a setting.")
+
+
+def suggestion(key: str, known: list[str]) -> str:
+    """What the writer of an unknown key may have meant."""
+    close = difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
+
+
+def _coerce(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _coerce_union(kind, value, path)
+    if origin is Literal:
+        if value not in get_args(kind):
+            options = ", ".join(map(str, get_args(kind)))
+            raise ConfigError(f"{path} must be one of {options}, got {value!r}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{path} must be a list, got {value!r}.")
+        entries = cast("list[Any]", value)
+        return tuple(
+            _coerce(get_args(kind)[0], entry, f"{path}.{_entry_name(entry, index)}")
+            for index, entry in enumerate(entries)
+        )
+    if is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path} must be a mapping of settings, got {value!r}.")
+        return build(kind, cast("Mapping[str, Any]", value), at=path)
+    return _coerce_scalar(kind, value, path)
+
+
+def _coerce_union(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
+    options = get_args(kind)
+    if value is None and type(None) in options:
+        return None
+    literals = [word for option in options for word in get_args(option)]
+    if value in literals:
+        return value
+    scalar = next(option for option in options if option in (int, float, str))
+    try:
+        return _coerce_scalar(scalar, value, path)
+    except ConfigError as error:
+        if not literals:
+            raise
+        raise ConfigError(f"{path} must be a number or {literals[0]!r}, got {value!r}.") from error
+
+
+def _coerce_scalar(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
+    if kind is float:
+        number = as_number(value)
+        if number is not None:
+            return float(number)
+    if type(value) is not kind:
+        name = {"int": "a whole number", "float": "a number", "str": "text"}[kind.__name__]
+        raise ConfigError(f"{path} must be {name}, got {value!r}.")
+    return value
+
+
+def as_number(value: Any) -> float | int | None:  # noqa: ANN401
+    """``value`` if it is a number, also one that PyYAML reads as text (``1e-3``); else None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str) and "e" in value.lower():
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return None
+
+
+def _entry_name(entry: Any, index: int) -> str:  # noqa: ANN401
+    if isinstance(entry, Mapping):
+        return str(cast("Mapping[str, Any]", entry).get("name", index))
+    return str(index)

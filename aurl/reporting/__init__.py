@@ -1,0 +1,1 @@
+"""What people read: leaderboards, exports, model cards."""

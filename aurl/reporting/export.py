@@ -1,0 +1,230 @@
+"""Exports: one model as a folder that needs nothing else, and its way back into Python.
+
+``config.yaml`` (complete, re-trainable), ``model.safetensors``, ``vocabulary.json``,
+``metrics.json`` (on the test split, which no choice was made on), ``README.md`` (the model card),
+``reconstructions.mid`` and ``samples.mid``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aurl.config import RunConfig, from_plain, to_plain
+from aurl.data.arrange import in_sequence
+from aurl.data.batches import TokenStore
+from aurl.data.corpus import Corpus
+from aurl.data.midi import write_midi
+from aurl.data.piece import Piece
+from aurl.data.tokenizer import decode
+from aurl.data.vocabulary import Vocabulary
+from aurl.errors import DataError, SweepError
+from aurl.files import atomic, read_json, read_yaml, write_json, write_text, write_yaml
+from aurl.model.generation import Sampling, generate
+from aurl.model.vae import Vae
+from aurl.plain import Plain
+from aurl.reporting.leaderboard import TrialStatus, ranked, read_trials
+from aurl.reporting.model_card import model_card
+from aurl.seeding import torch_generator
+from aurl.training import checkpoint
+from aurl.training.evaluate import Evaluator
+
+EXAMPLES = 8
+MADE_BY = "made_by"
+"""Key of ``config.yaml`` that says where a configuration comes from; it configures nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A model with what is needed to use it."""
+
+    model: Vae
+    config: RunConfig
+    n_bars: int
+    max_tokens: int
+    made_by: Plain
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens."""
+        return self.model.vocabulary
+
+    def pieces(self, z: Tensor, sampling: Sampling, seed: int = 0) -> list[Piece]:
+        """Decode latent vectors to pieces of ``n_bars`` bars."""
+        tokens = generate(
+            self.model,
+            z,
+            max_tokens=self.max_tokens,
+            sampling=sampling,
+            generator=torch_generator(seed, "generation"),
+        )
+        return [decode(row, self.vocabulary) for row in tokens.numpy()]
+
+    def samples(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> list[Piece]:
+        """Pieces decoded from draws of the prior."""
+        size = self.model.layout.size
+        z = torch.randn(count, size, generator=torch_generator(seed, "prior"))
+        return self.pieces(z, Sampling(temperature=temperature), seed)
+
+
+def read_config(path: Path) -> tuple[RunConfig, Plain]:
+    """A configuration file, and what it says of where it comes from.
+
+    Raises:
+        ConfigError: If it is not a valid configuration.
+    """
+    values = read_yaml(path)
+    made_by = values.pop(MADE_BY, {})
+    return from_plain(values), made_by
+
+
+def load_export(folder: Path) -> TrainedModel:
+    """Load an exported model onto the CPU.
+
+    Raises:
+        DataError: If the folder is not an export, or a file of it is damaged.
+    """
+    names = ("config.yaml", "model.safetensors", "vocabulary.json")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"EXPORT must be a folder made by `aurl export`, got {folder}: {missing[0]} is missing."
+        )
+    config, made_by = read_config(folder / "config.yaml")
+    about = read_json(folder / "vocabulary.json")
+    vocabulary = Vocabulary.from_dict(about["vocabulary"])
+    model = Vae(config, vocabulary, about["n_bars"])
+    checkpoint.load_weights(folder / "model.safetensors", model)
+    return TrainedModel(
+        model=model.eval(),
+        config=config,
+        n_bars=about["n_bars"],
+        max_tokens=about["max_tokens"],
+        made_by=made_by,
+    )
+
+
+def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
+    """The model of a run's last checkpoint.
+
+    Raises:
+        DataError: If the run has no usable checkpoint.
+    """
+    config, made_by = read_config(folder / "config.yaml")
+    model = Vae(config, corpus.vocabulary, corpus.n_bars)
+    checkpoint.load_run_weights(folder / "checkpoint", model)
+    return TrainedModel(
+        model=model.eval(),
+        config=config,
+        n_bars=corpus.n_bars,
+        max_tokens=corpus.max_tokens,
+        made_by=made_by,
+    )
+
+
+def trial_at_rank(sweep: Path, rank: int) -> TrialStatus:
+    """The completed trial at a rank of the leaderboard.
+
+    Raises:
+        SweepError: If there is none.
+    """
+    completed = [place for place in ranked(read_trials(sweep)) if place.rank is not None]
+    if not 1 <= rank <= len(completed):
+        raise SweepError(
+            f"--rank must be in 1..{len(completed)}, the completed trials of {sweep}, got {rank}."
+            + ("" if completed else " No trial has completed: see `aurl status`.")
+        )
+    return completed[rank - 1].trial
+
+
+def test_metrics(trained: TrainedModel, corpus: Corpus) -> dict[str, float]:
+    """Every metric on the test split of the corpus that the model was trained on.
+
+    Raises:
+        DataError: If the corpus is another one.
+    """
+    check_corpus(trained.config, corpus)
+    evaluator = Evaluator(corpus, TokenStore(corpus), trained.config, split="test")
+    return evaluator.evaluate(trained.model, final=True)
+
+
+def check_corpus(config: RunConfig, corpus: Corpus) -> None:
+    """Refuse a corpus that is not the one a configuration names by its hash.
+
+    Raises:
+        DataError: If it is another one.
+    """
+    wanted = config.data.fingerprint
+    if wanted and wanted != corpus.fingerprint:
+        raise DataError(
+            f"--data must be the corpus of the configuration ({config.data.corpus}, "
+            f"{wanted[:12]}), got {corpus.name}, {corpus.fingerprint[:12]}. Its metrics cannot be "
+            "compared on other music."
+        )
+
+
+def export(
+    trained: TrainedModel, corpus: Corpus, out: Path, *, extra: Mapping[str, Any]
+) -> dict[str, float]:
+    """Write an export folder, whole or not at all; returns its test metrics.
+
+    Args:
+        trained: The model.
+        corpus: The music it was trained on.
+        out: The folder, which must not exist.
+        extra: What ``config.yaml`` says under ``made_by``.
+
+    Raises:
+        SweepError: If ``out`` exists.
+    """
+    if out.exists():
+        raise SweepError(f"--out must be new, got {out}, which exists. Choose another folder.")
+    return replace_export(trained, corpus, out, extra=extra)
+
+
+def replace_export(
+    trained: TrainedModel, corpus: Corpus, out: Path, *, extra: Mapping[str, Any]
+) -> dict[str, float]:
+    """Write an export folder in place of the one that may be there; as :func:`export`."""
+    metrics = test_metrics(trained, corpus)
+    vocabulary = {
+        "vocabulary": trained.vocabulary.to_dict(),
+        "n_bars": trained.n_bars,
+        "max_tokens": trained.max_tokens,
+    }
+    with atomic(out) as folder:
+        folder.mkdir()
+        write_yaml(folder / "config.yaml", {**to_plain(trained.config), MADE_BY: dict(extra)})
+        checkpoint.save_weights(folder / "model.safetensors", trained.model)
+        write_json(folder / "vocabulary.json", vocabulary)
+        write_json(folder / "metrics.json", {"split": "test", "metrics": finite(metrics)})
+        write_midi(reconstructions(trained, corpus), folder / "reconstructions.mid")
+        samples = in_sequence(trained.samples(EXAMPLES), bars_each=trained.n_bars)
+        write_midi(samples, folder / "samples.mid")
+        write_text(folder / "README.md", model_card(trained.config, corpus, metrics, extra))
+    return metrics
+
+
+def reconstructions(trained: TrainedModel, corpus: Corpus, count: int = EXAMPLES) -> Piece:
+    """Held-out windows, each followed by what the model makes of it."""
+    windows = corpus.indices("test")
+    chosen = windows[np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int)]
+    store = TokenStore(corpus)
+    with torch.no_grad():
+        z = trained.model.encode(store.padded(torch.from_numpy(chosen))).mean
+    decoded = trained.pieces(z, Sampling())
+    pairs = [
+        piece
+        for window, made in zip(chosen, decoded, strict=True)
+        for piece in (decode(corpus.window(int(window)), trained.vocabulary), made)
+    ]
+    return in_sequence(pairs, bars_each=trained.n_bars)
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that JSON can hold."""
+    return {name: value for name, value in metrics.items() if np.isfinite(value)}

@@ -1,0 +1,119 @@
+"""How a sweep looks in a terminal: its leaderboard and its trials, as rich tables.
+
+Text from a trial (a reason, a value) is never read as markup: an error may hold ``[brackets]``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from aurl.reporting.leaderboard import (
+    OBJECTIVES,
+    SCORE,
+    Place,
+    Status,
+    TrialStatus,
+    counts,
+    ranked,
+)
+
+STYLES: Mapping[Status, str] = {
+    "completed": "green",
+    "running": "cyan",
+    "stopped": "yellow",
+    "failed": "red",
+    "unknown": "dim",
+}
+
+
+def leaderboard_table(places: Sequence[Place], *, limit: int | None = None) -> Table:
+    """The ranked trials; ``*`` marks the Pareto front.
+
+    Args:
+        places: From :func:`aurl.reporting.leaderboard.ranked`.
+        limit: Show the first so many ranked trials only. Trials without a rank are counted in the
+            caption, whatever the limit.
+    """
+    table = Table(box=SIMPLE_HEAD, caption=Text(_caption([place.trial for place in places])))
+    for heading in ("rank", "trial", "score", "kl_health", "disent.", "recon."):
+        table.add_column(heading, justify="left" if heading == "trial" else "right", no_wrap=True)
+    table.add_column("parameters")
+    for place in [place for place in places if place.rank is not None][:limit]:
+        metrics = place.trial.metrics
+        table.add_row(
+            f"{place.rank}{'*' if place.front == 0 else ' '}",
+            Text(place.trial.trial),
+            *(number(metrics.get(name)) for name in (SCORE, *OBJECTIVES)),
+            Text(settings(place.trial.params)),
+        )
+    return table
+
+
+def status_table(trials: Sequence[TrialStatus]) -> Table:
+    """Every trial in the order of its id: how far it is, how it does, how it ended."""
+    table = Table(box=SIMPLE_HEAD, caption=Text(_caption(trials)))
+    for heading in ("trial", "status", "step", "time", "score", "kl_health"):
+        justify = "left" if heading in ("trial", "status") else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    table.add_column("reason")
+    for trial in trials:
+        table.add_row(
+            Text(trial.trial),
+            Text(trial.status, style=STYLES[trial.status]),
+            f"{trial.step}/{trial.steps}",
+            duration(trial.seconds),
+            number(trial.metrics.get(SCORE)),
+            number(trial.metrics.get("val/kl_health")),
+            Text(trial.reason),
+        )
+    return table
+
+
+def settings(params: Mapping[str, object]) -> str:
+    """Parameters on one line, as ``beta.value=0.3 optimizer.lr=0.001``.
+
+    For people: a key is cut to its last two parts, or as many as tell it from the trial's other
+    keys, and a number to three digits. Files hold the whole.
+    """
+    return " ".join(f"{_ending(key, params)}={_brief(value)}" for key, value in params.items())
+
+
+def number(value: object) -> str:
+    """A metric with three decimals, or ``-`` for anything that is not a finite number."""
+    if isinstance(value, int | float) and math.isfinite(value):
+        return f"{value:.3f}"
+    return "-"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds as ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def short_name(metric: str) -> str:
+    """``reconstruction`` for ``val/reconstruction_score``."""
+    return metric.removeprefix("val/").removesuffix("_score")
+
+
+def _caption(trials: Sequence[TrialStatus]) -> str:
+    found = [f"{n} {status}" for status, n in counts(trials).items() if n]
+    best = next((place for place in ranked(trials) if place.rank == 1), None)
+    lead = f"; best {best.trial.trial}" if best else ""
+    return f"{len(trials)} trials: {', '.join(found)}{lead}" if trials else "no trials yet"
+
+
+def _ending(key: str, params: Mapping[str, object]) -> str:
+    parts = key.split(".")
+    ends = [".".join(parts[start:]) for start in range(max(len(parts) - 2, 0), -1, -1)]
+    for end in ends:
+        if not any(other != key and f".{other}".endswith(f".{end}") for other in params):
+            return end
+    return key
+
+
+def _brief(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

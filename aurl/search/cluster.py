@@ -1,0 +1,107 @@
+"""Ray for a sweep: start a local one or join a cluster, and check that what is asked for fits."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import ray
+
+from aurl.errors import SweepError
+
+OBJECT_STORE_BYTES = 256 * 2**20
+_ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # default 2 s; how soon a dead worker is seen
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor a gang, of no use to a local cluster
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """How a sweep uses a cluster."""
+
+    workers_per_trial: int = 1
+    gpus_per_worker: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.workers_per_trial >= 1:
+            raise SweepError(
+                f"--workers-per-trial must be >= 1, got {self.workers_per_trial}. Ask for 1 or more."
+            )
+        if not 0.0 <= self.gpus_per_worker < float("inf"):
+            raise SweepError(
+                f"--gpus-per-worker must be >= 0, got {self.gpus_per_worker}. Ask for 0 or more."
+            )
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Generator[None]:
+    """A block that runs with Ray: a local cluster of its own, or the one at ``address``.
+
+    Raises:
+        SweepError: If there is no cluster at ``address``.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with tempfile.TemporaryDirectory(prefix="aurl-", ignore_cleanup_errors=True) as folder:
+        try:
+            if address is None:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=folder,
+                )
+            else:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise SweepError(
+                f"--address must name a running Ray cluster, got {address!r}: "
+                f"{str(error).splitlines()[0]} Start one with `ray start --head`, or leave it out."
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def slots(shape: Shape, trials: int) -> int:
+    """Trials that run at the same time on the connected cluster.
+
+    Args:
+        shape: What one trial needs.
+        trials: How many there are to run.
+
+    Raises:
+        SweepError: If not even one fits.
+    """
+    have = ray.cluster_resources()
+    cpus, gpus = int(have.get("CPU", 0)), have.get("GPU", 0.0)
+    need_gpus = shape.workers_per_trial * shape.gpus_per_worker
+    if shape.workers_per_trial > cpus:
+        raise SweepError(
+            f"--workers-per-trial must be at most the cluster's {cpus} CPUs, "
+            f"got {shape.workers_per_trial}. Ask for fewer, or join a larger cluster."
+        )
+    if need_gpus > gpus:
+        raise SweepError(
+            f"--gpus-per-worker must fit the cluster's {gpus:g} GPUs, got "
+            f"{shape.gpus_per_worker:g} for each of {shape.workers_per_trial} workers. Ask for "
+            "fewer, or join a cluster with GPUs."
+        )
+    fitting = cpus // shape.workers_per_trial
+    if need_gpus:
+        fitting = min(fitting, int(gpus / need_gpus + 1e-9))
+    return max(1, min(fitting, trials))

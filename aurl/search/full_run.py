@@ -1,0 +1,102 @@
+"""One full-size run from a configuration, on the same gang and loop that trials use."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aurl.config import RunConfig, from_plain, to_plain
+from aurl.data.corpus import Corpus
+from aurl.errors import SweepError
+from aurl.plain import Plain, overridden
+from aurl.search.cluster import Shape, connected, slots
+from aurl.search.gang import Gang, GangSettings, shared, task_for
+from aurl.search.journal import journal
+from aurl.search.recorder import Display, Recorder
+
+PRESETS: dict[str, Callable[[RunConfig], Plain]] = {
+    "same": lambda config: {},
+    "base": lambda config: _scaled(config, width=2, layers=1, steps=20),
+    "large": lambda config: _scaled(config, width=4, layers=3, steps=100),
+}
+"""How a full-size run differs from the configuration a sweep found: dotted keys and values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullRun:
+    """A run that is ready to start."""
+
+    folder: Path
+    config: RunConfig
+    corpus: Corpus
+    shape: Shape
+    address: str | None
+
+
+def scaled(config: RunConfig, preset: str) -> tuple[RunConfig, Plain]:
+    """The configuration at a preset's size, and the keys that changed with their new values.
+
+    Raises:
+        SweepError: If there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise SweepError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}.")
+    changes = PRESETS[preset](config)
+    return from_plain(overridden(to_plain(config), changes)), changes
+
+
+def _scaled(config: RunConfig, *, width: int, layers: int, steps: int) -> Plain:
+    total = config.training.steps * steps
+    return {
+        "model.d_model": config.model.d_model * width,
+        "model.n_heads": config.model.n_heads * width,
+        "model.encoder_layers": config.model.encoder_layers + layers,
+        "model.decoder_layers": config.model.decoder_layers + layers,
+        "optimizer.lr": config.optimizer.lr / width**0.5,
+        "training.steps": total,
+        "evaluation.every": max(1, total // 20),
+    }
+
+
+def run(full_run: FullRun, display: Display) -> dict[str, float]:
+    """Train to the last step, from the folder's checkpoint if it has one; returns its metrics.
+
+    Raises:
+        SweepError: If the cluster cannot hold the workers, or the run fails.
+    """
+    folder = full_run.folder
+    name = folder.name
+    recorder = Recorder(folder.parent, display)
+    with journal(folder / "train.log"), connected(full_run.address):
+        slots(full_run.shape, 1)
+        if not (folder / "status.json").exists():
+            recorder.propose(name, {}, full_run.config)
+        recorder.start(name)
+        with tempfile.TemporaryDirectory(prefix="aurl-train-") as scratch:
+            failure = _train(full_run, recorder, scratch)
+        metrics = recorder.end(name, "failed" if failure else "completed", failure)
+    if failure:
+        raise SweepError(f"the run failed: {failure}. See {folder / 'train.log'}.")
+    return metrics
+
+
+def _train(full_run: FullRun, recorder: Recorder, scratch: str) -> str:
+    gang = Gang(
+        GangSettings(
+            workers=full_run.shape.workers_per_trial,
+            gpus_per_worker=full_run.shape.gpus_per_worker,
+            scratch=scratch,
+            corpus=shared(full_run.corpus),
+        ),
+        "train",
+    )
+    gang.submit(task_for(full_run.folder, full_run.config))
+    try:
+        while True:
+            event = gang.next_event()
+            if event.ended:
+                return event.failure
+            recorder.report(full_run.folder.name, event.rows)
+            gang.answer(go_on=True)
+    finally:
+        gang.close()

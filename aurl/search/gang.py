@@ -1,0 +1,241 @@
+"""The warm gang: one Ray Train worker group that lives through many trials.
+
+Starting a Ray Train run costs many seconds; a trial slot therefore starts one and streams trial
+after trial through it. A *mailbox* actor carries tasks to the workers and their events back. After
+each report the first worker waits for the verdict, so that a stop takes effect at that step.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray import train, tune
+from ray.train.torch import TorchTrainer
+
+from aurl.data.corpus import Corpus
+from aurl.errors import SweepError
+from aurl.training.ray_worker import Event, Task, serve
+
+_POLL_S = 0.5
+
+
+@ray.remote(num_cpus=0, max_concurrency=64)
+class Mailbox:
+    """Where a trial slot and the workers of its gang meet."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._events: deque[Event] = deque()
+        self._task: Task | None = None
+        self._number = 0
+        self._closed = False
+        self._answer: bool | None = None
+
+    async def submit(self, task: Task) -> None:
+        """Hand a task to every worker."""
+        async with self._changed:
+            self._task, self._answer = task, None
+            self._number += 1
+            self._changed.notify_all()
+
+    async def next_task(self, seen: int) -> Task | None:
+        """Wait for the task after the first ``seen`` ones; None once the mailbox is closed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or self._number > seen)
+            return None if self._closed else self._task
+
+    async def post(self, number: int, event: Event) -> None:
+        """Tell how task ``number`` ended; unheard if another has been submitted since."""
+        if number == self._number:
+            await self._put(event)
+
+    async def _put(self, event: Event) -> None:
+        async with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    async def report(self, event: Event) -> bool:
+        """Tell what was measured and wait for the verdict: True goes on."""
+        self._answer = None
+        await self._put(event)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or self._answer is not None)
+            return bool(self._answer) and not self._closed
+
+    async def next_event(self, timeout_s: float) -> Event | None:
+        """The next event, or None if there is none within ``timeout_s`` seconds."""
+        async with self._changed:
+            arrival = self._changed.wait_for(lambda: bool(self._events))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(arrival, timeout_s)
+            return self._events.popleft() if self._events else None
+
+    async def answer(self, go_on: bool) -> None:
+        """Give the verdict that the last report waits for."""
+        async with self._changed:
+            self._answer = go_on
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """Send the workers home."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GangSettings:
+    """What every gang of a sweep has in common."""
+
+    workers: int
+    """Ray Train workers that share each batch."""
+
+    gpus_per_worker: float
+    """GPUs of each worker; a fraction shares one, 0 computes on the CPU."""
+
+    scratch: str
+    """Folder for Ray Train's own files, which nothing reads."""
+
+    corpus: list[ray.ObjectRef]
+    """The corpus in Ray's object store (in a list, so that it is passed as a reference)."""
+
+
+class Gang:
+    """A running worker group and its mailbox, seen from the process that owns it.
+
+    Args:
+        settings: Size and music.
+        name: For Ray's logs.
+    """
+
+    def __init__(self, settings: GangSettings, name: str) -> None:
+        node = ray.get_runtime_context().get_node_id()
+        self._mailbox = Mailbox.options(label_selector={"ray.io/node-id": node}).remote()
+        resources = {"CPU": 1.0}
+        if settings.gpus_per_worker:
+            resources["GPU"] = settings.gpus_per_worker
+        self._trainer = TorchTrainer(
+            serve,
+            train_loop_config={"mailbox": self._mailbox, "corpus": settings.corpus[0]},
+            scaling_config=train.ScalingConfig(
+                num_workers=settings.workers,
+                use_gpu=settings.gpus_per_worker > 0,
+                resources_per_worker=resources,
+            ),
+            run_config=train.RunConfig(
+                name=name,
+                storage_path=settings.scratch,
+                failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=2),
+            ),
+        )
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._trainer.fit()
+        except Exception as error:  # noqa: BLE001 - handed to the owner by next_event
+            self._error = error
+
+    def submit(self, task: Task) -> None:
+        """Start a task; the one before must have ended."""
+        ray.get(self._mailbox.submit.remote(task))
+
+    def answer(self, *, go_on: bool) -> None:
+        """Let the workers go on after a report, or stop their task."""
+        ray.get(self._mailbox.answer.remote(go_on))
+
+    def next_event(self) -> Event:
+        """Wait for the next event of the task.
+
+        Raises:
+            SweepError: If the worker group died.
+        """
+        while True:
+            event: Event | None = ray.get(self._mailbox.next_event.remote(_POLL_S))
+            if event is not None:
+                return event
+            if not self._thread.is_alive():
+                raise SweepError(f"the trial's workers died: {_first_line(self._error)}.")
+
+    def close(self) -> None:
+        """Send the workers home and wait for Ray Train to free what they held."""
+        ray.get(self._mailbox.close.remote())
+        self._thread.join(20.0)
+
+
+class TrialSlot(tune.Trainable):
+    """A place where Tune runs trials one after the other, on one gang.
+
+    Tune reuses the slot for the next trial (``reset_config``). A result is what one report
+    measured, or, with ``done``, how the trial ended.
+    """
+
+    def setup(self, config: dict[str, Any], settings: GangSettings | None = None) -> None:
+        """Start the gang; Tune calls this once for each process."""
+        assert settings is not None
+        self._gang = Gang(settings, f"gang-{self.trial_id}")
+        self._task: Task | None = config["task"]
+        self._waiting = False
+
+    def step(self) -> dict[str, Any]:
+        """Let the gang go on until its next event."""
+        if self._task is not None:
+            self._gang.submit(self._task)
+            self._task = None
+            self._last = scalars({"step": 0})
+        elif self._waiting:
+            self._gang.answer(go_on=True)
+        self._waiting = False
+        event = self._gang.next_event()
+        if event.ended:
+            return {**self._last, "rows": (), "failure": event.failure, "done": True}
+        self._waiting = True
+        self._last = scalars(event.rows[-1])
+        return {**self._last, "rows": event.rows, "failure": ""}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Stop the trial that is running, if one is, and take the next."""
+        if self._waiting:
+            self._gang.answer(go_on=False)
+            while not self._gang.next_event().ended:
+                pass
+            self._waiting = False
+        self._task = new_config["task"]
+        return True
+
+    def cleanup(self) -> None:
+        """Send the gang home."""
+        self._gang.close()
+
+
+def shared(corpus: Corpus) -> list[ray.ObjectRef]:
+    """Put a corpus into Ray's object store, whence workers on every node read it."""
+    arrays = ("tokens", "offsets", "piece", "first_bar", "split", "attributes")
+    in_memory = {name: np.array(getattr(corpus, name)) for name in arrays}
+    return [ray.put(replace(corpus, **in_memory))]
+
+
+def scalars(row: Mapping[str, float]) -> dict[str, float]:
+    """What Tune's scheduler compares trials by: the step and the rung score."""
+    return {"step": row["step"], "rung_score": row.get("val/rung_score", 0.0)}
+
+
+def _first_line(error: BaseException | None) -> str:
+    if error is None:
+        return "they left without a word"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
+
+
+def task_for(folder: Path, config: Any) -> Task:  # noqa: ANN401
+    """The task of training ``config`` with its checkpoints in a trial's folder."""
+    return Task(config=config, checkpoint_folder=folder / "checkpoint")

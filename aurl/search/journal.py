@@ -1,0 +1,43 @@
+"""The log file of a sweep: where everything goes that Ray, Optuna and torch print."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+from rich.console import Console
+
+
+@contextlib.contextmanager
+def journal(path: Path) -> Generator[None]:
+    """Send this process's standard output and error to ``path`` while the block runs.
+
+    A display that is to be seen meanwhile writes to a copy of the terminal
+    (:func:`copy_of_stdout`) made before.
+    """
+    with path.open("ab") as log:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        saved = os.dup(1), os.dup(2)
+        handler = logging.StreamHandler(os.fdopen(os.dup(log.fileno()), "a"))
+        logging.getLogger().addHandler(handler)
+        try:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            os.close(saved[0])
+            os.close(saved[1])
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+
+
+def copy_of_stdout() -> Console:
+    """A console on the standard output of now, which :func:`journal` does not take away."""
+    return Console(file=os.fdopen(os.dup(1), "w"))

@@ -1,0 +1,132 @@
+"""The one writer of a sweep's trial folders: status, metrics, events.
+
+It runs in the driver. ``status.json`` is the truth about a trial: a resumed sweep reads it, the
+configuration and the checkpoint, and nothing else.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from aurl.config import RunConfig, to_plain
+from aurl.files import read_json, read_lines, write_json, write_yaml
+from aurl.search.sampler import End
+from aurl.search.space import Value
+from aurl.training import checkpoint
+from aurl.training.loop import Row
+from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
+
+
+class Display(Protocol):
+    """What shows a sweep's progress to a person."""
+
+    def trial_started(self, trial_id: str, params: Mapping[str, Value]) -> None:
+        """A trial starts or goes on."""
+
+    def trial_progress(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> None:
+        """A trial was evaluated."""
+
+    def trial_ended(
+        self, trial_id: str, status: str, reason: str, metrics: Mapping[str, float]
+    ) -> None:
+        """A trial ended."""
+
+
+def trial_id(number: int) -> str:
+    """``t0007`` for trial 7."""
+    return f"t{number:04d}"
+
+
+def trial_number(name: str) -> int:
+    """The number in a trial's id."""
+    return int(name.removeprefix("t"))
+
+
+class Recorder:
+    """Writes what happens to the trials of one sweep.
+
+    Args:
+        folder: The sweep's ``trials`` folder.
+        display: Told of everything that is written.
+    """
+
+    def __init__(self, folder: Path, display: Display) -> None:
+        self._folder = folder
+        self._display = display
+        self._writers: dict[str, TrialWriter] = {}
+        self._status: dict[str, dict[str, Any]] = {}
+        self._since: dict[str, float] = {}
+
+    def propose(self, name: str, params: Mapping[str, Value], config: RunConfig) -> Path:
+        """Make the folder of a new trial; returns it."""
+        folder = self._folder / name
+        write_yaml(folder / "config.yaml", to_plain(config))
+        self._status[name] = {
+            "trial": name,
+            "status": "running",
+            "reason": "",
+            "step": 0,
+            "steps": config.training.steps,
+            "seconds": 0.0,
+            "attempts": 0,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "params": dict(params),
+            "metrics": {},
+        }
+        self._write(name)
+        return folder
+
+    def start(self, name: str) -> None:
+        """An attempt at a trial begins, from its checkpoint if it has one."""
+        folder = self._folder / name
+        if name in self._writers:
+            self._writers.pop(name).close("running")
+        if name not in self._status:
+            self._status[name] = read_json(folder / "status.json")
+        status = self._status[name]
+        rewind(folder, checkpoint.step_of(folder / "checkpoint"))
+        status |= {"step": 0, "metrics": {}}
+        self._keep_metrics(status, read_lines(folder / METRICS_FILE))
+        status["attempts"] += 1
+        started = datetime.fromisoformat(status["started"]).timestamp()
+        self._writers[name] = open_trial(folder, params=status["params"], started=started)
+        self._since[name] = time.monotonic() - status["seconds"]
+        self._write(name)
+        self._display.trial_started(name, status["params"])
+
+    def report(self, name: str, rows: Sequence[Row]) -> None:
+        """Rows of a running trial."""
+        status = self._status[name]
+        self._writers[name].log([dict(row) for row in rows])
+        self._keep_metrics(status, rows)
+        self._write(name)
+        self._display.trial_progress(name, status["step"], status["metrics"])
+
+    def end(self, name: str, end: End, reason: str) -> dict[str, float]:
+        """A trial is over; returns its last metrics."""
+        status = self._status[name]
+        status |= {"status": end, "reason": reason}
+        self._write(name)
+        if name in self._writers:
+            self._writers.pop(name).close(end)
+        self._display.trial_ended(name, end, reason, status["metrics"])
+        return dict(status["metrics"])
+
+    def _keep_metrics(self, status: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            status["step"] = int(row["step"])
+            if any(key.startswith("val/") for key in row):
+                status["metrics"] = {
+                    key: value
+                    for key, value in row.items()
+                    if key != "step" and isinstance(value, float) and math.isfinite(value)
+                }
+
+    def _write(self, name: str) -> None:
+        status = self._status[name]
+        if name in self._since:
+            status["seconds"] = round(time.monotonic() - self._since[name], 3)
+        write_json(self._folder / name / "status.json", status)

@@ -1,0 +1,86 @@
+"""What to try next: Optuna's study, told the truth about every trial.
+
+Objectives, all maximised: KL health, disentanglement, reconstruction. The sampler is made anew for
+each proposal, seeded by the trial's number, so that a resumed sweep proposes what the uninterrupted
+one would have proposed (with one trial at a time).
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from aurl.metrics.score import OBJECTIVES
+from aurl.search.space import SamplerConfig, Space, Value
+from aurl.seeding import stream_seed
+
+End: TypeAlias = Literal["completed", "stopped", "failed"]
+_log = logging.getLogger(__name__)
+
+
+class Proposals:
+    """The Optuna study of one sweep, in a journal file that optuna-dashboard opens.
+
+    Args:
+        path: The journal.
+        space: What may vary, and the sampler.
+        name: The study's name.
+    """
+
+    def __init__(self, path: Path, space: Space, name: str) -> None:
+        optuna.logging.disable_default_handler()
+        self._space = space
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            study_name=name,
+            directions=["maximize"] * len(OBJECTIVES),
+            load_if_exists=True,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.set_metric_names([name.removeprefix("val/") for name in OBJECTIVES])
+
+    def propose(self) -> tuple[int, dict[str, Value]]:
+        """A new trial's number and the values of its parameters."""
+        number = len(self._study.get_trials(deepcopy=False))
+        self._study.sampler = _sampler(self._space.sampler, number)
+        trial = self._study.ask()
+        return trial.number, self._space.suggest(trial)
+
+    def tell(self, number: int, end: End, metrics: Mapping[str, float]) -> None:
+        """Tell how a trial ended; saying it again changes nothing.
+
+        A completed trial without one of the objectives counts as failed.
+        """
+        if self._study.get_trials(deepcopy=False)[number].state.is_finished():
+            return
+        values = [metrics.get(name) for name in OBJECTIVES]
+        if end == "completed" and None not in values:
+            self._study.tell(number, [float(value or 0.0) for value in values])
+        elif end == "stopped":
+            self._study.tell(number, state=TrialState.PRUNED)
+        else:
+            self._study.tell(number, state=TrialState.FAIL)
+
+    def fail_unknown(self, known: set[int]) -> None:
+        """End the trials that were proposed but never started, as a killed driver leaves them."""
+        for trial in self._study.get_trials(deepcopy=False):
+            if not trial.state.is_finished() and trial.number not in known:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:
+    seed = stream_seed(config.seed, "sampler", number) % 2**32
+    match config.name:
+        case "tpe":
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=config.startup_trials)
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        case "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)

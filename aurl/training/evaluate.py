@@ -1,0 +1,285 @@
+"""Evaluation of a model on a held-out split.
+
+Likelihood, KL health, what the codes say of musical attributes, what the decoder makes of them.
+Windows, noise and shuffles are fixed by the corpus and the split, not by the run: two trials are
+always compared on the same music with the same draws.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aurl.config import RunConfig
+from aurl.data.attributes import discretized
+from aurl.data.batches import TokenStore
+from aurl.data.corpus import Corpus
+from aurl.data.tokenizer import decode
+from aurl.metrics.active_units import active_units
+from aurl.metrics.bootstrap import mean_interval
+from aurl.metrics.disentanglement import disentanglement
+from aurl.metrics.kl_health import KLHealth, KLHealthSettings, LatentEvidence, kl_health
+from aurl.metrics.reconstruction import note_f1
+from aurl.metrics.score import rung_score, trial_score
+from aurl.model.generation import Sampling, generate
+from aurl.model.vae import Vae
+from aurl.objectives.kl import gaussian_kl
+from aurl.objectives.reconstruction import token_nll
+from aurl.seeding import numpy_generator, torch_generator
+
+BATCH = 128
+
+
+class Evaluator:
+    """Evaluates models on fixed windows of one split.
+
+    Args:
+        corpus: The music.
+        store: Its tokens on the device.
+        config: How many windows, and what KL health holds a run against.
+        split: Which windows.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        store: TokenStore,
+        config: RunConfig,
+        *,
+        split: Literal["val", "test"],
+    ) -> None:
+        self.corpus = corpus
+        self.store = store
+        self.settings = config.evaluation
+        self.split = split
+        order = numpy_generator(0, "evaluation", split).permutation(corpus.indices(split))
+        self.windows = order[: self.settings.final_windows]
+        train = corpus.indices("train")
+        self.factors, self.factor_names = discretized(
+            np.asarray(corpus.attributes)[self.windows],
+            np.asarray(corpus.attributes)[train],
+            corpus.attribute_names,
+        )
+
+    @torch.no_grad()
+    def evaluate(self, model: Vae, *, final: bool) -> dict[str, float]:
+        """Metrics under their full names, such as ``val/kl_nats``.
+
+        Args:
+            model: The model; its weights are read only.
+            final: Also decode freely and score disentanglement, on all windows of the evaluation.
+
+        Returns:
+            Finite or not: a model that has diverged is measured as it is.
+        """
+        windows = self.windows if final else self.windows[: self.settings.windows]
+        measured = Measured(model, self.store, windows, np.asarray(self.corpus.piece)[windows])
+        values = measured.likelihood()
+        health = self._health(model, measured)
+        values |= health.to_dict()
+        reconstructed = self._reconstructions(model, measured)
+        values |= reconstructed.summary(final=final)
+        values["rung_score"] = rung_score(health.kl_health, values["reconstruction_score"])
+        if final:
+            values |= measured.latent_use()
+            values |= self._disentanglement(model, measured, health)
+            values["score"] = trial_score(
+                health.kl_health, values["disentanglement"], values["reconstruction_score"]
+            )
+        return {f"{self.split}/{name}": float(value) for name, value in values.items()}
+
+    def _health(self, model: Vae, measured: "Measured") -> KLHealth:
+        evidence = LatentEvidence(
+            kl=measured.kl,
+            mean=measured.mean,
+            log_var=measured.log_var,
+            reconstruction=measured.nll,
+            reconstruction_shuffled_z=measured.nll_shuffled,
+            dimension=model.layout.dimension.numpy(),
+        )
+        target = self.settings.target_rate_nats_per_bar * self.corpus.n_bars
+        return kl_health(evidence, KLHealthSettings(target_rate_nats=target))
+
+    def _disentanglement(
+        self, model: Vae, measured: "Measured", health: KLHealth
+    ) -> dict[str, float]:
+        live = health.live[model.layout.dimension.numpy()]
+        scores = disentanglement(measured.mean, self.factors, live=live, groups=measured.piece)
+        return scores.to_dict()
+
+    def _reconstructions(self, model: Vae, measured: "Measured") -> "Reconstructions":
+        count = min(self.settings.reconstructions, len(measured.windows))
+        chosen = measured.windows[:count]
+        z = torch.from_numpy(measured.mean[:count]).float().to(self.store.offsets.device)
+        return Reconstructions(model, self.corpus, chosen, z)
+
+
+class Measured:
+    """What one pass over held-out windows gives, window by window, in float64.
+
+    Args:
+        model: The model.
+        store: The corpus's tokens on the model's device.
+        windows: Windows to measure.
+        piece: The piece of each window: z is shuffled between pieces, never within one.
+    """
+
+    def __init__(
+        self,
+        model: Vae,
+        store: TokenStore,
+        windows: Int[np.ndarray, " sample"],
+        piece: Int[np.ndarray, " sample"],
+    ) -> None:
+        self.windows = windows
+        self.piece = piece
+        self.level = model.layout.level.numpy()
+        self.dimension = model.layout.dimension.numpy()
+        self.level_names = [level.name for level in model.layout.levels]
+        noise = torch.randn(
+            len(windows), model.layout.size, generator=torch_generator(0, "evaluation noise")
+        )
+        parts = _parts_by_length(store, windows)
+        encoded = [model.encode(store.padded(_windows_of(windows, part))) for part in parts]
+        back = torch.argsort(torch.cat(parts))
+        mean = torch.cat([posterior.mean for posterior in encoded])[back]
+        log_var = torch.cat([posterior.log_var for posterior in encoded])[back]
+        z = mean + (0.5 * log_var).exp() * noise.to(mean.device)
+        self.mean = mean.double().cpu().numpy()
+        self.log_var = log_var.double().cpu().numpy()
+        self.kl = gaussian_kl(mean, log_var).double().cpu().numpy()
+        other = torch.from_numpy(partners(piece))
+        measured = [
+            _likelihood(model, store.padded(_windows_of(windows, part)), z[part], z[other[part]])
+            for part in parts
+        ]
+        columns = [np.concatenate(column)[back.numpy()] for column in zip(*measured, strict=True)]
+        self.nll, self.nll_shuffled, self.n_correct, self.n_tokens, self.n_notes = columns
+
+    def likelihood(self) -> dict[str, float]:
+        """Terms of the ELBO in nats per sequence, and their ratios to tokens and notes.
+
+        ``bits_per_token`` and ``nats_per_note`` are of the negative ELBO: what the music costs,
+        its code included.
+        """
+        kl = self.kl.sum(axis=1)
+        negative_elbo = self.nll + kl
+        values = {
+            "negative_elbo_nats": negative_elbo.mean(),
+            "reconstruction_nats": self.nll.mean(),
+            "reconstruction_shuffled_z_nats": self.nll_shuffled.mean(),
+            "kl_nats": kl.mean(),
+            "token_accuracy": self.n_correct.sum() / self.n_tokens.sum(),
+            "bits_per_token": negative_elbo.sum() / self.n_tokens.sum() / np.log(2.0),
+            "nats_per_note": negative_elbo.sum() / max(1, self.n_notes.sum()),
+            "active_units": float(active_units(self.mean, self.dimension)),
+        }
+        for index, name in enumerate(self.level_names):
+            values[f"kl_nats/{name}"] = self.kl[:, self.level == index].sum(axis=1).mean()
+        return {name: float(value) for name, value in values.items()}
+
+    def latent_use(self) -> dict[str, float]:
+        """What shuffling z between pieces costs, in nats per sequence, with a 95 % interval."""
+        gap = self.nll_shuffled - self.nll
+        interval = mean_interval(gap, self.piece)
+        return {
+            "latent_use_nats": float(gap.mean()),
+            "latent_use_nats/low": interval.low,
+            "latent_use_nats/high": interval.high,
+        }
+
+
+class Reconstructions:
+    """Windows decoded freely and greedily from their codes, and from z = 0.
+
+    Args:
+        model: The model.
+        corpus: The music.
+        windows: Windows to decode.
+        z: Their codes: posterior means.
+    """
+
+    def __init__(
+        self, model: Vae, corpus: Corpus, windows: Int[np.ndarray, " sample"], z: Tensor
+    ) -> None:
+        self.piece = np.asarray(corpus.piece)[windows]
+        self._model = model
+        self._longest = corpus.max_tokens
+        self._truth = [_notes(corpus.window(int(window)), model) for window in windows]
+        self._z = z
+        self.f1 = self._scores(z)
+
+    def summary(self, *, final: bool) -> dict[str, float]:
+        """Note F1 of the reconstructions; ``final`` adds z = 0 and intervals by piece."""
+        values = {"reconstruction_score": float(self.f1.mean())}
+        if not final:
+            return values
+        without = self._scores(torch.zeros_like(self._z[:1]), same=len(self.f1))
+        gain = self.f1 - without
+        interval = mean_interval(gain, self.piece)
+        return values | {
+            "reconstruction_score/zero_z": float(without.mean()),
+            "reconstruction_score/gain": float(gain.mean()),
+            "reconstruction_score/gain/low": interval.low,
+            "reconstruction_score/gain/high": interval.high,
+        }
+
+    def _scores(self, z: Tensor, *, same: int = 0) -> Float[np.ndarray, " sample"]:
+        """F1 of each window against what ``z`` decodes to (one for all, if ``same``)."""
+        tokens = generate(self._model, z, max_tokens=self._longest, sampling=Sampling())
+        found = [_notes(row, self._model) for row in tokens.cpu().numpy()]
+        found = found * same if same else found
+        return np.array(
+            [note_f1(truth, notes) for truth, notes in zip(self._truth, found, strict=True)]
+        )
+
+
+def partners(piece: Int[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
+    """For each window another window, of another piece, each used about once; fixed by a seed.
+
+    Windows whose piece is the only one are given themselves.
+    """
+    n = len(piece)
+    order = numpy_generator(0, "shuffle").permutation(n)
+    result = np.empty(n, dtype=np.int64)
+    result[order] = np.roll(order, 1)
+    for index in np.flatnonzero(piece[result] == piece):
+        others = np.flatnonzero(piece != piece[index])
+        if len(others):
+            result[index] = others[int(index) % len(others)]
+    return result
+
+
+def _likelihood(model: Vae, tokens: Tensor, z: Tensor, other_z: Tensor) -> tuple[np.ndarray, ...]:
+    """Of each window: NLL with its z, with another's; tokens predicted, tokens, notes."""
+    targets = tokens[:, 1:]
+    real = targets != model.vocabulary.pad
+    logits = model.decode(tokens, z)
+    nll, shuffled = (
+        token_nll(scores, targets, pad=model.vocabulary.pad).double().sum(dim=1)
+        for scores in (logits, model.decode(tokens, other_z))
+    )
+    correct = ((logits.argmax(dim=-1) == targets) & real).sum(dim=1)
+    notes = model.vocabulary.note_count(tokens)
+    columns = (nll, shuffled, correct, real.sum(dim=1), notes)
+    return tuple(column.cpu().numpy() for column in columns)
+
+
+def _notes(tokens: np.ndarray, model: Vae) -> Int[np.ndarray, "note 2"]:
+    """Onset and pitch of each note; drums have pitches of their own, above 128."""
+    notes = decode(tokens, model.vocabulary).notes
+    pitch = notes["pitch"].astype(np.int64) + 128 * notes["is_drum"]
+    return np.stack([notes["onset"], pitch], axis=1)
+
+
+def _parts_by_length(store: TokenStore, windows: Int[np.ndarray, " sample"]) -> list[Tensor]:
+    """Rows of ``windows`` in batches of like length, each row once."""
+    lengths = store.lengths(torch.from_numpy(windows)).cpu()
+    return list(lengths.argsort(stable=True).split(BATCH))
+
+
+def _windows_of(windows: Int[np.ndarray, " sample"], rows: Tensor) -> Tensor:
+    """The windows in some rows."""
+    return torch.from_numpy(windows)[rows]

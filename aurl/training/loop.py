@@ -1,0 +1,222 @@
+"""The training loop: batches in, reported metrics out. It knows nothing of Ray."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from aurl.config import RunConfig
+from aurl.data.batches import TokenStore, TrainingBatches, check_batches
+from aurl.data.corpus import Corpus
+from aurl.model.vae import Vae, VaeOutput
+from aurl.objectives.kl import gaussian_kl
+from aurl.objectives.objective import Terms, floors_of, level_rates, objective
+from aurl.objectives.reconstruction import token_nll
+from aurl.objectives.schedules import beta_at
+from aurl.seeding import seeded, torch_generator
+from aurl.training import checkpoint
+from aurl.training.evaluate import Evaluator
+from aurl.training.optimizer import adamw, learning_rate
+from aurl.training.workers import Workers
+
+Row: TypeAlias = Mapping[str, float]
+"""Metrics of one step, with the step itself under ``step``."""
+
+Report: TypeAlias = Callable[[Sequence[Row]], bool]
+"""Takes the rows since the last report; answers whether to go on."""
+
+
+class DivergedError(FloatingPointError):
+    """The objective stopped being finite; the weights are those before the step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one run computes, and where it keeps its checkpoint."""
+
+    config: RunConfig
+    corpus: Corpus
+    checkpoint_folder: Path
+
+
+def train(run: Run, *, workers: Workers, device: torch.device, report: Report) -> bool:
+    """Train one VAE from its last checkpoint, or from its seed, to its last step or to a stop.
+
+    Each evaluation is reported, then the checkpoint is written: what a checkpoint holds has been
+    reported before.
+
+    Args:
+        run: Configuration, music and checkpoint folder.
+        workers: The workers that share each batch; every one of them makes this call.
+        device: Where to compute.
+        report: Called on every worker after each evaluation; only the first worker's rows count.
+
+    Returns:
+        True if the run reached its last step, False if it was told to stop.
+
+    Raises:
+        DivergedError: If the objective is not finite at a step.
+        ConfigError: If the configuration does not fit the corpus or the workers.
+    """
+    config = run.config
+    steps = config.training.steps
+    trainer = Trainer(run, workers, device)
+    evaluator = Evaluator(run.corpus, trainer.store, config, split="val")
+    started, first = perf_counter(), trainer.step
+    rows: list[Row] = []
+    while trainer.step < steps:
+        terms = trainer.take_step()
+        last = trainer.step == steps
+        if last or trainer.step % config.training.log_every == 0:
+            rows.append(trainer.row(terms))
+        if last or trainer.step % config.evaluation.every == 0:
+            seconds = (perf_counter() - started) / (trainer.step - first)
+            metrics: dict[str, float] = {"step": trainer.step, "time/step_s": seconds}
+            if workers.rank == 0:
+                metrics |= evaluator.evaluate(trainer.model, final=last)
+            go_on = report([*rows, metrics])
+            rows = []
+            if workers.rank == 0:
+                trainer.save()
+            if not go_on and not last:
+                return False
+            started, first = perf_counter(), trainer.step
+    return True
+
+
+class Trainer:
+    """Model, optimizer and data of one run on one worker, at one step.
+
+    Args:
+        run: Configuration, music and checkpoint folder.
+        workers: The workers that share each batch.
+        device: Where to compute.
+    """
+
+    def __init__(self, run: Run, workers: Workers, device: torch.device) -> None:
+        config = run.config
+        self.run = run
+        self.workers = workers
+        self.store = TokenStore(run.corpus, device)
+        self.batches = TrainingBatches(
+            run.corpus,
+            self.store,
+            config.augmentation,
+            batch_size=config.training.batch_size,
+            seed=config.seed,
+            worker=(workers.rank, workers.size),
+        )
+        with seeded(config.seed, "initialisation"):
+            self.model = Vae(config, run.corpus.vocabulary, run.corpus.n_bars)
+        self.model.to(device)
+        layout = self.model.layout
+        self.level = layout.level.to(device)
+        self.floors = floors_of(config.objective.free_bits, layout.dimension, layout.level)
+        self.floors = self.floors.to(device)
+        self.optimizer = adamw(self.model, config.optimizer)
+        self.step = checkpoint.restore(
+            run.checkpoint_folder, model=self.model, optimizer=self.optimizer
+        )
+        self.parallel = workers.parallel(self.model)
+        self.mean_tokens = float(run.corpus.mean_tokens)
+
+    def take_step(self) -> Terms:
+        """One optimizer step on the batch of this step.
+
+        Raises:
+            DivergedError: Before the update, if the objective is not finite on any worker.
+        """
+        config = self.run.config
+        steps = config.training.steps
+        tokens = self.batches.at(self.step)
+        terms = self._terms(tokens, beta_at(config.objective.beta, self.step, steps))
+        if not torch.isfinite(self.workers.mean(terms.objective.detach())):
+            raise DivergedError(f"objective is not finite at step {self.step + 1}.")
+        self.optimizer.zero_grad(set_to_none=True)
+        (terms.objective / self.mean_tokens).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config.optimizer, self.step, steps)
+        self.optimizer.step()
+        self.step += 1
+        return terms
+
+    def _terms(self, tokens: Tensor, beta: float) -> Terms:
+        noise = self.workers.share(self._noise())
+        output: VaeOutput = self.parallel(tokens, noise.to(tokens.device), self._keep(tokens))
+        nll = token_nll(output.logits, tokens[:, 1:], pad=self.model.vocabulary.pad)
+        self.kl = gaussian_kl(output.mean, output.log_var)
+        return objective(
+            nll.sum(dim=1),
+            self.kl,
+            beta=beta,
+            floors=self.floors,
+            mean_over_workers=self.workers.mean,
+        )
+
+    def _noise(self) -> Tensor:
+        config = self.run.config
+        return torch.randn(
+            config.training.batch_size,
+            self.model.layout.size,
+            generator=torch_generator(config.seed, "noise", self.step),
+        )
+
+    def _keep(self, tokens: Tensor) -> Tensor | None:
+        config = self.run.config
+        if config.model.token_dropout == 0.0:
+            return None
+        longest = self.run.corpus.max_tokens + TokenStore.MULTIPLE
+        drawn = torch.rand(
+            config.training.batch_size,
+            longest,
+            generator=torch_generator(config.seed, "token_dropout", self.step),
+        )
+        kept = self.workers.share(drawn >= config.model.token_dropout)
+        return kept[:, : tokens.shape[1] - 1].to(tokens.device)
+
+    def row(self, terms: Terms) -> dict[str, float]:
+        """The training metrics of the step just taken, averaged over the workers."""
+        config = self.run.config
+        values = {
+            "train/objective_nats": terms.objective,
+            "train/negative_elbo_nats": terms.negative_elbo,
+            "train/reconstruction_nats": terms.reconstruction,
+            "train/kl_nats": terms.kl,
+            "train/kl_charged_nats": terms.kl_charged,
+        }
+        names = [level.name for level in self.model.layout.levels]
+        levels = level_rates(self.kl.detach(), self.level, names)
+        values |= {f"train/kl_nats/{name}": value for name, value in levels.items()}
+        means = self.workers.mean(torch.stack([value.detach() for value in values.values()]))
+        taken = self.step - 1
+        return {
+            "step": self.step,
+            **dict(zip(values, means.tolist(), strict=True)),
+            "objective/beta": beta_at(config.objective.beta, taken, config.training.steps),
+            "optimizer/lr": learning_rate(config.optimizer, taken, config.training.steps),
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint of this step."""
+        checkpoint.save(
+            self.run.checkpoint_folder,
+            step=self.step,
+            model=self.model,
+            optimizer=self.optimizer,
+        )
+
+
+def check_fits(config: RunConfig, corpus: Corpus, n_workers: int) -> None:
+    """Refuse a configuration that cannot be trained on ``corpus`` by ``n_workers`` workers.
+
+    Raises:
+        ConfigError: If the architecture does not fit the window, or the batch the workers.
+    """
+    with torch.device("meta"):
+        Vae(config, corpus.vocabulary, corpus.n_bars)
+    check_batches(corpus, config.augmentation, config.training.batch_size, n_workers)

@@ -1,0 +1,97 @@
+"""One Ray Train worker of a warm gang: takes trial after trial and trains each.
+
+The worker lives through many trials. It asks the gang's mailbox for the next task, trains it with
+:func:`aurl.training.loop.train`, and posts what it measured. A task begins from the task alone:
+nothing of the trial before is read.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+import torch
+from torch import distributed
+
+from aurl.config import RunConfig
+from aurl.data.corpus import Corpus
+from aurl.training.loop import Row, Run, train
+from aurl.training.workers import Workers, device_of_this_process
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One run that a gang is asked to train."""
+
+    config: RunConfig
+    checkpoint_folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What the first worker tells: measured rows, then how the task ended."""
+
+    rows: tuple[Row, ...] = ()
+    ended: bool = False
+    failure: str = ""
+    """Why the task failed, if it did; the gang lives on."""
+
+
+def serve(settings: dict[str, Any]) -> None:
+    """Train every task of the mailbox until it closes; runs in each worker of a gang.
+
+    Args:
+        settings: ``mailbox``, an actor handle, and ``corpus``, an object reference.
+    """
+    torch.set_num_threads(1)
+    mailbox = settings["mailbox"]
+    corpus = cast("Corpus", ray.get(settings["corpus"]))
+    workers = Workers.of_this_process()
+    number = 0
+    while True:
+        task = cast("Task | None", ray.get(mailbox.next_task.remote(number)))
+        if task is None:
+            return
+        number += 1
+        failure = _train_one(task, corpus, mailbox, workers)
+        if workers.rank == 0:
+            ray.get(mailbox.post.remote(number, Event(ended=True, failure=failure)))
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> str:  # noqa: ANN401
+    """Train one task; returns why it failed, or nothing.
+
+    A failure that only one of several workers sees is raised: it ends the gang, and with it the
+    collective calls that the others wait in.
+    """
+
+    def report(rows: list[Row]) -> bool:
+        go_on = True
+        if workers.rank == 0:
+            go_on = bool(ray.get(mailbox.report.remote(Event(rows=tuple(rows)))))
+        return _from_first_worker(go_on, workers)
+
+    run = Run(config=task.config, corpus=corpus, checkpoint_folder=task.checkpoint_folder)
+    try:
+        train(run, workers=workers, device=device_of_this_process(), report=report)
+    except (FloatingPointError, ValueError) as error:  # raised by every worker alike
+        return f"{type(error).__name__}: {error}"
+    except Exception as error:
+        if workers.size > 1:
+            raise
+        _log.exception("the trial failed")
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return ""
+
+
+def _from_first_worker(answer: bool, workers: Workers) -> bool:
+    if workers.size == 1:
+        return answer
+    value = torch.tensor(float(answer), device=device_of_this_process())
+    distributed.broadcast(value, src=0)
+    return bool(value.item())

@@ -1,0 +1,72 @@
+"""The layers of aurl, from the ground up: a module may import only from layers below its own."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "aurl"
+LAYERS = (
+    {"errors"},
+    {"plain"},
+    {"config", "seeding", "files"},
+    {"data"},
+    {"model", "objectives", "metrics"},  # siblings that cannot see each other
+    {"training"},
+    {"search"},
+    {"reporting"},
+    {"commands"},
+    {"cli"},
+)
+RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+EDGES = {  # the only files that may touch the outside world through these packages
+    "ray": {"training/ray_worker.py", "search/gang.py", "search/sweep.py", "search/cluster.py"},
+    "optuna": {"search/space.py", "search/sampler.py"},
+    "tensorboard": {"training/reporters.py"},
+    "miditoolkit": {"data/midi.py"},
+    "mido": {"data/midi.py"},
+    "yaml": {"files.py"},
+    "sklearn": {"metrics/dci.py"},
+}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+each_module = pytest.mark.parametrize(
+    "path", MODULES, ids=[str(path.relative_to(PACKAGE)) for path in MODULES]
+)
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@each_module
+def test_module_imports_only_from_below(path: Path) -> None:
+    here = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    for name in imports(path):
+        if name.startswith("aurl."):
+            there = name.split(".")[1]
+            assert there == here or RANK[there] < RANK[here], f"{here} must not import {name}"
+
+
+@each_module
+def test_module_leaves_the_outside_world_to_the_edges(path: Path) -> None:
+    for name in imports(path):
+        allowed = EDGES.get(name.split(".")[0])
+        assert allowed is None or str(path.relative_to(PACKAGE)) in allowed, name
+
+
+@each_module
+def test_module_can_be_read_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@each_module
+def test_package_init_holds_a_docstring_only(path: Path) -> None:
+    if path.name == "__init__.py":
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert len(body) == 1
+        assert isinstance(body[0], ast.Expr)

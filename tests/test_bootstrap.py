@@ -1,0 +1,99 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aurl.metrics.bootstrap import difference_interval, mean_interval
+
+PIECES = np.repeat(np.arange(40), 8)
+
+
+def clustered(rng: np.random.Generator) -> np.ndarray:
+    """Windows whose pieces differ more than the windows within them; the true mean is 0."""
+    return rng.normal(size=40)[PIECES] + 0.5 * rng.normal(size=PIECES.size)
+
+
+def coverage(pieces: np.ndarray) -> float:
+    hits = 0
+    for seed in range(300):
+        values = clustered(np.random.default_rng(seed))
+        interval = mean_interval(values, pieces, n_resamples=400, seed=seed)
+        hits += interval.low <= 0.0 <= interval.high
+    return hits / 300
+
+
+def test_interval_covers_the_truth_as_often_as_it_says() -> None:
+    # 300 trials: three standard errors are 0.038, and 40 pieces cost about 0.01
+    assert 0.90 <= coverage(PIECES) <= 0.98
+
+
+def test_resampling_windows_instead_of_pieces_would_cover_far_too_seldom() -> None:
+    assert coverage(np.arange(PIECES.size)) < 0.7
+
+
+def test_interval_width_agrees_with_the_standard_error_over_pieces() -> None:
+    values = clustered(np.random.default_rng(0))
+    interval = mean_interval(values, PIECES, n_resamples=5000)
+    error = values.reshape(40, 8).mean(axis=1).std(ddof=1) / np.sqrt(40)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * error, rel=0.08)
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low < interval.mean < interval.high
+
+
+def test_long_pieces_weigh_by_their_windows() -> None:
+    values, pieces = np.array([1.0, 1.0, 1.0, 0.0]), np.array([5, 5, 5, 9])
+    interval = mean_interval(values, pieces)
+    assert interval.mean == 0.75
+    assert (interval.low, interval.high) == (0.0, 1.0)
+
+
+def test_interval_of_equal_values_has_no_width() -> None:
+    interval = mean_interval(np.full(6, 0.25), np.array([0, 0, 1, 1, 2, 2]))
+    assert (interval.low, interval.mean, interval.high) == (0.25, 0.25, 0.25)
+
+
+def test_interval_is_reproducible_and_depends_on_the_seed() -> None:
+    values = clustered(np.random.default_rng(0))
+    assert mean_interval(values, PIECES, seed=3) == mean_interval(values, PIECES, seed=3)
+    assert mean_interval(values, PIECES, seed=3) != mean_interval(values, PIECES, seed=4)
+
+
+def test_interval_is_narrower_at_a_lower_level() -> None:
+    values = clustered(np.random.default_rng(0))
+    wide, narrow = (mean_interval(values, PIECES, level=level) for level in (0.95, 0.5))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_many_pieces_are_resampled_in_blocks() -> None:
+    values = np.random.default_rng(0).normal(size=30_000)
+    interval = mean_interval(values, np.arange(30_000), n_resamples=100)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 / np.sqrt(30_000), rel=0.3)
+
+
+def test_difference_of_two_runs_is_sharper_than_either() -> None:
+    rng = np.random.default_rng(0)
+    first = clustered(rng)
+    second = first - 0.1 + 0.05 * rng.normal(size=first.size)
+    difference = difference_interval(first, second, PIECES)
+    assert difference.mean == pytest.approx(0.1, abs=0.01)
+    assert 0.08 < difference.low < difference.high < 0.12
+    alone = mean_interval(first, PIECES)
+    assert alone.low < 0.0 < alone.high
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"level": 1.0}, r"level must be in \(0, 1\), got 1\.0"),
+        ({"level": float("nan")}, r"level must be in \(0, 1\), got nan"),
+        ({"n_resamples": 0}, "n_resamples must be >= 1, got 0"),
+        ({"values": np.array([0.0, np.nan])}, "values must be finite, got 1 NaN or infinite"),
+        ({"pieces": np.array([3, 3])}, "pieces must name at least 2 pieces, got 1"),
+    ],
+)
+def test_mean_interval_names_the_argument_to_change(
+    arguments: dict[str, Any], message: str
+) -> None:
+    defaults: dict[str, Any] = {"values": np.array([0.0, 1.0]), "pieces": np.array([0, 1])}
+    with pytest.raises(ValueError, match=message):
+        mean_interval(**(defaults | arguments))

@@ -1,0 +1,101 @@
+import hypothesis.strategies as st
+import pytest
+import yaml
+from hypothesis import given
+
+from aurl.config import RunConfig, from_plain, to_plain
+from aurl.errors import ConfigError
+from aurl.plain import as_number, merged, overridden
+
+
+def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
+    plain = overridden(
+        to_plain(RunConfig()),
+        {"latent.levels.fine.span": 0.5, "objective.beta.schedule": "linear"},
+    )
+    plain = overridden(plain, {"objective.beta.warmup": 0.3})
+    config = from_plain(plain)
+    assert from_plain(yaml.safe_load(yaml.safe_dump(to_plain(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective.beta.vale": 1.0}, r"objective\.beta\.vale is not .* mean 'value'\?"),
+        ({"optimzer.lr": 1.0}, r"optimzer is not a setting\. Did you mean 'optimizer'\?"),
+        ({"latent.levels.low.dim": 1}, r"'low' is none of \['global', 'local', 'fine'\]"),
+        ({"seed.x": 1}, r"seed\.x is not a setting"),
+        ({"optimizer.lr": "high"}, r"optimizer\.lr must be a number, got 'high'"),
+        ({"optimizer.lr": True}, r"optimizer\.lr must be a number, got True"),
+        ({"optimizer.lr": float("nan")}, r"optimizer\.lr must be > 0, got nan"),
+        ({"optimizer.lr": float("inf")}, r"optimizer\.lr must be > 0, got inf"),
+        ({"optimizer.weight_decay": -1}, r"weight_decay must be >= 0, got -1"),
+        ({"optimizer.warmup": 1.0}, r"optimizer\.warmup must be in \[0, 1\), got 1"),
+        ({"training.steps": 0}, r"training\.steps must be >= 1, got 0"),
+        ({"training.steps": 1.5}, r"training\.steps must be a whole number, got 1\.5"),
+        ({"model.d_model": 60}, r"multiple of 2 \* model\.n_heads, got d_model=60, n_heads=4"),
+        ({"model.token_dropout": 1.0}, r"token_dropout must be in \[0, 1\), got 1"),
+        ({"model": 7}, r"model must be a mapping of settings, got 7"),
+        ({"latent.levels": 7}, r"latent\.levels must be a list, got 7"),
+        ({"latent.levels": [{"dim": 1}]}, r"latent\.levels\.0\.name must be given"),
+        ({"latent.levels": [{"name": "a b", "dim": 1}]}, r"one plain word, got 'a b'"),
+        ({"latent.levels": [{"name": "a", "dim": -1}]}, r"levels\.a\.dim must be >= 0, got -1"),
+        ({"latent.levels": [{"name": "a", "dim": 0}]}, r"must have a dimension in all"),
+        ({"latent.levels": [{"name": "a", "dim": 1}] * 2}, r"must have distinct names"),
+        ({"latent.levels.fine.span": 0}, r"span must be bars > 0 or 'sequence', got 0"),
+        ({"latent.levels.fine.span": "bar"}, r"must be a number or 'sequence', got 'bar'"),
+        ({"objective.beta.schedule": "step"}, r"schedule must be one of constant, linear"),
+        ({"objective.beta.schedule": "linear"}, r"beta\.warmup must be set for .* 'linear'"),
+        ({"objective.beta.cycles": 4}, r"beta\.cycles must be left out .* got 4"),
+        ({"objective.beta.value": -0.1}, r"objective\.beta\.value must be >= 0, got -0\.1"),
+        ({"objective.free_bits.threshold": -1}, r"threshold must be >= 0 nats, got -1"),
+        ({"evaluation.target_rate_nats_per_bar": 0}, r"per_bar must be > 0, got 0"),
+        ({"augmentation.transpose": 13}, r"augmentation\.transpose must be in 0\.\.12, got 13"),
+        ({"seed": -1}, r"seed must be in 0\.\.2147483647, got -1"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_key(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_plain(overridden(to_plain(RunConfig()), changes))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "extra", "message"),
+    [
+        ("linear", {"warmup": 0.0}, r"warmup must be in \(0, 1\], got 0"),
+        ("cyclical", {"cycles": 0, "ramp": 0.5}, r"cycles must be >= 1, got 0"),
+        ("cyclical", {"cycles": 2, "ramp": 1.5}, r"ramp must be in \(0, 1\], got 1\.5"),
+        ("cyclical", {"cycles": 2}, r"beta\.ramp must be set"),
+    ],
+)
+def test_a_schedule_refuses_parameters_that_make_none(
+    schedule: str, extra: dict[str, object], message: str
+) -> None:
+    values = {"objective": {"beta": {"schedule": schedule, **extra}}}
+    with pytest.raises(ConfigError, match=message):
+        from_plain(values)
+
+
+def test_yaml_reads_a_bare_exponent_as_text_and_we_read_it_as_a_number() -> None:
+    values = yaml.safe_load("optimizer: {lr: 1e-3}")
+    assert values == {"optimizer": {"lr": "1e-3"}}
+    assert from_plain(values).optimizer.lr == 1e-3
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_number_is_read_from_its_own_text_with_an_exponent(value: float) -> None:
+    assert as_number(f"{value:e}") == float(f"{value:e}")
+
+
+@pytest.mark.parametrize("text", ["element", "e", "1e", "-e3", "", "sequence"])
+def test_words_are_not_numbers(text: str) -> None:
+    assert as_number(text) is None
+
+
+def test_overriding_and_merging_leave_what_they_are_given_alone() -> None:
+    before = {"a": {"b": 1}, "levels": [{"name": "x", "dim": 1}]}
+    assert overridden(before, {"a.b": 2, "levels.x.dim": 5})["levels"] == [{"name": "x", "dim": 5}]
+    assert merged(before, {"a": {"c": 3}})["a"] == {"b": 1, "c": 3}
+    assert before == {"a": {"b": 1}, "levels": [{"name": "x", "dim": 1}]}

@@ -1,0 +1,337 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aurl.errors import ConfigError
+from aurl.metrics.kl_health import TERMS, KLHealth, KLHealthSettings, LatentEvidence, kl_health
+
+N = 4000
+TARGET = KLHealthSettings(target_rate_nats=14.0)
+
+
+def evidence(
+    rates: list[float] | np.ndarray,
+    *,
+    use: float = 1.0,
+    dimension: list[int] | None = None,
+    seed: int = 0,
+) -> LatentEvidence:
+    """A linear-Gaussian posterior with these rates exactly, whose aggregate is the prior.
+
+    With mean ``a t`` and variance ``1 - a²`` for standard normal t, the KL is -ln(1 - a²) / 2.
+    Shuffling codes costs ``use`` times the total KL.
+    """
+    rates = np.asarray(rates, dtype=np.float64)
+    a = np.sqrt(1.0 - np.exp(-2.0 * rates))
+    t = np.random.default_rng(seed).normal(size=(N, rates.size))
+    t = (t - t.mean(axis=0)) / t.std(axis=0)
+    variance = np.broadcast_to(1.0 - a**2, t.shape)
+    mean = a * t
+    kl = 0.5 * (mean**2 + variance - 1.0 - np.log(variance))
+    reconstruction = np.full(N, 40.0)
+    return LatentEvidence(
+        kl=kl,
+        mean=mean,
+        log_var=np.log(variance),
+        reconstruction=reconstruction,
+        reconstruction_shuffled_z=reconstruction + use * rates.sum(),
+        dimension=None if dimension is None else np.array(dimension),
+    )
+
+
+def terms(health: KLHealth) -> list[float]:
+    return [getattr(health, term) for term in TERMS]
+
+
+def test_healthy_latent_space_scores_one() -> None:
+    health = kl_health(evidence([0.875] * 16), TARGET)
+    assert health.status == "ok"
+    assert terms(health) == pytest.approx([1.0] * 5)
+    assert health.kl_health == pytest.approx(1.0)
+    assert health.kl_nats == pytest.approx(14.0)
+    assert health.kl_per_dimension == pytest.approx(np.full(16, 0.875))
+    assert health.live.all()
+
+
+def test_score_is_the_geometric_mean_of_the_floored_terms() -> None:
+    health = kl_health(evidence([0.875] * 8 + [0.0] * 8, use=0.1), TARGET)
+    expected = np.prod(np.maximum(terms(health), 1e-3)) ** 0.2
+    assert health.kl_health == pytest.approx(expected)
+    assert 0.0 < health.kl_health < 1.0
+
+
+def test_dictionary_has_the_score_and_its_terms() -> None:
+    values = kl_health(evidence([0.875] * 16), TARGET).to_dict()
+    assert list(values) == ["kl_health", *(f"kl_health/{term}" for term in TERMS)]
+    json.dumps(values, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("rates", "score"),
+    [
+        pytest.param([0.0] * 16, 0.0, id="all_dead"),
+        pytest.param([0.01] * 16, 0.0, id="all_at_the_foot"),
+        pytest.param([0.1] * 5 + [0.0] * 11, 1.0, id="just_enough"),
+        pytest.param([0.1] * 2 + [0.0] * 14, 0.4, id="two_of_five"),
+        pytest.param([0.055] * 5 + [0.0] * 11, 0.5, id="half_alive"),
+        pytest.param([3.0] * 16, 1.0, id="more_than_enough"),
+    ],
+)
+def test_live_dimensions_counts_softly_against_the_target(
+    rates: list[float], score: float
+) -> None:
+    health = kl_health(evidence(rates), TARGET)  # ceil(0.3 * 16) = 5
+    assert health.live_dimensions == pytest.approx(score, abs=1e-9)
+
+
+def test_live_dimensions_against_a_given_number() -> None:
+    given_target = replace(TARGET, n_target=9)
+    health = kl_health(evidence([1.0] * 3 + [0.0] * 13), given_target)
+    assert health.live_dimensions == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("rates", "score"),
+    [
+        pytest.param([0.15, 4.5], 1.0, id="inside"),
+        pytest.param([0.085], 0.5, id="trickle"),
+        pytest.param([6.75], 0.5, id="nearly_memorised"),
+        pytest.param([9.5], 0.0, id="memorised"),
+        pytest.param([2.25, 6.75], 0.625, id="weighted_by_kl"),
+        pytest.param([0.02, 0.04], 0.0, id="nothing_live"),
+    ],
+)
+def test_kl_band_is_a_trapezoid_weighted_by_kl(rates: list[float], score: float) -> None:
+    assert kl_health(evidence(rates), TARGET).kl_band == pytest.approx(score, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("total", "score"),
+    [(0.0, 0.0), (5.6, 0.5), (11.2, 1.0), (14.0, 1.0), (25.2, 1.0), (50.4, 0.5)],
+)
+def test_rate_is_flat_around_the_target_and_falls_off(total: float, score: float) -> None:
+    assert kl_health(evidence([total / 16] * 16), TARGET).rate == pytest.approx(score, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shift", "scale", "divergence"),
+    [
+        (0.0, 1.0, 0.0),
+        (1.0, 1.0, 0.5),
+        (0.0, 2.0, 0.5 * (4.0 - 1.0 - np.log(4.0))),
+        (0.0, 0.5, 0.5 * (0.25 - 1.0 - np.log(0.25))),
+    ],
+)
+def test_aggregate_posterior_is_the_fit_to_the_prior_in_closed_form(
+    shift: float, scale: float, divergence: float
+) -> None:
+    healthy = evidence([1.0] * 4)
+    moved = replace(
+        healthy,
+        mean=scale * healthy.mean + shift,
+        log_var=healthy.log_var + 2.0 * np.log(scale),
+    )
+    assert kl_health(moved, TARGET).aggregate_posterior == pytest.approx(np.exp(-divergence))
+
+
+def test_aggregate_posterior_does_not_ask_dead_dimensions() -> None:
+    healthy = evidence([1.0, 0.0])
+    shifted = replace(healthy, mean=healthy.mean + np.array([0.0, 3.0]))  # kl is left as it was
+    assert kl_health(shifted, TARGET).aggregate_posterior == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("use", "score"), [(-0.2, 0.0), (0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (2.0, 1.0)]
+)
+def test_latent_use_is_what_shuffling_costs_against_half_the_kl(use: float, score: float) -> None:
+    health = kl_health(evidence([0.875] * 16, use=use), TARGET)
+    assert health.latent_use == pytest.approx(score, abs=1e-9)
+
+
+def test_a_decoder_that_ignores_its_code_is_floored_not_zeroed() -> None:
+    health = kl_health(evidence([0.875] * 16, use=0.0), TARGET)
+    assert health.status == "ok"
+    assert health.kl_health == pytest.approx(1e-3**0.2)
+
+
+def test_an_autoencoder_in_disguise_scores_low() -> None:
+    healthy = evidence([8.5] * 16)
+    spread = replace(healthy, mean=6.0 * healthy.mean)  # codes far outside the prior
+    health = kl_health(spread, TARGET)
+    assert health.status == "ok"
+    assert health.rate < 0.2
+    assert health.kl_band < 0.2
+    assert health.aggregate_posterior < 1e-6
+    assert health.kl_health < 0.15
+
+
+def test_health_orders_runs_as_a_person_would() -> None:
+    runs = {
+        "healthy": evidence([0.875] * 16),
+        "half_dead": evidence([1.75] * 3 + [0.0] * 13),
+        "trickle": evidence([0.06] * 16),
+        "ignored": evidence([0.875] * 16, use=0.0),
+        "collapsed": evidence([0.001] * 16),
+    }
+    scores = [kl_health(run, TARGET).kl_health for run in runs.values()]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 0.99
+    assert scores[-1] == 0.0
+
+
+@settings(max_examples=25)
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_more_use_of_the_code_is_never_worse(first: float, second: float) -> None:
+    low, high = sorted((first, second))
+    scores = [kl_health(evidence([0.875] * 16, use=use), TARGET).kl_health for use in (low, high)]
+    assert scores[0] <= scores[1] + 1e-12
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 15), st.floats(0.15, 4.5))
+def test_one_more_live_dimension_below_the_target_is_never_worse(n_live: int, rate: float) -> None:
+    """As long as the total rate is below its ceiling."""
+    generous = KLHealthSettings(target_rate_nats=100.0, n_target=16)
+    scores = [
+        kl_health(evidence([rate] * n + [0.0] * (16 - n)), generous).kl_health
+        for n in (n_live, n_live + 1)
+    ]
+    assert scores[0] < scores[1]
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 1000))
+def test_order_of_dimensions_and_of_samples_does_not_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    seen = evidence(rng.uniform(0.0, 3.0, size=8), use=0.3)
+    rows, order = rng.permutation(N), rng.permutation(8)
+    moved = replace(
+        seen,
+        kl=seen.kl[rows][:, order],
+        mean=seen.mean[rows][:, order],
+        log_var=seen.log_var[rows][:, order],
+    )
+    assert terms(kl_health(moved, TARGET)) == pytest.approx(terms(kl_health(seen, TARGET)))
+
+
+def test_slots_share_a_rate_and_add_up_in_the_total() -> None:
+    dimension = [0, 1, 0, 1, 0, 1]
+    health = kl_health(evidence([3.0, 0.0, 1.0, 0.0, 2.0, 0.03], dimension=dimension), TARGET)
+    assert health.kl_per_dimension == pytest.approx([2.0, 0.01])
+    assert health.live.tolist() == [True, False]
+    assert health.kl_nats == pytest.approx(6.03)
+
+
+def test_slots_of_a_dimension_weigh_its_band_by_their_sum() -> None:
+    health = kl_health(evidence([2.0, 2.0, 2.0, 6.75], dimension=[0, 0, 0, 1]), TARGET)
+    assert health.kl_band == pytest.approx((6.0 * 1.0 + 6.75 * 0.5) / 12.75)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    ["kl", "mean", "log_var", "reconstruction", "reconstruction_shuffled_z"],
+)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_a_hard_failure(spoilt: str, bad: float) -> None:
+    seen = evidence([0.875] * 4, dimension=[0, 1, 0, 1])
+    values = getattr(seen, spoilt).copy()
+    values.flat[0] = bad
+    health = kl_health(replace(seen, **{spoilt: values}), TARGET)
+    assert health.status == "non_finite"
+    assert set(health.to_dict().values()) == {0.0}
+    assert health.kl_per_dimension.tolist() == [0.0, 0.0]
+    assert not health.live.any()
+
+
+def test_a_variance_that_overflows_is_a_hard_failure() -> None:
+    seen = evidence([0.875] * 4)
+    health = kl_health(replace(seen, log_var=seen.log_var + 800.0), TARGET)
+    assert health.status == "non_finite"
+
+
+def test_a_total_below_a_tenth_of_a_nat_is_collapsed() -> None:
+    health = kl_health(evidence([0.09] + [0.0] * 15), TARGET)
+    assert health.status == "collapsed"
+    assert health.kl_health == 0.0
+    assert health.live_dimensions > 0.0  # the terms are still told
+
+
+def test_kl_spread_too_thin_leaves_no_live_dimension() -> None:
+    health = kl_health(evidence([0.03] * 16), TARGET)
+    assert health.status == "no_live_dimension"
+    assert health.kl_health == 0.0
+    assert (health.kl_band, health.aggregate_posterior) == (0.0, 0.0)
+
+
+def test_kl_of_a_width_that_ignores_the_data_is_no_live_dimension() -> None:
+    mean, log_var = np.zeros((100, 4)), np.full((100, 4), -3.0)
+    kl = 0.5 * (np.exp(log_var) - 1.0 - log_var)
+    seen = LatentEvidence(
+        kl=kl,
+        mean=mean,
+        log_var=log_var,
+        reconstruction=np.ones(100),
+        reconstruction_shuffled_z=np.ones(100),
+    )
+    health = kl_health(seen, TARGET)
+    assert health.status == "no_live_dimension"
+    assert health.live.all()
+    assert health.kl_health == 0.0
+
+
+def test_a_posterior_without_width_is_defined() -> None:
+    seen = evidence([1.0] * 4)
+    narrow = replace(seen, mean=np.ones_like(seen.mean), log_var=np.full_like(seen.mean, -900.0))
+    health = kl_health(narrow, TARGET)
+    assert health.aggregate_posterior == pytest.approx(0.0, abs=1e-12)
+    assert np.isfinite(list(health.to_dict().values())).all()
+
+
+def test_evidence_needs_two_samples() -> None:
+    row = np.zeros((1, 2))
+    with pytest.raises(ValueError, match="kl must hold at least 2 samples, got 1"):
+        LatentEvidence(
+            kl=row,
+            mean=row,
+            log_var=row,
+            reconstruction=row[:, 0],
+            reconstruction_shuffled_z=row[:, 0],
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"target_rate_nats": 0.0}, r"kl_health\.target_rate_nats must be > 0, got 0\.0"),
+        ({"target_rate_nats": float("nan")}, r"kl_health\.target_rate_nats must be > 0, got nan"),
+        (
+            {"target_rate_nats": 14.0, "use_fraction": float("inf")},
+            r"kl_health\.use_fraction must be > 0, got inf",
+        ),
+        (
+            {"target_rate_nats": 14.0, "term_floor": 0.0},
+            r"kl_health\.term_floor must be in \(0, 1\], got 0\.0",
+        ),
+        ({"target_rate_nats": 14.0, "n_target": 0}, r"kl_health\.n_target must be >= 1, got 0"),
+        (
+            {"target_rate_nats": 14.0, "soft_live_nats": (0.1, 0.1)},
+            r"kl_health\.soft_live_nats must be ascending",
+        ),
+        (
+            {"target_rate_nats": 14.0, "band_nats": (0.0, 1.0, 0.5, 2.0)},
+            r"kl_health\.band_nats must be ascending",
+        ),
+        (
+            {"target_rate_nats": 14.0, "rate_tolerance": (1.8, 0.8)},
+            r"kl_health\.rate_tolerance must be ascending",
+        ),
+    ],
+)
+def test_settings_name_the_key_to_change(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        KLHealthSettings(**values)

@@ -1,0 +1,256 @@
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aurl.errors import SweepError
+from aurl.files import write_json, write_text
+from aurl.reporting.leaderboard import (
+    Status,
+    TrialStatus,
+    counts,
+    non_dominated_fronts,
+    ranked,
+    read_trials,
+    record,
+    write_leaderboard,
+)
+
+
+def trial(
+    name: str,
+    objectives: tuple[float, ...] = (0.5, 0.5, 0.5),
+    *,
+    score: float | None = None,
+    status: Status = "completed",
+    reason: str = "",
+    params: Mapping[str, Any] | None = None,
+) -> TrialStatus:
+    names = ("val/kl_health", "val/disentanglement", "val/reconstruction_score")
+    metrics: dict[str, float] = dict(zip(names, objectives, strict=False))
+    metrics |= {} if score is None else {"val/score": score}
+    return TrialStatus(
+        trial=name, status=status, reason=reason, params=params or {}, metrics=metrics
+    )
+
+
+def order(*trials: TrialStatus) -> list[str]:
+    return [place.trial.trial for place in ranked(trials)]
+
+
+@pytest.mark.parametrize(
+    ("values", "fronts"),
+    [
+        pytest.param([[1.0, 1.0], [0.0, 0.0]], [0, 1], id="greater_is_better"),
+        pytest.param([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5]], [0, 0, 0], id="trade_offs"),
+        pytest.param([[0.9, 0.1], [0.9, 0.2]], [1, 0], id="better_in_one_equal_in_the_other"),
+        pytest.param([[0.4, 0.4], [0.4, 0.4], [0.3, 0.4]], [0, 0, 1], id="equal_trials"),
+        pytest.param([[0.1, 0.1], [0.3, 0.3], [0.2, 0.2]], [2, 0, 1], id="a_chain"),
+        pytest.param([[0.0, 0.0]], [0], id="one_trial"),
+    ],
+)
+def test_fronts_of_known_trials(values: list[list[float]], fronts: list[int]) -> None:
+    assert non_dominated_fronts(np.array(values)).tolist() == fronts
+
+
+def test_fronts_of_no_trials_are_empty() -> None:
+    assert non_dominated_fronts(np.zeros((0, 3))).shape == (0,)
+
+
+def test_fronts_match_the_definition_on_random_trials() -> None:
+    values = np.random.default_rng(0).integers(0, 5, size=(60, 3)).astype(float)
+
+    def dominated(row: np.ndarray, rivals: np.ndarray) -> bool:
+        return any((rival >= row).all() and (rival > row).any() for rival in rivals)
+
+    expected = np.full(len(values), -1)
+    number = 0
+    while (expected < 0).any():
+        rivals = values[expected < 0]
+        free = [i for i in np.flatnonzero(expected < 0) if not dominated(values[i], rivals)]
+        expected[free] = number
+        number += 1
+    assert number > 3
+    np.testing.assert_array_equal(non_dominated_fronts(values), expected)
+
+
+def test_pareto_front_comes_first_and_is_ordered_by_score() -> None:
+    best_score_behind = trial("t0000", (0.79, 0.79, 0.79), score=0.99)  # a wrong score on purpose
+    places = ranked(
+        [
+            best_score_behind,
+            trial("t0001", (0.8, 0.8, 0.8), score=0.8),
+            trial("t0002", (0.9, 0.1, 0.9), score=0.43),
+        ]
+    )
+    assert [(place.rank, place.front, place.trial.trial) for place in places] == [
+        (1, 0, "t0001"),
+        (2, 0, "t0002"),
+        (3, 1, "t0000"),
+    ]
+
+
+def test_trials_that_tie_stand_in_the_order_of_their_ids() -> None:
+    tied = [trial(name, score=0.5) for name in ("t0002", "t0000", "t0001")]
+    assert order(*tied) == ["t0000", "t0001", "t0002"]
+    assert [place.rank for place in ranked(tied)] == [1, 2, 3]
+
+
+def test_trial_that_lacks_an_objective_is_behind_every_trial_that_has_it() -> None:
+    lacks = trial("t0000", (1.0, 1.0), score=1.0)
+    places = ranked([lacks, trial("t0001", (0.1, 0.1, 0.1), score=0.1), trial("t0002", ())])
+    assert [place.trial.trial for place in places] == ["t0001", "t0000", "t0002"]
+    assert [place.front for place in places] == [0, None, None]
+    assert record(places[1])["reconstruction_score"] is None
+
+
+def test_trial_without_score_is_last_in_its_front() -> None:
+    assert order(trial("t0000"), trial("t0001", score=0.5)) == ["t0001", "t0000"]
+
+
+def test_trials_that_did_not_complete_are_listed_without_rank_or_score() -> None:
+    dazzling = trial("t0000", (1.0, 1.0, 1.0), score=1.0, status="failed", reason="out of memory")
+    stopped = trial("t0001", (0.9, 0.9, 0.9), score=0.9, status="stopped", reason="KL is dead")
+    places = ranked([dazzling, stopped, trial("t0002", (0.1, 0.1, 0.1), score=0.1)])
+    assert [(place.rank, place.trial.trial) for place in places] == [
+        (1, "t0002"),
+        (None, "t0001"),
+        (None, "t0000"),
+    ]
+    failed = record(places[2])
+    assert (failed["score"], failed["kl_health"], failed["front"]) == (None, None, None)
+    assert (failed["status"], failed["reason"]) == ("failed", "out of memory")
+
+
+def test_counts_name_every_status() -> None:
+    trials = [trial("t0000"), trial("t0001", status="failed"), trial("t0002", status="failed")]
+    assert counts(trials) == {
+        "completed": 1,
+        "running": 0,
+        "stopped": 0,
+        "failed": 2,
+        "unknown": 0,
+    }
+
+
+def write_status(sweep: Path, name: str, **values: Any) -> None:
+    metrics = {"val/kl_health": 0.5, "val/disentanglement": 0.25, "val/reconstruction_score": 1}
+    status = {
+        "trial": name,
+        "status": "completed",
+        "reason": "",
+        "step": 300,
+        "steps": 300,
+        "seconds": 12.5,
+        "attempts": 1,
+        "started": "2025-11-23T00:00:00+00:00",
+        "params": {},
+        "metrics": {**metrics, "val/score": 0.5},
+    }
+    write_json(sweep / "trials" / name / "status.json", status | values)
+
+
+def test_status_is_read_back_whole(tmp_path: Path) -> None:
+    write_status(tmp_path, "t0000", params={"optimizer.lr": 0.001})
+    (found,) = read_trials(tmp_path)
+    assert (found.trial, found.status, found.step, found.steps) == ("t0000", "completed", 300, 300)
+    assert (found.seconds, found.attempts) == (12.5, 1)
+    assert found.started == "2025-11-23T00:00:00+00:00"
+    assert found.params == {"optimizer.lr": 0.001}
+    assert found.metrics["val/reconstruction_score"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param(None, "no status.json", id="absent"),
+        pytest.param('{"status": "compl', "status.json cannot be read", id="torn"),
+        pytest.param("[]", "status.json cannot be read", id="not_a_mapping"),
+        pytest.param("{}", "status.json cannot be read", id="no_status"),
+        pytest.param('{"status": "happy"}', "status.json cannot be read", id="unknown_status"),
+        pytest.param(
+            '{"status": "failed", "step": null}', "status.json cannot be read", id="null"
+        ),
+        pytest.param(
+            '{"status": "failed", "metrics": {"a": "b"}}', "status.json cannot be read", id="text"
+        ),
+    ],
+)
+def test_trial_without_a_readable_status_is_unknown(
+    tmp_path: Path, text: str | None, reason: str
+) -> None:
+    write_status(tmp_path, "t0000")
+    (tmp_path / "trials" / "t0001").mkdir()
+    if text is not None:
+        write_text(tmp_path / "trials" / "t0001" / "status.json", text)
+    trials = read_trials(tmp_path)
+    assert [(found.trial, found.status) for found in trials] == [
+        ("t0000", "completed"),
+        ("t0001", "unknown"),
+    ]
+    assert trials[1].reason == reason
+    assert [place.rank for place in ranked(trials)] == [1, None]
+
+
+def test_metric_that_is_not_finite_counts_as_missing(tmp_path: Path) -> None:
+    metrics = '{"val/kl_health": NaN, "val/score": 0.5}'  # Python writes and reads this as JSON
+    write_text(
+        tmp_path / "trials" / "t0000" / "status.json",
+        f'{{"status": "completed", "metrics": {metrics}}}',
+    )
+    (found,) = read_trials(tmp_path)
+    assert found.metrics == {"val/score": 0.5}
+
+
+def test_half_written_folders_are_not_trials(tmp_path: Path) -> None:
+    write_status(tmp_path, "t0000")
+    (tmp_path / "trials" / ".t0001.0a1b2c3d.part").mkdir()
+    write_text(tmp_path / "trials" / "notes.txt", "mine")
+    assert [found.trial for found in read_trials(tmp_path)] == ["t0000"]
+
+
+def test_sweep_that_has_not_started_a_trial_is_empty(tmp_path: Path) -> None:
+    write_text(tmp_path / "sweep.yaml", "question: What?\n")
+    assert read_trials(tmp_path) == []
+    assert write_leaderboard(tmp_path) == []
+    header = (tmp_path / "leaderboard.csv").read_text()
+    assert header == (
+        "rank,trial_id,status,score,kl_health,disentanglement,reconstruction_score,"
+        "reason,seconds,steps,front\n"
+    )
+
+
+def test_sweep_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match=r"SWEEP must be a sweep's folder, got .*nowhere, which"):
+        read_trials(tmp_path / "nowhere")
+
+
+def test_folder_that_is_not_a_sweep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match=r"which has no sweep\.yaml and no trials\. Give the"):
+        write_leaderboard(tmp_path)
+
+
+def test_csv_has_a_row_a_trial_and_a_column_a_parameter(tmp_path: Path) -> None:
+    write_status(tmp_path, "t0000", params={"beta.kind": "linear", "latent.top_down": True})
+    failed = {"status": "failed", "reason": 'CUDA said "no", twice\nand then nothing'}
+    write_status(tmp_path, "t0001", params={"beta.kind": "cyclical", "beta.cycles": 4}, **failed)
+    places = write_leaderboard(tmp_path)
+    with (tmp_path / "leaderboard.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [place.rank for place in places] == [1, None]
+    assert list(rows[0]) == [
+        *("rank", "trial_id", "status", "score", "kl_health", "disentanglement"),
+        *("reconstruction_score", "reason", "seconds", "steps", "front"),
+        *("beta.kind", "latent.top_down", "beta.cycles"),
+    ]
+    assert list(rows[0].values()) == [
+        *("1", "t0000", "completed", "0.5", "0.5", "0.25"),
+        *("1", "", "12.5", "300", "0", "linear", "true", ""),
+    ]
+    assert list(rows[1].values()) == [
+        *("", "t0001", "failed", "", "", "", "", failed["reason"], "12.5", "300", ""),
+        *("cyclical", "", "4"),
+    ]

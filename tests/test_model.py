@@ -1,0 +1,145 @@
+"""The VAE as a whole: what can see what, and what changes what."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from aurl.data.batches import TokenStore
+from aurl.errors import ConfigError
+from aurl.model.vae import Vae
+from aurl.objectives.kl import gaussian_kl
+from aurl.objectives.reconstruction import token_nll
+from aurl.seeding import seeded
+from tests.tiny import N_BARS, VOCABULARY, small_config, tiny_corpus
+
+
+@pytest.fixture
+def model() -> Vae:
+    with seeded(0, "test"):
+        return Vae(small_config(), VOCABULARY, N_BARS)
+
+
+@pytest.fixture
+def tokens() -> Tensor:
+    store = TokenStore(tiny_corpus())
+    return store.padded(torch.arange(6))
+
+
+def test_changing_a_token_never_changes_logits_before_it(model: Vae, tokens: Tensor) -> None:
+    z = torch.randn(len(tokens), model.layout.size, generator=torch.Generator().manual_seed(1))
+    before = model.decode(tokens, z)
+    for index in range(1, tokens.shape[1] - 1):
+        changed = tokens.clone()
+        changed[:, index] = torch.where(changed[:, index] == 70, 71, 70)
+        after = model.decode(changed, z)
+        # logits[:, i] are of token i + 1 and may depend on tokens up to i
+        assert torch.equal(before[:, :index], after[:, :index])
+        assert not torch.equal(before[:, index:], after[:, index:])
+
+
+def test_prefix_logits_equal_full_logits(model: Vae, tokens: Tensor) -> None:
+    z = torch.randn(len(tokens), model.layout.size, generator=torch.Generator().manual_seed(1))
+    full = model.decode(tokens, z)
+    for length in (2, 5, tokens.shape[1] - 3):
+        torch.testing.assert_close(
+            model.decode(tokens[:, :length], z), full[:, : length - 1], atol=1e-5, rtol=1e-5
+        )
+
+
+def test_padding_changes_nothing(model: Vae, tokens: Tensor) -> None:
+    longer = torch.nn.functional.pad(tokens, (0, 16), value=VOCABULARY.pad)
+    short, long = model.encode(tokens), model.encode(longer)
+    torch.testing.assert_close(short.mean, long.mean)
+    torch.testing.assert_close(short.log_var, long.log_var)
+    nll = [
+        token_nll(model.decode(t, short.mean), t[:, 1:], pad=VOCABULARY.pad).sum(1)
+        for t in (tokens, longer)
+    ]
+    torch.testing.assert_close(nll[0], nll[1])
+
+
+def test_a_bar_reaches_only_its_own_slots_and_the_coarser_levels(model: Vae) -> None:
+    corpus = tiny_corpus()
+    first, second = (torch.from_numpy(corpus.window(i).astype("int64")) for i in (0, 5))
+    bars = [(row == VOCABULARY.bar).nonzero()[1, 0] for row in (first, second)]
+    mixed = torch.cat([first[: bars[0]], second[bars[1] :]])  # bar 1 of one, bar 2 of the other
+    one, other = model.encode(first[None]), model.encode(mixed[None])
+    levels = model.layout.levels
+    for level, a, b in zip(
+        levels, model.layout.split(one.mean), model.layout.split(other.mean), strict=True
+    ):
+        half = level.n_slots // 2
+        if level.n_slots > 1:
+            torch.testing.assert_close(a[:, :half], b[:, :half])
+        assert not torch.allclose(a[:, half:], b[:, half:], atol=1e-4), level.name
+
+
+def test_the_latent_reaches_every_token(model: Vae, tokens: Tensor) -> None:
+    z = torch.zeros(len(tokens), model.layout.size)
+    moved = z.clone()
+    moved[:, : model.layout.levels[0].size] = 1.0
+    difference = (model.decode(tokens, z) - model.decode(tokens, moved)).abs().amax(dim=-1)
+    assert difference.min() > 1e-5
+
+
+def test_every_parameter_receives_a_gradient(model: Vae, tokens: Tensor) -> None:
+    noise = torch.randn(len(tokens), model.layout.size, generator=torch.Generator().manual_seed(0))
+    output = model(tokens, noise)
+    nll = token_nll(output.logits, tokens[:, 1:], pad=VOCABULARY.pad).sum()
+    (nll + gaussian_kl(output.mean, output.log_var).sum()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_reported_kl_is_that_of_the_distribution_sampled(model: Vae, tokens: Tensor) -> None:
+    posterior = model.encode(tokens)
+    noise = torch.randn(
+        20_000, model.layout.size, generator=torch.Generator().manual_seed(0)
+    )
+    mean, log_var = posterior.mean[:1], posterior.log_var[:1]
+    z = mean + (0.5 * log_var).exp() * noise
+    log_q = torch.distributions.Normal(mean, (0.5 * log_var).exp()).log_prob(z).sum(1)
+    log_p = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+    exact = gaussian_kl(mean, log_var).sum()
+    assert (log_q - log_p).mean().item() == pytest.approx(exact.item(), rel=0.02)
+
+
+def test_token_dropout_hides_tokens_from_the_decoder_only(model: Vae, tokens: Tensor) -> None:
+    z = torch.zeros(len(tokens), model.layout.size)
+    keep = torch.ones_like(tokens[:, :-1], dtype=torch.bool)
+    assert torch.equal(model.decode(tokens, z, keep), model.decode(tokens, z))
+    keep[:, 4] = False
+    hidden = model.decode(tokens, z, keep)
+    assert torch.equal(hidden[:, :4], model.decode(tokens, z)[:, :4])
+    assert not torch.equal(hidden[:, 4:], model.decode(tokens, z)[:, 4:])
+
+
+@pytest.mark.parametrize("dims", [(4, 0, 0), (0, 3, 0), (0, 0, 2), (4, 3, 2)], ids=str)
+def test_any_level_may_be_left_out(dims: tuple[int, int, int], tokens: Tensor) -> None:
+    keys = ("global", "local", "fine")
+    levels = [
+        {"name": key, "dim": dim, "span": span}
+        for key, dim, span in zip(keys, dims, ("sequence", 1, 0.5), strict=True)
+    ]
+    model = Vae(small_config(latent__levels=levels), VOCABULARY, N_BARS)
+    assert model.layout.size == dims[0] + 2 * dims[1] + 4 * dims[2]
+    noise = torch.zeros(len(tokens), model.layout.size)
+    assert model(tokens, noise).logits.isfinite().all()
+
+
+def test_more_spans_than_encoder_layers_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"encoder_layers must be at least .* encoder_layers=2"):
+        Vae(small_config(model__encoder_layers=2), VOCABULARY, N_BARS)
+
+
+def test_a_span_that_does_not_divide_the_window_is_refused() -> None:
+    levels = [{"name": "odd", "dim": 2, "span": 0.7}]
+    with pytest.raises(ConfigError, match=r"latent\.levels\.odd\.span must divide .* got 0\.7"):
+        Vae(small_config(latent__levels=levels), VOCABULARY, N_BARS)
+
+
+def test_a_batch_of_one_trains(model: Vae, tokens: Tensor) -> None:
+    output = model(tokens[:1], torch.zeros(1, model.layout.size))
+    output.logits.sum().backward()
+    assert output.logits.shape[0] == 1

@@ -1,0 +1,193 @@
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from aurl.reporting.progress import Progress
+
+GOOD = {
+    "val/kl_health": 0.9,
+    "val/disentanglement": 0.25,
+    "val/reconstruction_score": 0.6,
+    "val/score": 0.513,
+}
+BETTER = GOOD | {"val/kl_health": 0.99, "val/score": 0.6}
+SCORES = "score 0.513 kl_health 0.900 disentanglement 0.250 reconstruction 0.600"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def console(*, terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=100, force_terminal=terminal, color_system=None)
+
+
+def written(console: Console) -> list[str]:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def panel(progress: Progress) -> list[str]:
+    paper = console()
+    paper.print(progress)
+    return [line.rstrip() for line in written(paper)]
+
+
+def plain(trials: int = 4, clock: Callable[[], float] | None = None) -> tuple[Progress, Console]:
+    paper = console()
+    return Progress(paper, trials, 300, clock=clock or Clock()), paper
+
+
+def test_each_event_is_one_plain_line_however_long() -> None:
+    clock = Clock()
+    progress, paper = plain(clock=clock)
+    with progress:
+        progress.message("starting workers")
+        clock.now += 61.0
+        progress.trial_started("t0000", {"objective.beta.value": 0.3, "latent.note": "x" * 120})
+        progress.trial_progress("t0000", 100, GOOD)
+        progress.trial_ended("t0000", "stopped", "[dead] KL", GOOD)
+    assert written(paper) == [
+        "[0:00:00] starting workers",
+        f"[0:01:01] t0000 started: beta.value=0.3 latent.note={'x' * 120}",
+        f"[0:01:01] t0000 step 100/300: {SCORES}",
+        f"[0:01:01] t0000 stopped ([dead] KL): {SCORES} [1/4 trials]",
+    ]
+
+
+def test_result_lines_are_a_few_a_second_and_ends_are_all_there() -> None:
+    clock = Clock()
+    progress, paper = plain(clock=clock)
+    with progress:
+        for step in range(100):
+            clock.now += 0.01
+            progress.trial_progress("t0000", step, {"val/score": step / 100})
+        for trial in range(4):
+            progress.trial_ended(f"t{trial:04d}", "completed", "", {})
+    lines = written(paper)
+    assert sum("step" in line for line in lines) == 4
+    assert sum("completed: no scores" in line for line in lines) == 4
+
+
+def test_metrics_that_did_not_change_are_not_written_again() -> None:
+    clock = Clock()
+    progress, paper = plain(clock=clock)
+    with progress:
+        for step in (10, 20, 30):
+            clock.now += 10.0
+            progress.trial_progress("t0000", step, GOOD)
+        progress.trial_progress("t0001", 10, {})
+    assert [line for line in written(paper) if "step" in line] == [
+        f"[0:00:10] t0000 step 10/300: {SCORES}"
+    ]
+
+
+def test_panel_shows_counts_best_running_and_times() -> None:
+    clock = Clock()
+    progress, _ = plain(6, clock)
+    with progress:
+        progress.trial_started("t0000", {})
+        progress.trial_started("t0001", {})
+        clock.now += 60.0
+        progress.trial_ended("t0000", "completed", "", GOOD)
+        progress.trial_ended("t0002", "completed", "", BETTER)
+        progress.trial_ended("t0003", "failed", "out of memory", BETTER | {"val/score": 0.9})
+        progress.trial_progress("t0001", 150, BETTER | {"val/score": 0.8})
+        bar, best, running, times = panel(progress)
+    assert bar.endswith("3/6 trials, 1 running, 2 completed, 1 failed")
+    assert best.startswith("best: t0002  score 0.600 kl_health 0.990")
+    assert running == "running: t0001 150/300"
+    # 3.5 trials' worth in 60 s; 2.5 are left
+    assert times == "elapsed 0:01:00, left 0:00:43"
+
+
+def test_panel_before_the_first_trial_shows_the_message_and_no_estimate() -> None:
+    clock = Clock()
+    progress, _ = plain(clock=clock)
+    with progress:
+        progress.message("starting workers")
+        clock.now += 5.0
+        _, best, times, message = panel(progress)
+        progress.trial_started("t0000", {})
+        assert "starting workers" not in panel(progress)
+    assert (best, message) == ("best: none yet", "starting workers")
+    assert times == "elapsed 0:00:05, left ?"
+
+
+def test_trials_that_ended_earlier_count_but_are_not_announced_and_speed_nothing_up() -> None:
+    clock = Clock()
+    progress, paper = plain(4, clock)
+    for trial in ("t0000", "t0001"):
+        progress.trial_ended(trial, "completed", "", GOOD)
+    with progress:
+        progress.trial_started("t0002", {})
+        clock.now += 30.0
+        progress.trial_ended("t0002", "completed", "", GOOD)
+        assert panel(progress)[-1] == "elapsed 0:00:30, left 0:00:30"
+    assert [line.split()[1] for line in written(paper)] == ["t0002", "t0002"]
+    assert written(paper)[-1].endswith("[3/4 trials]")
+
+
+def test_trial_that_starts_again_is_running_again() -> None:
+    progress, _ = plain()
+    with progress:
+        progress.trial_ended("t0000", "failed", "worker died", {})
+        progress.trial_started("t0000", {})
+        assert panel(progress)[0].endswith("0/4 trials, 1 running")
+
+
+def test_many_running_trials_are_cut_to_a_line() -> None:
+    progress, _ = plain(9)
+    with progress:
+        for trial in range(6):
+            progress.trial_started(f"t{trial:04d}", {})
+        running = panel(progress)[2]
+    assert running == "running: t0000 0/300, t0001 0/300, t0002 0/300, t0003 0/300, ..."
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "plain"])
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        pytest.param({}, id="none"),
+        pytest.param({"val/score": math.nan, "val/kl_health": math.inf}, id="not_finite"),
+        pytest.param({"val/score": "high", "val/kl_health": None}, id="not_numbers"),
+        pytest.param({"val/kl_health": 0.5}, id="no_score"),
+    ],
+)
+def test_odd_metrics_are_shown_as_missing(metrics: dict[str, Any], *, terminal: bool) -> None:
+    progress = Progress(console(terminal=terminal), 0, 0, clock=Clock())
+    with progress:
+        progress.trial_progress("t0000", 500, metrics)
+        progress.trial_ended("t0000", "completed", "", metrics)
+        progress.trial_ended("t0001", "vanished", "", metrics)
+        assert "best: none yet" in panel(progress)
+
+
+def test_terminal_draws_the_panel_and_writes_the_ends_above_it() -> None:
+    paper = console(terminal=True)
+    with Progress(paper, 2, 300, clock=Clock()) as progress:
+        progress.message("starting workers")
+        progress.trial_started("t0000", {"optimizer.lr": 0.1})
+        progress.trial_progress("t0000", 100, GOOD)
+        progress.trial_ended("t0000", "failed", "out of memory", GOOD)
+    text = "\n".join(written(paper))
+    assert "[0:00:00] t0000 failed (out of memory)" in text
+    assert "1/2 trials, 1 failed" in text
+    assert "t0000 started" not in text
+    assert text.rstrip().endswith("\x1b[?25h")  # the cursor is back
+
+
+def test_terminal_is_given_back_when_the_sweep_fails() -> None:
+    paper = console(terminal=True)
+    with pytest.raises(RuntimeError, match="no workers"), Progress(paper, 2, 300, clock=Clock()):
+        raise RuntimeError("no workers")
+    assert written(paper)[-1].endswith("\x1b[?25h")

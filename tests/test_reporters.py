@@ -1,0 +1,336 @@
+import json
+import math
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+
+from aurl.files import append_lines, read_lines, write_text
+from aurl.training.reporters import (
+    Interval,
+    Options,
+    TrialWriter,
+    open_trial,
+    rewind,
+    write_experiment,
+)
+
+PARAMS = {"objective.beta.value": 0.3, "latent.prior": "flow"}
+
+
+def trial(tmp_path: Path) -> Path:
+    return tmp_path / "trials" / "t0003"
+
+
+def opened(folder: Path) -> TrialWriter:
+    return open_trial(folder, params=PARAMS, started=1000.0)
+
+
+def reader(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder)).Reload()
+
+
+def points(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in events.Scalars(tag)]
+
+
+def full_event_files(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("events.*") if path.stat().st_size > 0]
+
+
+def hparams_content(folder: Path, tag: str) -> bytes:
+    return reader(folder).SummaryMetadata(tag).plugin_data.content
+
+
+def test_rows_are_in_both_files_while_the_trial_is_open(tmp_path: Path) -> None:
+    folder = trial(tmp_path)
+    writer = opened(folder)
+    writer.log([{"step": 10, "train/kl_nats": 5.0}, {"step": 20, "train/kl_nats": 4.0}])
+    writer.log([{"step": 20, "val/kl_nats": 4.5}])
+    events = reader(folder)
+    writer.close("completed")
+    assert read_lines(folder / "metrics.jsonl") == [
+        {"step": 10, "train/kl_nats": 5.0},
+        {"step": 20, "train/kl_nats": 4.0},
+        {"step": 20, "val/kl_nats": 4.5},
+    ]
+    assert points(events, "train/kl_nats") == [(10, 5.0), (20, 4.0)]
+    assert points(events, "val/kl_nats") == [(20, 4.5)]
+
+
+def test_non_finite_values_are_named_in_the_row_and_nan_in_tensorboard(tmp_path: Path) -> None:
+    folder = trial(tmp_path)
+    writer = opened(folder)
+    writer.log([{"step": 1, "a": math.nan, "b": math.inf, "c": 2.0}])
+    writer.log([{"step": 2, "c": 3.0, "non_finite": ["a"]}])  # cleaned by the worker already
+    writer.close("running")
+    assert read_lines(folder / "metrics.jsonl") == [
+        {"step": 1, "c": 2.0, "non_finite": ["a", "b"]},
+        {"step": 2, "c": 3.0, "non_finite": ["a"]},
+    ]
+    events = reader(folder)
+    assert [point.step for point in events.Scalars("a")] == [1, 2]
+    assert all(math.isnan(point.value) for point in events.Scalars("a"))
+    assert points(events, "c") == [(1, 2.0), (2, 3.0)]
+
+
+def test_logging_no_rows_changes_nothing(tmp_path: Path) -> None:
+    folder = trial(tmp_path)
+    writer = opened(folder)
+    writer.log([])
+    writer.log([{"step": 0, "a": 1.0}])
+    writer.close("stopped")
+    assert read_lines(folder / "metrics.jsonl") == [{"step": 0, "a": 1.0}]
+
+
+def test_a_step_that_goes_back_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    folder = trial(tmp_path)
+    append_lines(folder / "metrics.jsonl", [{"step": 20, "a": 1.0}])
+    writer = opened(folder)
+    with pytest.raises(ValueError, match=r"step must not go back, got 10 after 20\. Rewind the"):
+        writer.log([{"step": 10, "a": 2.0}])
+    with pytest.raises(ValueError, match=r"got 25 after 30"):
+        writer.log([{"step": 30, "a": 2.0}, {"step": 25, "a": 2.0}])
+    writer.close("failed")
+    assert read_lines(folder / "metrics.jsonl") == [{"step": 20, "a": 1.0}]
+    assert points(reader(folder), "a") == [(20, 1.0)]
+
+
+def test_rewind_drops_the_rows_after_the_checkpoint_and_a_torn_line(tmp_path: Path) -> None:
+    folder = trial(tmp_path)
+    rows = [{"step": 10, "a": 1.0}, {"step": 20, "a": 2.0}, {"step": 30, "a": 3.0}]
+    append_lines(folder / "metrics.jsonl", list(rows))
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "a"')
+    rewind(folder, 20)
+    assert read_lines(folder / "metrics.jsonl") == rows[:2]
+    assert (folder / "metrics.jsonl").read_text().endswith("}\n")
+    rewind(folder, -1)
+    assert read_lines(folder / "metrics.jsonl") == []
+
+
+def test_rewind_of_a_trial_without_rows_leaves_an_empty_log(tmp_path: Path) -> None:
+    rewind(trial(tmp_path), 10)
+    assert read_lines(trial(tmp_path) / "metrics.jsonl") == []
+
+
+def test_a_torn_last_line_does_not_spoil_the_next_row(tmp_path: Path) -> None:
+    folder = trial(tmp_path)
+    write_text(folder / "metrics.jsonl", '{"step": 1, "a": 1.0}\n{"step": 2, "a')
+    writer = opened(folder)
+    writer.log([{"step": 2, "a": 2.0}])
+    writer.close("completed")
+    assert read_lines(folder / "metrics.jsonl") == [{"step": 1, "a": 1.0}, {"step": 2, "a": 2.0}]
+
+
+def logged_to_step_30(folder: Path) -> None:
+    writer = opened(folder)
+    for step in (10, 20, 30):
+        writer.log([{"step": step, "a": float(step)}])
+    writer.close("running")
+
+
+@pytest.mark.parametrize("was_open", [True, False], ids=["tensorboard_open", "tensorboard_new"])
+def test_resumed_trial_shows_no_stale_and_no_double_point(
+    tmp_path: Path, *, was_open: bool
+) -> None:
+    folder = trial(tmp_path)
+    logged_to_step_30(folder)
+    events = reader(folder) if was_open else None
+    rewind(folder, 20)
+    writer = opened(folder)
+    writer.log([{"step": 30, "a": -30.0}, {"step": 40, "a": -40.0}])
+    writer.close("completed")
+    expected = [(10, 10.0), (20, 20.0), (30, -30.0), (40, -40.0)]
+    assert points(events.Reload() if events else reader(folder), "a") == expected
+
+
+def test_resumed_trial_has_one_event_file_and_keeps_the_times_of_its_points(
+    tmp_path: Path,
+) -> None:
+    folder = trial(tmp_path)
+    logged_to_step_30(folder)
+    before = {point.step: point.wall_time for point in reader(folder).Scalars("a")}
+    torn = next(folder.glob("events.*"))
+    os.truncate(torn, torn.stat().st_size - 5)  # what a power cut leaves: step 30 is half there
+    opened(folder).close("running")
+    after = {point.step: point.wall_time for point in reader(folder).Scalars("a")}
+    assert len(full_event_files(folder)) == 1
+    assert {step: after[step] for step in (10, 20)} == {step: before[step] for step in (10, 20)}
+    assert after[30] > before[30]
+
+
+def test_session_start_holds_the_parameters_the_trial_has(tmp_path: Path) -> None:
+    folder = trial(tmp_path)
+    params = {"f": 0.5, "i": 4, "s": "flow", "b": True, "none": None, "list": [16, "two"]}
+    open_trial(folder, params=params, started=1000.0).close("running")
+    content = hparams_content(folder, metadata.SESSION_START_INFO_TAG)
+    start = metadata.parse_session_start_info_plugin_data(content)
+    values = {name: getattr(v, str(v.WhichOneof("kind"))) for name, v in start.hparams.items()}
+    assert values == {"f": 0.5, "i": 4.0, "s": "flow", "b": True, "list": '[16, "two"]'}
+    assert (start.group_name, start.start_time_secs) == ("t0003", 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [("completed", "STATUS_SUCCESS"), ("stopped", "STATUS_SUCCESS"), ("failed", "STATUS_FAILURE")],
+)
+def test_session_end_says_how_the_trial_ended(tmp_path: Path, status: Any, name: str) -> None:
+    folder = trial(tmp_path)
+    opened(folder).close(status)
+    content = hparams_content(folder, metadata.SESSION_END_INFO_TAG)
+    end = metadata.parse_session_end_info_plugin_data(content)
+    assert f"status: {name}" in str(end)
+
+
+def test_a_trial_that_is_to_be_resumed_has_no_session_end(tmp_path: Path) -> None:
+    folder = trial(tmp_path)
+    opened(folder).close("running")
+    with pytest.raises(KeyError, match=metadata.SESSION_END_INFO_TAG):
+        reader(folder).Tensors(metadata.SESSION_END_INFO_TAG)
+
+
+def test_text_page_shows_the_resolved_config(tmp_path: Path) -> None:
+    folder = trial(tmp_path)
+    write_text(folder / "config.yaml", "objective:\n  beta: 0.3\n")
+    opened(folder).close("completed")
+    (text,) = reader(folder).Tensors("config")
+    assert text.tensor_proto.string_val[0] == b"```yaml\nobjective:\n  beta: 0.3\n\n```"
+
+
+DOMAINS = {
+    "objective.beta.value": Interval(0.1, 4.0),
+    "objective.beta.cycles": Interval(1, 8),  # conditional: only some trials have it
+    "latent.prior": Options(("standard", "flow")),
+    "latent.top_down": Options((False, True)),
+    "latent.dim": Options((16, 32)),
+    "decoder.mixed": Options((0.5, "auto", None, [1, 2])),
+}
+
+
+def test_experiment_declares_every_parameter_with_its_domain(tmp_path: Path) -> None:
+    write_experiment(tmp_path, {}, [])
+    write_experiment(tmp_path, DOMAINS, ["val/score", "val/kl_health"])  # replaces the first
+    content = hparams_content(tmp_path, metadata.EXPERIMENT_TAG)
+    experiment = metadata.parse_experiment_plugin_data(content)
+    infos = {info.name: info for info in experiment.hparam_infos}
+    beta = infos["objective.beta.value"].domain_interval
+    assert list(infos) == list(DOMAINS)
+    assert (beta.min_value, beta.max_value) == (0.1, 4.0)
+    assert list(infos["latent.prior"].domain_discrete) == ["standard", "flow"]
+    assert list(infos["latent.top_down"].domain_discrete) == [False, True]
+    assert list(infos["decoder.mixed"].domain_discrete) == [0.5, "auto", "[1, 2]"]
+    types = {name: re.findall(r"DATA_TYPE_\w+", str(info))[0] for name, info in infos.items()}
+    assert types["latent.dim"] == types["objective.beta.cycles"] == "DATA_TYPE_FLOAT64"
+    assert types["latent.top_down"] == "DATA_TYPE_BOOL"
+    assert types["latent.prior"] == types["decoder.mixed"] == "DATA_TYPE_STRING"
+    tags = [info.name.tag for info in experiment.metric_infos]
+    assert tags == ["val/score", "val/kl_health"]
+    assert len(full_event_files(tmp_path)) == 1
+
+
+class Server:
+    """A real TensorBoard on a free loopback port."""
+
+    def __init__(self, logdir: Path, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        arguments = ["--logdir", str(logdir), "--host", "127.0.0.1", "--port", str(port)]
+        arguments += ["--load_fast=false", "--reload_interval=1"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tensorboard.main", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def ask(self, path: str, body: object = None) -> Any:
+        request = urllib.request.Request(self.url + path)
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def wait_for(self, path: str, run: str) -> Any:
+        give_up = time.monotonic() + 90.0
+        pause = 0.0
+        while time.monotonic() < give_up:
+            assert self.process.poll() is None, "TensorBoard ended by itself"
+            try:
+                answer = self.ask(path)
+            except urllib.error.URLError:
+                answer = ()
+            if run in answer:
+                return answer
+            pause = min(pause + 0.1, 1.0)
+            time.sleep(pause)  # the server says in no other way that it has loaded the folder
+        raise TimeoutError(f"TensorBoard did not load {run} in 90 s.")
+
+
+@pytest.fixture
+def tensorboard(tmp_path: Path) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(tmp_path, port)
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+def three_trials(sweep: Path) -> None:
+    write_experiment(sweep, DOMAINS, ["val/kl_health"])
+    cycles = {**PARAMS, "objective.beta.cycles": 4}
+    trials: list[tuple[str, dict[str, Any], Any]] = [
+        ("t0000", PARAMS, "completed"),
+        ("t0001", cycles, "failed"),
+        ("t0002", PARAMS, "running"),
+    ]
+    for number, (name, params, status) in enumerate(trials):
+        writer = open_trial(sweep / "trials" / name, params=params, started=1000.0)
+        writer.log([{"step": 5, "val/kl_health": number / 4, "train/kl_nats": math.nan}])
+        writer.close(status)
+
+
+@pytest.mark.slow
+def test_tensorboard_serves_the_sweep(tmp_path: Path, tensorboard: Server) -> None:
+    three_trials(tmp_path)
+    tensorboard.wait_for("/data/plugin/scalars/tags", "trials/t0002")
+    runs = {".", "trials/t0000", "trials/t0001", "trials/t0002"}
+    assert set(tensorboard.ask("/data/runs")) == runs
+    tags = tensorboard.ask("/data/plugin/scalars/tags")
+    assert set(tags["trials/t0001"]) == {"val/kl_health", "train/kl_nats"}
+    points = "/data/plugin/scalars/scalars?tag=val%2Fkl_health&run=trials%2Ft0001"
+    assert [point[1:] for point in tensorboard.ask(points)] == [[5, 0.25]]
+
+    experiment = tensorboard.ask("/data/plugin/hparams/experiment", {"experimentName": ""})
+    assert {info["name"] for info in experiment["hparamInfos"]} == set(DOMAINS)
+    assert [info["name"]["tag"] for info in experiment["metricInfos"]] == ["val/kl_health"]
+
+    statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+    columns = [{"hparam": name} for name in DOMAINS]
+    query = {"experimentName": "", "allowedStatuses": statuses, "colParams": columns}
+    answer = tensorboard.ask(
+        "/data/plugin/hparams/session_groups", query | {"startIndex": 0, "sliceSize": 100}
+    )
+    groups = {group["name"]: group for group in answer["sessionGroups"]}
+    assert {name: group["sessions"][0]["status"] for name, group in groups.items()} == {
+        "t0000": "STATUS_SUCCESS",
+        "t0001": "STATUS_FAILURE",
+        "t0002": "STATUS_UNKNOWN",
+    }
+    assert groups["t0000"]["hparams"] == PARAMS
+    assert groups["t0001"]["hparams"] == {**PARAMS, "objective.beta.cycles": 4.0}
+    assert groups["t0001"]["sessions"][0]["name"] == "trials/t0001"
+    assert groups["t0001"]["metricValues"][0]["value"] == 0.25

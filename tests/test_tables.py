@@ -1,0 +1,108 @@
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from aurl.reporting.leaderboard import TrialStatus, ranked
+from aurl.reporting.tables import (
+    duration,
+    leaderboard_table,
+    number,
+    settings,
+    short_name,
+    status_table,
+)
+
+METRICS = {
+    "val/kl_health": 0.9,
+    "val/disentanglement": 0.25,
+    "val/reconstruction_score": 0.6,
+    "val/score": 0.513,
+}
+TRIALS = [
+    TrialStatus(
+        trial="t0000",
+        status="completed",
+        step=300,
+        steps=300,
+        seconds=75.0,
+        params={"objective.beta.value": 0.31234},
+        metrics=METRICS,
+    ),
+    TrialStatus(
+        trial="t0001", status="completed", step=300, steps=300, metrics={"val/kl_health": 0.95}
+    ),
+    TrialStatus(
+        trial="t0002", status="failed", step=20, steps=300, reason="[Errno 28] no [bold]space"
+    ),
+    TrialStatus(trial="t0003", status="running", step=150, steps=300, metrics=METRICS),
+]
+
+
+def drawn(table: Table, width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return [" ".join(line.split()) for line in capture.get().splitlines()]
+
+
+def test_leaderboard_shows_ranks_pareto_front_and_scores_in_80_columns() -> None:
+    lines = drawn(leaderboard_table(ranked(TRIALS)))
+    assert "rank trial score kl_health disent. recon. parameters" in lines
+    assert "1* t0000 0.513 0.900 0.250 0.600 beta.value=0.312" in lines
+    assert "2 t0001 - 0.950 - -" in lines
+
+
+def test_leaderboard_counts_the_trials_that_have_no_rank() -> None:
+    lines = drawn(leaderboard_table(ranked(TRIALS), limit=1))
+    assert "4 trials: 2 completed, 1 running, 1 failed; best t0000" in lines
+    assert not any(line.startswith(("2 ", "t0002")) for line in lines)
+
+
+def test_tables_of_a_sweep_without_trials_say_so() -> None:
+    assert "no trials yet" in drawn(leaderboard_table([]))
+    assert "no trials yet" in drawn(status_table([]))
+
+
+def test_status_shows_every_trial_and_reads_no_reason_as_markup() -> None:
+    lines = drawn(status_table(TRIALS))
+    assert "t0000 completed 300/300 0:01:15 0.513 0.900" in lines
+    assert "t0003 running 150/300 0:00:00 0.513 0.900" in lines
+    wide = drawn(status_table(TRIALS), width=120)
+    assert "t0002 failed 20/300 0:00:00 - - [Errno 28] no [bold]space" in wide
+
+
+@pytest.mark.parametrize(
+    ("params", "line"),
+    [
+        ({}, ""),
+        ({"seed": 3}, "seed=3"),
+        ({"objective.beta.value": 0.000123456}, "beta.value=0.000123"),
+        ({"a.x.y": 1, "b.x.y": True, "x.y": "no"}, "a.x.y=1 b.x.y=True x.y=no"),
+        ({"latent.levels": [16, 8]}, "latent.levels=[16, 8]"),
+    ],
+    ids=["none", "short_key", "long_key", "keys_that_end_alike", "a_list"],
+)
+def test_settings_are_short_and_tell_keys_apart(params: dict[str, Any], line: str) -> None:
+    assert settings(params) == line
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.500"), (1, "1.000"), (None, "-"), (float("nan"), "-"), ("high", "-")],
+)
+def test_number_shows_finite_numbers_only(value: object, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0, "0:00:00"), (59.6, "0:01:00"), (3723.0, "1:02:03")]
+)
+def test_duration_is_hours_minutes_seconds(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_short_name_is_the_metric_without_its_split() -> None:
+    assert short_name("val/reconstruction_score") == "reconstruction"
