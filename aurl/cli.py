@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from aurl.errors import AurlError
 
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_sweep(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
     words = "search a space: the main job"
     sweep = commands.add_parser("sweep", help=words, description=words)
     sweep.add_argument("space", type=Path, help="search space, such as search_spaces/quick.yaml")
@@ -68,7 +69,7 @@ def _add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     _add_set(sweep)
 
 
-def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
     words = "a folder of MIDI to a checked, split and tokenised corpus"
     prepare = commands.add_parser("prepare", help=words, description=words)
     prepare.add_argument(
@@ -85,7 +86,7 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     prepare.add_argument("--json", action="store_true", help="for another program to read")
 
 
-def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_train(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
     words = "one full-size run from an exported configuration"
     train = commands.add_parser("train", help=words, description=words)
     train.add_argument("config", type=Path, help="config.yaml of an export or a trial")
@@ -96,7 +97,7 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     _add_set(train)
 
 
-def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_export(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
     words = "a trial as a folder that needs nothing else"
     export = commands.add_parser("export", help=words, description=words)
     export.add_argument("source", type=Path, help="a sweep's folder, or a run's by `aurl train`")
@@ -104,7 +105,7 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     export.add_argument("--out", type=Path, required=True, help="the export's folder")
 
 
-def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
     words = "all metrics of an export on the test split"
     evaluate = commands.add_parser("evaluate", help=words, description=words)
     evaluate.add_argument("export", type=Path, help="a folder by `aurl export`")

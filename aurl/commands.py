@@ -23,11 +23,12 @@ from aurl.reporting import export as exports
 from aurl.reporting.doctor import examine
 from aurl.reporting.leaderboard import ranked, read_trials, record, write_leaderboard
 from aurl.reporting.progress import Progress as SweepProgress
-from aurl.reporting.tables import leaderboard_table, status_table
+from aurl.reporting.tables import leaderboard_table, status_table, summary_lines
 from aurl.search import full_run, sweep
 from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
-from aurl.search.sweep import SweepOptions
+from aurl.search.plan import Sweep, SweepOptions, plan, provenance
+from aurl.training.loop import check_fits
 
 
 def run_sweep(args: Namespace) -> int:
@@ -44,7 +45,7 @@ def run_sweep(args: Namespace) -> int:
         resume=args.resume,
     )
     console = copy_of_stdout()
-    planned = sweep.plan(options)
+    planned = plan(options)
     console.print(f"[bold]{planned.space.question}[/bold]")
     budget = planned.space.budget
     progress = SweepProgress(console, budget.trials, budget.steps_per_trial)
@@ -62,7 +63,7 @@ def _announce_ended(folder: Path, progress: SweepProgress) -> None:
                 progress.trial_ended(trial.trial, trial.status, trial.reason, trial.metrics)
 
 
-def _conclude(planned: sweep.Sweep, console: Console) -> int:
+def _conclude(planned: Sweep, console: Console) -> int:
     places = write_leaderboard(planned.folder)
     console.print(leaderboard_table(places))
     completed = [place for place in places if place.rank is not None]
@@ -72,7 +73,7 @@ def _conclude(planned: sweep.Sweep, console: Console) -> int:
     best = completed[0].trial
     out = planned.folder / "best"
     trained = exports.trained_trial(planned.trials_folder / best.trial, planned.corpus)
-    made_by = {"sweep": planned.folder.name, "trial": best.trial, **sweep.provenance()}
+    made_by = {"sweep": planned.folder.name, "trial": best.trial, **provenance()}
     metrics = exports.replace_export(trained, planned.corpus, out, extra=made_by)
     _show_latent_use(console, best.trial, metrics)
     console.print(f"Best configuration, model and music: {out}")
@@ -119,7 +120,7 @@ def run_prepare(args: Namespace) -> int:
     if args.json:
         _print_json(asdict(summary))
     else:
-        for line in summary.lines():
+        for line in summary_lines(summary):
             print(line)
         print(f"Corpus: {args.out}. Search it: python run_sweep.py SPACE.yaml --data {args.out}")
     return 0
@@ -133,8 +134,8 @@ def run_train(args: Namespace) -> int:
     scaled, changes = full_run.scaled(config, args.preset)
     corpus = corpora.load_named(args.data or config.data.corpus)
     exports.check_corpus(scaled, corpus)
-    sweep.check_fits(scaled, corpus, args.workers_per_trial)
-    made_by = {"preset": args.preset, "changed": {**changed, **changes}, **sweep.provenance()}
+    check_fits(scaled, corpus, args.workers_per_trial)
+    made_by = {"preset": args.preset, "changed": {**changed, **changes}, **provenance()}
     _prepare_run_folder(args.out, {**to_plain(scaled), exports.MADE_BY: made_by})
     console = copy_of_stdout()
     for key, value in made_by["changed"].items():
@@ -198,7 +199,7 @@ def run_export(args: Namespace) -> int:
     corpus = corpora.load_named(config.data.corpus)
     exports.check_corpus(config, corpus)
     trained = exports.trained_trial(folder, corpus)
-    extra = {**origin, "trial": folder.name, **made_by, **sweep.provenance()}
+    extra = {**origin, "trial": folder.name, **made_by, **provenance()}
     metrics = exports.export(trained, corpus, args.out, extra=extra)
     console = Console()
     _show_latent_use(console, folder.name, metrics)

@@ -260,7 +260,7 @@ class EvaluationConfig:
     reconstructions: int = 64
     """Windows that are decoded freely from their codes."""
 
-    target_rate_nats_per_bar: float = 6.0
+    target_rate_nats_per_bar: float = 6.7
     """Rate that ``kl_health`` holds a run against; docs/decisions/0003 argues the default."""
 
     def __post_init__(self) -> None:

@@ -104,7 +104,7 @@ CASES: dict[str, tuple[bytes, int | str]] = {
     "claims_65535_tracks": (header(1, 0xFFFF) + track(BODY + END), "unreadable"),
     "two_thousand_tracks": (header(1, 2000) + 2000 * track(END), "too_large"),
     "division_0": (song(BODY, division=0), "bad_division"),
-    "division_smpte_24": (song(BODY, division=0xE728), "bad_division"),
+    "division_smpte_24": (song(BODY, division=0xE850), "bad_division"),
     "division_smpte_30": (song(BODY, division=-6360), "bad_division"),
     "division_1": (song(notes(), division=1), N_NOTES),
     "division_32767": (song(notes(), division=32767), N_NOTES),

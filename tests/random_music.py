@@ -62,7 +62,7 @@ def planned(plan: Plan, vocabulary: Vocabulary) -> Piece:
         ticks_per_quarter=24,
         notes=sorted_notes(np.array(list(notes.values()), NOTE)),
         metres=tuple(Metre(tick=at, numerator=n, denominator=d) for at, n, d in metres),
-        tempos=tuple(Tempo(tick=lines[bar], bpm=float(tempos()[bars[bar][1]])) for bar in speeds)
+        tempos=tuple(Tempo(tick=lines[bar], bpm=tempos()[bars[bar][1]]) for bar in speeds)
         if vocabulary.tempo
         else (Tempo(tick=0, bpm=vocabulary.default_tempo),),
         length=lines[-1],

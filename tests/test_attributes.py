@@ -26,7 +26,7 @@ def piece_of(*notes: tuple[int, ...], metre: str = "4/4", **facts: object) -> Pi
     rows = [(*note[:3], 80, 0, len(note) > 3) for note in notes]
     first = Metre(tick=0, numerator=numerator, denominator=denominator)
     given = {"ticks_per_quarter": 24, "metres": (first,), "length": 1, **facts}
-    return Piece(notes=sorted_notes(np.array(rows, NOTE)), **given)  # type: ignore[arg-type]
+    return Piece(notes=sorted_notes(np.array(rows, NOTE)), **given)  # pyright: ignore[reportArgumentType]
 
 
 def value(piece: Piece, name: str) -> float:

@@ -21,7 +21,7 @@ def piece_of(*notes: tuple[int, ...], **facts: object) -> Piece:
     """A piece of (onset, duration, pitch[, velocity, program, is_drum]) notes."""
     rows = [(*note, *(80, 0, False)[len(note) - 3 :]) for note in notes]
     found = sorted_notes(np.array(rows, NOTE))
-    return Piece(**{"ticks_per_quarter": 24, "notes": found, **facts})  # type: ignore[arg-type]
+    return Piece(**{"ticks_per_quarter": 24, "notes": found, **facts})  # pyright: ignore[reportArgumentType]
 
 
 def words(tokens: np.ndarray, vocabulary: Vocabulary) -> str:
@@ -101,7 +101,7 @@ def test_a_bar_cut_short_by_a_new_metre_is_written_at_its_own_length() -> None:
 
 
 def test_a_tempo_inside_a_bar_holds_from_its_bar_line() -> None:
-    slow, fast = (float(tempos()[value]) for value in (3, 20))
+    slow, fast = (tempos()[value] for value in (3, 20))
     changes = (Tempo(tick=0, bpm=slow), Tempo(tick=110, bpm=slow), Tempo(tick=120, bpm=fast))
     piece = piece_of((0, 24, 60), (150, 24, 60), tempos=changes)
     again = decode(encode(piece, Vocabulary()), Vocabulary())

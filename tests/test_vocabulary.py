@@ -123,7 +123,7 @@ def test_every_velocity_reads_as_the_nearest_bin(bins: int) -> None:
 
 
 def test_every_tempo_reads_as_the_nearest_bin_in_ratio() -> None:
-    assert [tempo_value(float(bpm)) for bpm in tempos()] == list(range(32))
+    assert [tempo_value(bpm) for bpm in tempos()] == list(range(32))
     assert (tempo_value(1.0), tempo_value(1000.0)) == (0, 31)
     step = np.log(300 / 20) / 31
     for bpm in (33.0, 60.0, 120.0, 211.0):
@@ -213,7 +213,7 @@ def test_tempo_shifted_tokens_are_those_of_the_faster_piece(plan: Plan, bins: in
     tokens = expected = tokens_of(piece, DEFAULT)
     if all(0 <= value < 32 for value in values):
         changes = zip(piece.tempos, values, strict=True)
-        faster = tuple(Tempo(tick=old.tick, bpm=float(tempos()[value])) for old, value in changes)
+        faster = tuple(Tempo(tick=old.tick, bpm=tempos()[value]) for old, value in changes)
         expected = tokens_of(replace(piece, tempos=faster), DEFAULT)
     assert torch.equal(DEFAULT.with_tempo_shift(tokens, torch.tensor([bins])), expected)
 

@@ -90,8 +90,8 @@ def syncopation(piece: Piece) -> float:
     That is a note on a weak place that is followed by a rest or a tie on the strong one. The first
     beat has no beat before and does not count. A beat is one unit of the metre, or three in 6/8,
     9/8 and the like; drums count. The share of off-beat onsets, which is used elsewhere, grows
-    with density (rank correlation 0.55 on the bundled tunes); this does not (-0.08). In those tunes
-    it is almost always 0. NaN without notes or with fewer than two beats.
+    with density (rank correlation 0.55 on the bundled tunes); this does not (-0.08). In those
+    tunes it is almost always 0. NaN without notes or with fewer than two beats.
 
     Source:
         After Longuet-Higgins and Lee 1984, Music Perception 1(4): their pairs of a note and a

@@ -155,6 +155,12 @@ def check_batches(
             "training.batch_size must be at most the training windows of the corpus, "
             f"got {batch_size}, windows={windows}. Use a smaller batch or more music."
         )
+    for split in ("val", "test"):
+        if len(corpus.indices(split)) < 2:
+            raise ConfigError(
+                f"data.corpus must have at least 2 {split} windows, "
+                f"got {len(corpus.indices(split))}. Prepare more music."
+            )
     if augmentation.tempo and not corpus.vocabulary.tempo:
         raise ConfigError(
             "augmentation.tempo must be 0 for a corpus without tempo tokens, "

@@ -171,16 +171,14 @@ def accepted(
     """
     tables = vocabulary.tables(tokens.device)
     rules = _rules(vocabulary, tokens.device)
-    force = torch.stack([vocabulary.in_force(tokens, kind) for kind in Kind], dim=2)
+    force = vocabulary.in_force(tokens, tuple(Kind)).movedim(0, -1)
     bars = (tokens == Kind.BAR).cumsum(dim=1)
     phase = _phases(rules, tokens, bars, force[..., Kind.TEMPO])
 
-    def before(after: Int[Tensor, "..."], start: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
-        return torch.cat([start.expand_as(after[:, :1]), after[:, :-1]], dim=1)
-
-    force = before(force, tables.initial)
-    phase = before(phase, phase.new_tensor(NOTHING))
-    low, high = _bounds(rules, force, phase, before(bars, bars.new_tensor(0)), n_bars)
+    force = _before(force, tables.initial)
+    phase = _before(phase, phase.new_tensor(NOTHING))
+    bars = _before(bars, bars.new_tensor(0))
+    low, high = _bounds(rules, force, phase, bars, n_bars)
     kind, value = tables.kind[tokens], tables.value[tokens]
     low, high, excluded = (of.gather(2, kind[..., None])[..., 0] for of in (low, high, force))
     allowed = (value >= low) & (value < high) & (value != excluded)
@@ -193,6 +191,13 @@ def is_valid(
     """Whether each sequence is a whole one, ``START`` to ``END`` and then ``PAD``."""
     whole = (tokens == Kind.END).any(dim=1)
     return whole & (accepted(vocabulary, tokens, n_bars) == tokens.shape[1])
+
+
+def _before(
+    after: Int[Tensor, "batch token *kind"], start: Int[Tensor, "*kind"]
+) -> Int[Tensor, "batch token *kind"]:
+    """What was so before each token, of what is so after it."""
+    return torch.cat([start.expand_as(after[:, :1]), after[:, :-1]], dim=1)
 
 
 def _phases(

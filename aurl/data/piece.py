@@ -132,10 +132,10 @@ class Piece:
     def _computed_lines(self, n_bars: int) -> Int[np.ndarray, " line"]:
         last = max(self.end, self.length)
         parts = [np.zeros(1, np.int64)]
-        n_lines = 1
+        n_lines, newest = 1, 0
         stops = [metre.tick for metre in self.metres[1:]] + [None]
         for index, (metre, stop) in enumerate(zip(self.metres, stops, strict=True)):
-            if parts[-1][-1] >= last and n_lines > n_bars + 1:
+            if newest >= last and n_lines > n_bars + 1:
                 break
             origin = self.pickup if index == 0 else metre.tick
             quarters = metre.numerator * 4 * self.ticks_per_quarter
@@ -143,6 +143,7 @@ class Piece:
             found = origin + np.arange(enough) * quarters // metre.denominator
             parts.append(found if stop is None else found[found < stop])
             n_lines += len(parts[-1])
+            newest = int(parts[-1].max(initial=newest))
         lines = np.unique(np.concatenate(parts))
         return lines[: max(int(np.searchsorted(lines, last)), n_bars) + 1]
 

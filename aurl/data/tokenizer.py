@@ -104,7 +104,7 @@ def decode(tokens: Integer[np.ndarray, " token"], vocabulary: Vocabulary) -> Pie
     read = torch.from_numpy(_whole(tokens, vocabulary))[None]
     tables = vocabulary.tables(read.device)
     kind, value = tables.kind[read[0]].numpy(), tables.value[read[0]].numpy()
-    force = {each: vocabulary.in_force(read, each)[0].numpy() for each in _SAID_ONCE}
+    force = dict(zip(_SAID_ONCE, vocabulary.in_force(read, _SAID_ONCE)[:, 0].numpy(), strict=True))
     begins = np.flatnonzero(kind == Kind.BAR)
     ends = np.append(begins[1:], len(kind) - 1) - 1  # the last token of each bar
     metres, speeds = force[Kind.METRE][ends], force[Kind.TEMPO][ends]
@@ -131,8 +131,7 @@ def decode(tokens: Integer[np.ndarray, " token"], vocabulary: Vocabulary) -> Pie
             for index, value in _changes(metres)
         ),
         tempos=tuple(
-            Tempo(tick=int(lines[index]), bpm=float(tempos()[value]))
-            for index, value in _changes(speeds)
+            Tempo(tick=int(lines[index]), bpm=tempos()[value]) for index, value in _changes(speeds)
         )
         if vocabulary.tempo
         else (Tempo(tick=0, bpm=vocabulary.default_tempo),),

@@ -11,7 +11,8 @@ A token has a *kind* (``PITCH``) and a *value* (67). Ids are blocks of one kind 
 other module writes an id as a number.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from enum import IntEnum
@@ -184,20 +185,22 @@ class Vocabulary:
         return f"{kind.name} {words.get(kind, int)(value)}"
 
     def in_force(
-        self, tokens: Int[Tensor, "batch token"], kind: Kind
-    ) -> Int[Tensor, "batch token"]:
-        """The value of ``kind`` after each token is read, or -1 where there is none.
+        self, tokens: Int[Tensor, "batch token"], kinds: Sequence[Kind]
+    ) -> Int[Tensor, "kind batch token"]:
+        """The value of each of ``kinds`` after each token is read, or -1 where there is none.
 
         It is that of the latest token that set it: a token of the kind itself, or a ``BAR``, which
         sets program and velocity to their defaults and forgets the position. After a ``PITCH`` the
         ``PITCH`` in force is the floor of the next note; a new onset or program forgets it.
         """
         tables = self.tables(tokens.device)
-        becomes = tables.becomes[int(kind)][tokens]
+        rows = [int(kind) for kind in kinds]
+        becomes = torch.stack([tables.becomes[row][tokens] for row in rows])
+        initial = torch.stack([tables.initial[row] for row in rows])[:, None, None]
         at = torch.arange(tokens.shape[1], device=tokens.device)
-        latest = at.where(becomes != KEEP, -1).cummax(dim=1).values
-        value = becomes.gather(1, latest.clamp(min=0))
-        return value.where(latest >= 0, tables.initial[int(kind)])
+        latest = at.where(becomes != KEEP, NONE).cummax(dim=2).values
+        value = becomes.gather(2, latest.clamp(min=0))
+        return value.where(latest != NONE, initial)
 
     def positions(
         self, tokens: Int[Tensor, "batch token"]
@@ -212,9 +215,9 @@ class Vocabulary:
         """
         tables = self.tables(tokens.device)
         bar = ((tokens == self.bar).cumsum(dim=1) - 1).clamp(min=0)
-        ticks = tables.bar_ticks[self.in_force(tokens, Kind.METRE)]
-        position = self.in_force(tokens, Kind.POSITION).clamp(min=0)
-        return bar, torch.minimum(position, ticks - 1) / ticks
+        metre, position = self.in_force(tokens, (Kind.METRE, Kind.POSITION))
+        ticks = tables.bar_ticks[metre]
+        return bar, torch.minimum(position.clamp(min=0), ticks - 1) / ticks
 
     def note_count(self, tokens: Int[Tensor, "batch token"]) -> Int[Tensor, " batch"]:
         """How many notes each sequence has."""
@@ -227,7 +230,7 @@ class Vocabulary:
 
         A sequence of which any pitch would leave 0..127 is returned as it was.
         """
-        pitched = self.in_force(tokens, Kind.PROGRAM) != DRUMS
+        pitched = self.in_force(tokens, (Kind.PROGRAM,))[0] != DRUMS
         return self._shifted(tokens, Kind.PITCH, semitones, pitched)
 
     def with_tempo_shift(
@@ -263,7 +266,7 @@ class Vocabulary:
             )
         kind = self.tables(tokens.device).kind[tokens]
         note, written = kind == Kind.PITCH, kind == Kind.VELOCITY
-        louder = self.in_force(tokens, Kind.VELOCITY) + bins[:, None]
+        louder = self.in_force(tokens, (Kind.VELOCITY,))[0] + bins[:, None]
         inside = (~note | ((louder >= 0) & (louder < self.velocity_bins))).all(dim=1)
         # Within a bar the differences stay; only its first note is told from the default.
         count = note.cumsum(dim=1)
@@ -346,7 +349,7 @@ def _tables(vocabulary: Vocabulary, device: torch.device) -> Tables:
         0
     ]
     becomes[Kind.POSITION, Kind.BAR] = NONE
-    becomes[Kind.PITCH, np.isin(kind, [Kind.BAR, Kind.POSITION, Kind.PROGRAM])] = NONE
+    becomes[Kind.PITCH, np.isin(kind, [Kind.POSITION, Kind.PROGRAM])] = NONE
     becomes[[Kind.PROGRAM, Kind.VELOCITY], Kind.BAR] = initial[[Kind.PROGRAM, Kind.VELOCITY]]
 
     def tensor(values: Int[np.ndarray, "..."]) -> Int[Tensor, "..."]:
@@ -361,11 +364,14 @@ def _tables(vocabulary: Vocabulary, device: torch.device) -> Tables:
     )
 
 
-def tempos() -> Float[np.ndarray, " bin"]:
+@lru_cache(maxsize=1)
+def tempos() -> tuple[float, ...]:
     """Quarters a minute of each TEMPO: 32 steps of one ratio from 20 to 300."""
-    return np.geomspace(*TEMPO_RANGE, TEMPO_BINS)
+    return tuple(np.geomspace(*TEMPO_RANGE, TEMPO_BINS).tolist())
 
 
 def tempo_value(bpm: float) -> int:
     """The TEMPO nearest to a speed in quarters a minute, as ratios go; the end bins are open."""
-    return int(np.abs(np.log(tempos()) - np.log(bpm)).argmin())
+    slowest, fastest = TEMPO_RANGE
+    share = math.log(bpm / slowest) / math.log(fastest / slowest)
+    return min(max(round(share * (TEMPO_BINS - 1)), 0), TEMPO_BINS - 1)

@@ -1,7 +1,7 @@
 """The two scalars that trials are compared by: at a rung, and at the end.
 
-Neither is what is searched: Optuna is told the three objectives. A scalar is needed to stop a trial
-early and to order the trials of one Pareto front.
+Neither is what is searched: Optuna is told the three objectives. A scalar is needed to stop a
+trial early and to order the trials of one Pareto front.
 
 Source: own; a geometric mean, so that no objective can be bought with another that is zero.
 """

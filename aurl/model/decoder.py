@@ -96,7 +96,7 @@ class Decoder(nn.Module):
         """Logits of the token after each of ``tokens``.
 
         Args:
-            tokens: What has been read: START first; with ``caches``, what follows the tokens in them.
+            tokens: What has been read, START first; with ``caches``, what follows those in them.
             z: Latent vectors.
             bar: Bar of the music after each token.
             phase: Place in that bar after each token, in [0, 1).

@@ -1,7 +1,7 @@
 """The encoder: tokens to a posterior over every slot of every level.
 
-Layers are masked to the span of the level they feed, finest first, so that nothing outside a slot's
-span can reach its code; coarser levels read from the layers above.
+Layers are masked to the span of the level they feed, finest first, so that nothing outside a
+slot's span can reach its code; coarser levels read from the layers above.
 """
 
 import torch

@@ -43,8 +43,8 @@ def generate(
 ) -> Int[Tensor, "batch token"]:
     """Decode latent vectors freely, each token read back as input to the next.
 
-    No token that the grammar forbids is ever drawn. A sequence that reaches ``max_tokens`` is cut
-    there, in the middle of the music, without END.
+    No token that the grammar forbids is ever drawn, and every sequence ends: as ``max_tokens``
+    comes near, only tokens are allowed after which there is room to end it.
 
     Args:
         model: The VAE; call ``eval()`` first if it has modes.
@@ -57,7 +57,8 @@ def generate(
         Sequences from START on, padded after END.
 
     Raises:
-        ValueError: If draws are asked for without a generator.
+        ValueError: If draws are asked for without a generator, or ``max_tokens`` is too small for
+            any sequence.
     """
     if sampling.temperature > 0.0 and generator is None:
         raise ValueError("generator must be given when temperature > 0, got None.")
@@ -73,7 +74,7 @@ def generate(
         logits = model.decoder(
             tokens[:, index - 1 : index], z, bar[:, -1:], phase[:, -1:], caches=caches
         )[:, 0]
-        logits = logits.masked_fill(~grammar.allowed(), -torch.inf)
+        logits = logits.masked_fill(~grammar.allowed(max_tokens - index), -torch.inf)
         chosen = drawn(logits, sampling, generator)
         tokens[:, index] = chosen
         grammar.advance(chosen)

@@ -13,8 +13,9 @@ def beta_at(config: BetaConfig, step: int, steps: int) -> float:
     r"""Beta at an optimizer step.
 
     With u the share of the warm-up that has passed: ``linear`` is u; ``exponential`` is
-    (1 - e^{-5u}) / (1 - e^{-5}); ``sigmoid`` is the logistic function of 12 (u - 1/2), rescaled to
-    run from 0 to 1; ``cyclical`` rises linearly over ``ramp`` of each cycle and holds for the rest.
+    (1 - e^{-5u}) / (1 - e^{-5}); ``sigmoid`` is the logistic function of 12 (u - 1/2), rescaled
+    to run from 0 to 1; ``cyclical`` rises linearly over ``ramp`` of each cycle and holds for
+    the rest.
 
     Args:
         config: Schedule and its parameters.

@@ -92,7 +92,8 @@ def load_export(folder: Path) -> TrainedModel:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DataError(
-            f"EXPORT must be a folder made by `aurl export`, got {folder}: {missing[0]} is missing."
+            f"EXPORT must be a folder made by `aurl export`, got {folder}: "
+            f"{missing[0]} is missing."
         )
     config, made_by = read_config(folder / "config.yaml")
     about = read_json(folder / "vocabulary.json")

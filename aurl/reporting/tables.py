@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from aurl.data.prepare import Summary
 from aurl.reporting.leaderboard import (
     OBJECTIVES,
     SCORE,
@@ -70,6 +71,29 @@ def status_table(trials: Sequence[TrialStatus]) -> Table:
             Text(trial.reason),
         )
     return table
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """What became of a folder of MIDI, as lines of text."""
+
+    def counted(values: Mapping[str, int]) -> str:
+        return ", ".join(f"{count} {name}" for name, count in values.items()) or "none"
+
+    shared = summary.shared_openings
+    lines = [
+        f"files    {summary.files}: {summary.pieces} pieces, "
+        f"{sum(summary.refused.values())} refused ({counted(summary.refused)})",
+        f"music    {summary.bars} bars, {summary.notes} notes, {summary.pickups} pickups; "
+        f"{summary.tokens_per_note:.2f} tokens a note, {summary.tokens_per_bar:.1f} a bar",
+        f"metres   {counted(summary.metres)}",
+        f"windows  {counted(summary.windows)}; left out: {counted(summary.windows_left_out)}; "
+        f"{summary.notes_clipped} notes cut at a window's end",
+        f"alike    {shared.get('pieces', 0)} pieces share an opening, in "
+        f"{shared.get('groups', 0)} groups that stay in one split",
+    ]
+    if summary.is_unchanged:
+        return [*lines, "Nothing has changed since this corpus was made: it was left as it is."]
+    return [*lines, f"seconds  {summary.seconds:.1f}"]
 
 
 def settings(params: Mapping[str, object]) -> str:

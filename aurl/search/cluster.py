@@ -36,7 +36,8 @@ class Shape:
     def __post_init__(self) -> None:
         if not self.workers_per_trial >= 1:
             raise SweepError(
-                f"--workers-per-trial must be >= 1, got {self.workers_per_trial}. Ask for 1 or more."
+                f"--workers-per-trial must be >= 1, got {self.workers_per_trial}. "
+                "Ask for 1 or more."
             )
         if not 0.0 <= self.gpus_per_worker < float("inf"):
             raise SweepError(

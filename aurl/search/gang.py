@@ -26,7 +26,6 @@ from aurl.training.ray_worker import Event, Task, serve
 _POLL_S = 0.5
 
 
-@ray.remote(num_cpus=0, max_concurrency=64)
 class Mailbox:
     """Where a trial slot and the workers of its gang meet."""
 
@@ -103,7 +102,7 @@ class GangSettings:
     scratch: str
     """Folder for Ray Train's own files, which nothing reads."""
 
-    corpus: list[ray.ObjectRef]
+    corpus: list[ray.ObjectRef[Corpus]]
     """The corpus in Ray's object store (in a list, so that it is passed as a reference)."""
 
 
@@ -117,7 +116,10 @@ class Gang:
 
     def __init__(self, settings: GangSettings, name: str) -> None:
         node = ray.get_runtime_context().get_node_id()
-        self._mailbox = Mailbox.options(label_selector={"ray.io/node-id": node}).remote()
+        actor: Any = ray.remote(Mailbox)
+        self._mailbox = actor.options(
+            num_cpus=0, max_concurrency=64, label_selector={"ray.io/node-id": node}
+        ).remote()
         resources = {"CPU": 1.0}
         if settings.gpus_per_worker:
             resources["GPU"] = settings.gpus_per_worker
@@ -217,7 +219,7 @@ class TrialSlot(tune.Trainable):
         self._gang.close()
 
 
-def shared(corpus: Corpus) -> list[ray.ObjectRef]:
+def shared(corpus: Corpus) -> list[ray.ObjectRef[Corpus]]:
     """Put a corpus into Ray's object store, whence workers on every node read it."""
     arrays = ("tokens", "offsets", "piece", "first_bar", "split", "attributes")
     in_memory = {name: np.array(getattr(corpus, name)) for name in arrays}

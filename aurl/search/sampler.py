@@ -1,8 +1,8 @@
 """What to try next: Optuna's study, told the truth about every trial.
 
-Objectives, all maximised: KL health, disentanglement, reconstruction. The sampler is made anew for
-each proposal, seeded by the trial's number, so that a resumed sweep proposes what the uninterrupted
-one would have proposed (with one trial at a time).
+Objectives, all maximised: KL health, disentanglement, reconstruction. The sampler is made anew
+for each proposal, seeded by the trial's number, so that a resumed sweep proposes what the
+uninterrupted one would have proposed (with one trial at a time).
 """
 
 import logging
@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from aurl.metrics.score import OBJECTIVES
@@ -39,7 +40,7 @@ class Proposals:
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
             study_name=name,
-            directions=["maximize"] * len(OBJECTIVES),
+            directions=[StudyDirection.MAXIMIZE] * len(OBJECTIVES),
             load_if_exists=True,
         )
         with warnings.catch_warnings():

@@ -6,6 +6,7 @@ nothing of the trial before is read.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -70,7 +71,7 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
     collective calls that the others wait in.
     """
 
-    def report(rows: list[Row]) -> bool:
+    def report(rows: Sequence[Row]) -> bool:
         go_on = True
         if workers.rank == 0:
             go_on = bool(ray.get(mailbox.report.remote(Event(rows=tuple(rows)))))

@@ -1,0 +1,149 @@
+"""What a sweep is to do, checked before Ray starts and written to ``sweep.yaml``."""
+
+import contextlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from aurl.data import corpus as corpora
+from aurl.data.corpus import Corpus
+from aurl.errors import SweepError
+from aurl.files import read_yaml, write_yaml
+from aurl.plain import Plain
+from aurl.search.cluster import Shape
+from aurl.search.space import Space, examples, space_of
+from aurl.training.loop import check_fits
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """What the command line says about a sweep."""
+
+    space: Path
+    out: Path = Path("sweeps")
+    name: str = ""
+    data: str = ""
+    trials: int | None = None
+    address: str | None = None
+    shape: Shape = field(default_factory=Shape)
+    overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    resume: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the sweep is kept."""
+        return self.out / (self.name or self.space.stem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep that is ready to run."""
+
+    folder: Path
+    space: Space
+    corpus: Corpus
+    shape: Shape
+    address: str | None
+
+    @property
+    def trials_folder(self) -> Path:
+        """One folder a trial."""
+        return self.folder / "trials"
+
+
+def plan(options: SweepOptions) -> Sweep:
+    """Check everything that can be checked before Ray starts; write ``sweep.yaml``.
+
+    Raises:
+        ConfigError: If the space or a setting is wrong.
+        DataError: If the corpus cannot be used.
+        SweepError: If the folder exists, or does not fit what is to be resumed.
+    """
+    folder = options.folder
+    about = folder / "sweep.yaml"
+    exists = about.exists()
+    if folder.exists() and not (exists and options.resume):
+        what = "a sweep" if exists else "something else"
+        advice = "Add --resume to go on with it, or" if exists else "Please"
+        raise SweepError(
+            f"--name must be new, got {folder.name!r}: {folder} holds {what}. "
+            f"{advice} choose another --name."
+        )
+    values = read_yaml(options.space)
+    overrides = dict(options.overrides)
+    if options.data:
+        overrides["data.corpus"] = options.data
+    if options.trials is not None:
+        values = {**values, "budget": {**values.get("budget", {}), "trials": options.trials}}
+    space = space_of(values, overrides=overrides)
+    corpus = corpora.load_named(str(space.base["data"]["corpus"]))
+    space = _on_corpus(space, corpus)
+    for example in examples(space):
+        check_fits(space.config_of(example), corpus, options.shape.workers_per_trial)
+    record = {
+        "question": space.question,
+        "space": values,
+        "overrides": overrides,
+        "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint},
+        "workers_per_trial": options.shape.workers_per_trial,
+        "made_by": provenance(),
+    }
+    if exists:
+        _check_same(read_yaml(about), record, folder)
+    try:
+        write_yaml(about, record)
+    except OSError as error:
+        raise SweepError(
+            f"--out must be a folder that can be written, got {options.out}: {error.strerror}."
+        ) from error
+    return Sweep(
+        folder=folder, space=space, corpus=corpus, shape=options.shape, address=options.address
+    )
+
+
+def provenance() -> Plain:
+    """Versions and, where there is one, the git commit that results were made by."""
+    packages = ("aurl", "torch", "ray", "optuna", "numpy", "miditoolkit")
+    here = Path(__file__).parents[2]
+    commit = ""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+        commit = done.stdout.strip()
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        **({"git_commit": commit} if commit else {}),
+    }
+
+
+def _on_corpus(space: Space, corpus: Corpus) -> Space:
+    base = {**space.base, "data": {"corpus": corpus.name, "fingerprint": corpus.fingerprint}}
+    return replace(space, base=base)
+
+
+def _check_same(before: Plain, now: Plain, folder: Path) -> None:
+    """Refuse to resume a sweep as a different one; more trials are welcome."""
+
+    def essence(record: Plain) -> Plain:
+        space = {key: value for key, value in record["space"].items() if key != "budget"}
+        steps = record["space"].get("budget", {}).get("steps_per_trial")
+        same = ("overrides", "corpus", "workers_per_trial")
+        return {"space": space, "steps": steps, **{key: record[key] for key in same}}
+
+    old, new = essence(before), essence(now)
+    for key, value in old.items():
+        if new[key] != value:
+            raise SweepError(
+                f"--resume must be given the {key} that {folder.name} was started with, got a "
+                f"different one. See {folder / 'sweep.yaml'}, or start a new sweep with --name."
+            )

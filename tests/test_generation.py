@@ -1,0 +1,123 @@
+"""Free decoding: only what the grammar allows, the same with the cache as without."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from aurl.data.batches import TokenStore
+from aurl.data.grammar import is_valid
+from aurl.model.generation import Sampling, drawn, generate
+from aurl.model.vae import Vae
+from aurl.seeding import seeded
+from tests.tiny import N_BARS, VOCABULARY, small_config, tiny_corpus
+
+
+@pytest.fixture
+def model() -> Vae:
+    with seeded(0, "test"):
+        return Vae(small_config(), VOCABULARY, N_BARS)
+
+
+def codes(model: Vae, count: int) -> Tensor:
+    return torch.randn(count, model.layout.size, generator=torch.Generator().manual_seed(3))
+
+
+def test_cached_logits_equal_uncached_logits(model: Vae) -> None:
+    tokens = TokenStore(tiny_corpus()).padded(torch.arange(5))
+    z = codes(model, 5)
+    full = model.decode(tokens, z)
+    bar, phase = VOCABULARY.positions(tokens)
+    caches = model.decoder.caches(5, tokens.shape[1])
+    prompt = 7
+    steps = [model.decoder(tokens[:, :prompt], z, bar[:, :prompt], phase[:, :prompt], caches=caches)]
+    for i in range(prompt, tokens.shape[1] - 1):
+        part = slice(i, i + 1)
+        steps.append(
+            model.decoder(tokens[:, part], z, bar[:, part], phase[:, part], caches=caches)
+        )
+    torch.testing.assert_close(torch.cat(steps, dim=1), full, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(),
+        Sampling(temperature=1.0),
+        Sampling(temperature=2.0, top_k=5),
+        Sampling(temperature=1.5, top_p=0.8),
+    ],
+    ids=["greedy", "plain", "top_k", "top_p"],
+)
+@pytest.mark.parametrize("batch", [1, 40])
+def test_no_invalid_token_is_ever_drawn(model: Vae, sampling: Sampling, batch: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = generate(
+        model, codes(model, batch), max_tokens=256, sampling=sampling, generator=generator
+    )
+    ended = (tokens == VOCABULARY.end).any(dim=1)
+    assert ended.all()
+    assert is_valid(VOCABULARY, tokens, N_BARS).all()
+
+
+def test_the_same_seed_gives_the_same_music_and_another_gives_other(model: Vae) -> None:
+    def sampled(seed: int) -> Tensor:
+        return generate(
+            model,
+            codes(model, 8),
+            max_tokens=128,
+            sampling=Sampling(temperature=1.0),
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    one, two, three = sampled(1), sampled(1), sampled(2)
+    assert torch.equal(one, two)
+    assert one.shape != three.shape or not torch.equal(one, three)
+
+
+def test_a_sequence_does_not_depend_on_what_is_decoded_beside_it(model: Vae) -> None:
+    z = codes(model, 6)
+    together = generate(model, z, max_tokens=128, sampling=Sampling())
+    for row, code in zip(together, z, strict=True):
+        alone = generate(model, code[None], max_tokens=128, sampling=Sampling())[0]
+        assert torch.equal(alone, row[: len(alone)])
+        assert (row[len(alone) :] == VOCABULARY.pad).all()
+
+
+@pytest.mark.parametrize("max_tokens", [8, 20, 60])
+def test_a_limit_on_tokens_ends_the_music_and_does_not_cut_it(model: Vae, max_tokens: int) -> None:
+    tokens = generate(
+        model,
+        codes(model, 40),
+        max_tokens=max_tokens,
+        sampling=Sampling(temperature=1.0),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert tokens.shape[1] <= max_tokens
+    assert is_valid(VOCABULARY, tokens, N_BARS).all()
+
+
+def test_top_k_and_top_p_keep_only_the_likeliest() -> None:
+    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]]).expand(500, 4)
+    generator = torch.Generator().manual_seed(0)
+    assert set(drawn(logits, Sampling(temperature=1.0, top_k=2), generator).tolist()) == {0, 1}
+    assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.5), generator).tolist()) == {0}
+    assert set(drawn(logits, Sampling(temperature=1.0), generator).tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": -1.0}, "temperature must be >= 0, got -1"),
+        ({"temperature": float("nan")}, "temperature must be >= 0, got nan"),
+        ({"top_k": -1}, "top_k must be >= 0, got -1"),
+        ({"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0"),
+    ],
+)
+def test_sampling_refuses_what_makes_no_draw(values: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(**values)  # pyright: ignore[reportArgumentType]
+
+
+def test_draws_need_a_generator(model: Vae) -> None:
+    with pytest.raises(ValueError, match="generator must be given when temperature > 0"):
+        generate(model, codes(model, 1), max_tokens=8, sampling=Sampling(temperature=1.0))

@@ -1,0 +1,164 @@
+"""Training: exact resume, refusal of divergence, one batch shared by two workers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import distributed
+
+from aurl.config import RunConfig
+from aurl.errors import ConfigError
+from aurl.training import checkpoint
+from aurl.training.loop import DivergedError, Row, Run, Trainer, check_fits, train
+from aurl.training.workers import Workers
+from tests.tiny import small_config, tiny_corpus
+
+CPU = torch.device("cpu")
+
+
+def run_in(folder: Path, config: RunConfig) -> Run:
+    return Run(config=config, corpus=tiny_corpus(), checkpoint_folder=folder)
+
+
+def rows_of(folder: Path, config: RunConfig, stop_at: int = 10**9) -> list[Row]:
+    rows: list[Row] = []
+
+    def report(new: Sequence[Row]) -> bool:
+        rows.extend(new)
+        return new[-1]["step"] < stop_at
+
+    train(run_in(folder, config), workers=Workers(), device=CPU, report=report)
+    return rows
+
+
+def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_resumed_run_equals_uninterrupted_run_bitwise(tmp_path: Path, dropout: float) -> None:
+    config = small_config(
+        model__token_dropout=dropout,
+        augmentation__transpose=2,
+        objective__beta__schedule="cyclical",
+        objective__beta__cycles=2,
+        objective__beta__ramp=0.5,
+    )
+    whole = rows_of(tmp_path / "whole", config)
+    first = rows_of(tmp_path / "parts", config, stop_at=4)
+    assert checkpoint.step_of(tmp_path / "parts") == 4
+    second = rows_of(tmp_path / "parts", config)
+    assert untimed(first) + untimed(second) == untimed(whole)
+    weights = [
+        Trainer(run_in(tmp_path / part, config), Workers(), CPU).model.state_dict()
+        for part in ("whole", "parts")
+    ]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
+def test_training_lowers_the_negative_elbo(tmp_path: Path) -> None:
+    config = small_config(training__steps=60, evaluation__every=60, optimizer__lr=0.01)
+    rows = rows_of(tmp_path, config)
+    first, last = rows[0], rows[-2]
+    assert last["train/negative_elbo_nats"] < 0.8 * first["train/negative_elbo_nats"]
+
+
+def test_a_stop_takes_effect_at_the_step_that_was_reported(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, small_config(), stop_at=4)
+    assert rows[-1]["step"] == 4
+    assert checkpoint.step_of(tmp_path) == 4
+
+
+def test_a_finished_run_has_nothing_left_to_report(tmp_path: Path) -> None:
+    rows_of(tmp_path, small_config())
+    assert rows_of(tmp_path, small_config()) == []
+
+
+def test_every_logged_name_is_on_the_step_it_belongs_to(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, small_config())
+    assert [row["step"] for row in rows] == [2, 4, 4, 6, 8, 8]
+    final = rows[-1]
+    expected = {"kl_health", "disentanglement", "reconstruction_score", "score", "rung_score"}
+    expected |= {"kl_nats", "kl_nats/global", "kl_nats/local", "kl_nats/fine", "latent_use_nats"}
+    assert {f"val/{name}" for name in expected} <= set(final)
+    levels = sum(final[f"val/kl_nats/{name}"] for name in ("global", "local", "fine"))
+    assert levels == pytest.approx(final["val/kl_nats"])
+    elbo = final["val/reconstruction_nats"] + final["val/kl_nats"]
+    assert final["val/negative_elbo_nats"] == pytest.approx(elbo)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> None:
+    trainer = Trainer(run_in(tmp_path, small_config()), Workers(), CPU)
+    with torch.no_grad():
+        trainer.model.decoder.logits.bias[3] = float("nan")
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    with pytest.raises(DivergedError, match="objective is not finite at step 1"):
+        trainer.take_step()
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value.nan_to_num(), before[name].nan_to_num()), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "workers", "message"),
+    [
+        ({"training__batch_size": 9}, 2, r"batch_size must be a multiple .* got batch_size=9"),
+        ({"training__batch_size": 80}, 1, r"at most the training windows .* got 80, windows=64"),
+        ({"augmentation__tempo": 1}, 1, r"augmentation\.tempo must be 0 .* got 1"),
+        ({"augmentation__velocity": 2}, 1, r"augmentation\.velocity must be 0 .* got 2"),
+        ({"model__encoder_layers": 1}, 1, r"encoder_layers must be at least"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(
+    changes: dict[str, Any], workers: int, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_fits(small_config(**changes), tiny_corpus(), workers)
+
+
+def shared_batch(rank: int, size: int, folder: Path, config: RunConfig) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size
+    )
+    rows: list[Row] = []
+
+    def report(new: Sequence[Row]) -> bool:
+        rows.extend(new)
+        return True
+
+    train(
+        run_in(folder / "checkpoint", config),
+        workers=Workers.of_this_process(),
+        device=CPU,
+        report=report,
+    )
+    if rank == 0:
+        torch.save(untimed(rows), folder / "rows.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_loss_curve_of_one_with_the_whole_batch(tmp_path: Path) -> None:
+    config = small_config(
+        augmentation__transpose=2,
+        model__token_dropout=0.2,
+        objective__free_bits__threshold=0.2,
+        optimizer__lr=0.01,
+        training__steps=20,
+        training__log_every=1,
+        evaluation__every=20,
+    )
+    alone = untimed(rows_of(tmp_path / "alone", config))
+    mp.spawn(shared_batch, args=(2, tmp_path, config), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+    together = torch.load(tmp_path / "rows.pt")
+    assert [row["step"] for row in together] == [row["step"] for row in alone]
+    for one, two in zip(alone, together, strict=True):
+        for name, value in one.items():
+            # Sums are taken in another order: float32 rounding, grown over 20 steps.
+            assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-3), (one["step"], name)
+    first = "train/objective_nats"
+    assert together[0][first] == pytest.approx(alone[0][first], rel=1e-6)
