@@ -1,10 +1,15 @@
 """The command line: parse, call, and turn every expected error into one line and exit code 2."""
 
 import argparse
+import json
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from aurl.errors import AurlError
 
@@ -18,19 +23,94 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if a run failed, 2 if what was asked for is wrong, 130 on Ctrl-C.
     """
     args = _parser().parse_args(argv)
-    # Commands import torch and Ray: a usage error or --help must not wait for them.
-    from aurl import commands
-
     try:
-        return commands.COMMANDS[args.command](args)
+        return _command(args.command)(args)
     except AurlError as error:
         print(f"aurl: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"aurl: interrupted. {commands.how_to_go_on(args)}", file=sys.stderr)
+        print(f"aurl: interrupted. {_how_to_go_on(args)}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 1
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    own = {"sweep": sweep, "status": status, "leaderboard": leaderboard}
+    if name in own:
+        return own[name]
+    from aurl.commands import COMMANDS  # imports torch and Ray, for which --help must not wait
+
+    return COMMANDS[name]
+
+
+def sweep(args: argparse.Namespace) -> int:
+    """The main job: run or resume a sweep, then rank it and export the best."""
+    from aurl.commands import conclude, overrides_of, shape_of
+    from aurl.reporting.progress import Progress
+    from aurl.search.journal import copy_of_stdout
+    from aurl.search.plan import SweepOptions, plan
+    from aurl.search.sweep import run
+
+    options = SweepOptions(
+        space=args.space,
+        out=args.out,
+        name=args.name,
+        data=args.data,
+        trials=args.trials,
+        address=args.address,
+        shape=shape_of(args),
+        overrides=overrides_of(args.set),
+        resume=args.resume,
+    )
+    console = copy_of_stdout()
+    planned = plan(options)
+    console.print(planned.space.question, style="bold", markup=False)
+    budget = planned.space.budget
+    progress = Progress(console, budget.trials, budget.steps_per_trial)
+    ended = progress.announce_ended(planned.folder)
+    with progress:
+        if ended < budget.trials:
+            progress.message("starting Ray and its workers")
+        run(planned, progress)
+    return conclude(planned, console)
+
+
+def status(args: argparse.Namespace) -> int:
+    """Show every trial of a sweep."""
+    from aurl.reporting.leaderboard import read_trials
+    from aurl.reporting.tables import status_table
+
+    trials = read_trials(args.sweep)
+    if args.json:
+        print(json.dumps([asdict(trial) for trial in trials], indent=2, allow_nan=False))
+    else:
+        Console().print(status_table(trials))
+    return 0
+
+
+def leaderboard(args: argparse.Namespace) -> int:
+    """Show the ranked trials of a sweep."""
+    from aurl.reporting.leaderboard import ranked, read_trials, record
+    from aurl.reporting.tables import leaderboard_table
+
+    places = ranked(read_trials(args.sweep))
+    if args.json:
+        print(json.dumps([record(place) for place in places], indent=2, allow_nan=False))
+    else:
+        Console().print(leaderboard_table(places))
+    return 0
+
+
+def _how_to_go_on(args: argparse.Namespace) -> str:
+    if args.command not in ("sweep", "train"):
+        return "Nothing was left half-written."
+    given = [shlex.quote(word) for word in sys.argv[1:]]
+    if args.command == "sweep":
+        words = [sys.argv[0], *given, *([] if args.resume else ["--resume"])]
+    else:
+        words = ["aurl", *given]
+    return f"What was finished is kept. Go on with: {' '.join(words)}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -15,86 +14,41 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aurl.config import to_plain
 from aurl.data import corpus as corpora
 from aurl.data.midi import write_midi
-from aurl.data.prepare import PrepareOptions, prepare
+from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_value, write_yaml
 from aurl.plain import overridden
 from aurl.reporting import export as exports
 from aurl.reporting.doctor import examine
-from aurl.reporting.leaderboard import ranked, read_trials, record, write_leaderboard
+from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.progress import Progress as SweepProgress
-from aurl.reporting.tables import leaderboard_table, status_table, summary_lines
-from aurl.search import full_run, sweep
+from aurl.reporting.tables import latent_use, leaderboard_table
+from aurl.search import full_run
 from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
-from aurl.search.plan import Sweep, SweepOptions, plan, provenance
+from aurl.search.plan import Sweep, provenance
 from aurl.training.loop import check_fits
 
 
-def run_sweep(args: Namespace) -> int:
-    """Run or resume a sweep, then rank it and export the best."""
-    options = SweepOptions(
-        space=args.space,
-        out=args.out,
-        name=args.name,
-        data=args.data,
-        trials=args.trials,
-        address=args.address,
-        shape=_shape(args),
-        overrides=_overrides(args.set),
-        resume=args.resume,
-    )
-    console = copy_of_stdout()
-    planned = plan(options)
-    console.print(f"[bold]{planned.space.question}[/bold]")
-    budget = planned.space.budget
-    progress = SweepProgress(console, budget.trials, budget.steps_per_trial)
-    _announce_ended(planned.folder, progress)
-    with progress:
-        progress.message("starting Ray and its workers")
-        sweep.run(planned, progress)
-    return _conclude(planned, console)
-
-
-def _announce_ended(folder: Path, progress: SweepProgress) -> None:
-    if (folder / "trials").is_dir():
-        for trial in read_trials(folder):
-            if trial.status in ("completed", "stopped", "failed"):
-                progress.trial_ended(trial.trial, trial.status, trial.reason, trial.metrics)
-
-
-def _conclude(planned: Sweep, console: Console) -> int:
+def conclude(planned: Sweep, console: Console) -> int:
+    """Rank a sweep that has ended, export its best trial, and say where everything is."""
     places = write_leaderboard(planned.folder)
     console.print(leaderboard_table(places))
     completed = [place for place in places if place.rank is not None]
     if not completed:
         console.print("No trial completed, so there is nothing to export.")
         return 1
-    best = completed[0].trial
+    best = completed[0].trial.trial
     out = planned.folder / "best"
-    trained = exports.trained_trial(planned.trials_folder / best.trial, planned.corpus)
-    made_by = {"sweep": planned.folder.name, "trial": best.trial, **provenance()}
+    trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
+    made_by = {"sweep": planned.folder.name, "trial": best, **provenance()}
     metrics = exports.replace_export(trained, planned.corpus, out, extra=made_by)
-    _show_latent_use(console, best.trial, metrics)
-    console.print(f"Best configuration, model and music: {out}")
-    console.print(f"Curves: tensorboard --logdir {shlex.quote(str(planned.folder))}")
+    console.print(latent_use(best, metrics), highlight=False, markup=False)
+    console.print(f"Best configuration, model and music: {out}", soft_wrap=True)
+    console.print(
+        f"Curves: tensorboard --logdir {shlex.quote(str(planned.folder))}", soft_wrap=True
+    )
     return 0
-
-
-def _show_latent_use(console: Console, trial: str, metrics: Mapping[str, float]) -> None:
-    def interval(name: str) -> str:
-        low, high = metrics[f"test/{name}/low"], metrics[f"test/{name}/high"]
-        return f"{metrics[f'test/{name}']:.2f} [{low:.2f}, {high:.2f}]"
-
-    console.print(f"{trial} on the test split, with 95 % intervals by piece:", highlight=False)
-    console.print(
-        f"  z shuffled between pieces costs {interval('latent_use_nats')} nats a sequence"
-    )
-    console.print(
-        f"  note F1 from z {metrics['test/reconstruction_score']:.3f}, from z = 0 "
-        f"{metrics['test/reconstruction_score/zero_z']:.3f}: "
-        f"gain {interval('reconstruction_score/gain')}"
-    )
 
 
 def run_prepare(args: Namespace) -> int:
@@ -120,7 +74,7 @@ def run_prepare(args: Namespace) -> int:
     if args.json:
         _print_json(asdict(summary))
     else:
-        for line in summary_lines(summary):
+        for line in _summary_lines(summary):
             print(line)
         print(f"Corpus: {args.out}. Search it: python run_sweep.py SPACE.yaml --data {args.out}")
     return 0
@@ -129,7 +83,7 @@ def run_prepare(args: Namespace) -> int:
 def run_train(args: Namespace) -> int:
     """Train one configuration at full size."""
     config, _ = exports.read_config(args.config)
-    changed = _overrides(args.set)
+    changed = overrides_of(args.set)
     config = exports.from_plain(overridden(to_plain(config), changed))
     scaled, changes = full_run.scaled(config, args.preset)
     corpus = corpora.load_named(args.data or config.data.corpus)
@@ -146,7 +100,7 @@ def run_train(args: Namespace) -> int:
             folder=args.out,
             config=scaled,
             corpus=corpus,
-            shape=_shape(args),
+            shape=shape_of(args),
             address=args.address,
         )
         full_run.run(run, progress)
@@ -168,26 +122,6 @@ def _prepare_run_folder(out: Path, config: Mapping[str, Any]) -> None:
     write_yaml(path, config)
 
 
-def show_status(args: Namespace) -> int:
-    """Show every trial of a sweep."""
-    trials = read_trials(args.sweep)
-    if args.json:
-        _print_json([asdict(trial) for trial in trials])
-    else:
-        Console().print(status_table(trials))
-    return 0
-
-
-def show_leaderboard(args: Namespace) -> int:
-    """Show the ranked trials of a sweep."""
-    places = ranked(read_trials(args.sweep))
-    if args.json:
-        _print_json([record(place) for place in places])
-    else:
-        Console().print(leaderboard_table(places))
-    return 0
-
-
 def run_export(args: Namespace) -> int:
     """Export a sweep's trial at a rank, or a full-size run."""
     if (args.source / "trials").is_dir():
@@ -202,7 +136,7 @@ def run_export(args: Namespace) -> int:
     extra = {**origin, "trial": folder.name, **made_by, **provenance()}
     metrics = exports.export(trained, corpus, args.out, extra=extra)
     console = Console()
-    _show_latent_use(console, folder.name, metrics)
+    console.print(latent_use(folder.name, metrics), highlight=False, markup=False)
     console.print(f"Exported: {args.out}")
     return 0
 
@@ -260,26 +194,13 @@ def run_doctor(args: Namespace) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def how_to_go_on(args: Namespace) -> str:
-    """What to do after Ctrl-C."""
-    if args.command not in ("sweep", "train"):
-        return "Nothing was left half-written."
-    words = [sys.argv[0] if args.command == "sweep" else "aurl train", *_given(args)]
-    return f"What was finished is kept. Go on with: {' '.join(words)}"
-
-
-def _given(args: Namespace) -> list[str]:
-    given = [shlex.quote(word) for word in sys.argv[1:]]
-    if args.command == "sweep":
-        return given if args.resume else [*given, "--resume"]
-    return given[1:]
-
-
-def _shape(args: Namespace) -> Shape:
+def shape_of(args: Namespace) -> Shape:
+    """How a command is to use a cluster."""
     return Shape(workers_per_trial=args.workers_per_trial, gpus_per_worker=args.gpus_per_worker)
 
 
-def _overrides(words: list[str]) -> dict[str, Any]:
+def overrides_of(words: list[str]) -> dict[str, Any]:
+    """The values of ``--set``, by key."""
     values: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
@@ -293,12 +214,32 @@ def _print_json(value: Any) -> None:  # noqa: ANN401
     print(json.dumps(value, indent=2, allow_nan=False, default=str))
 
 
+def _summary_lines(summary: Summary) -> list[str]:
+    """What became of a folder of MIDI, as lines of text."""
+
+    def counted(values: Mapping[str, int]) -> str:
+        return ", ".join(f"{count} {name}" for name, count in values.items()) or "none"
+
+    shared = summary.shared_openings
+    lines = [
+        f"files    {summary.files}: {summary.pieces} pieces, "
+        f"{sum(summary.refused.values())} refused ({counted(summary.refused)})",
+        f"music    {summary.bars} bars, {summary.notes} notes, {summary.pickups} pickups; "
+        f"{summary.tokens_per_note:.2f} tokens a note, {summary.tokens_per_bar:.1f} a bar",
+        f"metres   {counted(summary.metres)}",
+        f"windows  {counted(summary.windows)}; left out: {counted(summary.windows_left_out)}; "
+        f"{summary.notes_clipped} notes cut at a window's end",
+        f"alike    {shared.get('pieces', 0)} pieces share an opening, in "
+        f"{shared.get('groups', 0)} groups that stay in one split",
+    ]
+    if summary.is_unchanged:
+        return [*lines, "Nothing has changed since this corpus was made: it was left as it is."]
+    return [*lines, f"seconds  {summary.seconds:.1f}"]
+
+
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
-    "sweep": run_sweep,
     "prepare": run_prepare,
     "train": run_train,
-    "status": show_status,
-    "leaderboard": show_leaderboard,
     "export": run_export,
     "evaluate": run_evaluate,
     "sample": run_sample,

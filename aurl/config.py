@@ -257,8 +257,9 @@ class EvaluationConfig:
     final_windows: int = 1000
     """Held-out windows of the evaluation that a trial is ranked by."""
 
-    reconstructions: int = 64
-    """Windows that are decoded freely from their codes."""
+    reconstructions: int = 256
+    """Windows that the last evaluation decodes freely from their codes; those on the way, a
+    quarter of it."""
 
     target_rate_nats_per_bar: float = 6.7
     """Rate that ``kl_health`` holds a run against; docs/decisions/0003 argues the default."""

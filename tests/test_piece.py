@@ -220,8 +220,9 @@ def test_pieces_are_equal_by_content() -> None:
     ],
 )
 def test_piece_names_the_rule_that_was_broken(values: dict[str, Any], message: str) -> None:
+    whole: dict[str, Any] = {"ticks_per_quarter": 24, "notes": np.zeros(0, NOTE)}
     with pytest.raises(ValueError, match=message):
-        Piece(**{"ticks_per_quarter": 24, "notes": np.zeros(0, NOTE), **values})
+        Piece(**{**whole, **values})
 
 
 @pytest.mark.parametrize(("first_bar", "n_bars"), [(-1, 2), (0, 0)])

@@ -47,7 +47,7 @@ class Corpus:
     vocabulary: Vocabulary
     n_bars: int
     tokens: Integer[np.ndarray, " token"]
-    """All windows one after another, uint16."""
+    """All windows one after another."""
 
     offsets: Int[np.ndarray, " boundary"]
     """Window ``i`` is ``tokens[offsets[i] : offsets[i + 1]]``."""
@@ -130,7 +130,7 @@ def load(folder: Path) -> Corpus:
     try:
         corpus = _mapped(folder, manifest)
         _check_hashes(corpus, manifest)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, AurlError) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AurlError) as error:
         reason = printable(str(error)).rstrip(".")
         raise DataError(
             f"{printable(str(folder))} is damaged: {reason}. Prepare it again."

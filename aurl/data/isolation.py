@@ -8,6 +8,7 @@ an open Ray cluster or an unguarded script.
 
 import contextlib
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -55,6 +56,7 @@ class Worker:
     """One process and the item it works on."""
 
     def __init__(self, function: Callable[[Any], Any], limits: Limits) -> None:
+        message = pickle.dumps((function, limits.memory_bytes))
         self.limits = limits
         self.connection, theirs = Pipe()
         paths = [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
@@ -73,7 +75,7 @@ class Worker:
             start_new_session=True,  # Ctrl-C is the caller's to handle
         )
         theirs.close()
-        self.connection.send((function, limits.memory_bytes))
+        self.connection.send_bytes(message)
         self.index: int | None = None
         self.is_starting = True
         self.deadline = time.monotonic() + START_S
@@ -121,13 +123,13 @@ def each_isolated(
         RuntimeError: If a process cannot even start.
     """
     waiting = deque(range(len(items)))
-    crew = [Worker(function, limits) for _ in range(min(workers, len(items)))]
+    crew: list[Worker] = []
     n_left = len(items)
     try:
+        while len(crew) < min(workers, len(items)):
+            crew.append(Worker(function, limits))
         while n_left:
-            for worker in crew:
-                if worker.index is None and not worker.is_starting and waiting:
-                    _give_next(worker, waiting, items)
+            _keep_busy(crew, waiting, items)
             for place, (index, outcome) in _collected(crew):
                 if index is not None:
                     n_left -= 1
@@ -140,12 +142,13 @@ def each_isolated(
             worker.stop()
 
 
-def _give_next(worker: Worker, waiting: deque[int], items: Sequence[Any]) -> None:
-    index = waiting.popleft()
-    # A process that died since is found out, and replaced, when its answer is read.
-    with contextlib.suppress(OSError):
-        worker.give(index, items[index])
-    worker.index = index
+def _keep_busy(crew: Sequence[Worker], waiting: deque[int], items: Sequence[Any]) -> None:
+    for worker in crew:
+        if worker.index is None and not worker.is_starting and waiting:
+            worker.index = waiting.popleft()
+            # A process that died since is found out, and replaced, when its answer is read.
+            with contextlib.suppress(OSError):
+                worker.give(worker.index, items[worker.index])
 
 
 def _collected(crew: list[Worker]) -> list[tuple[int, tuple[int | None, Any]]]:

@@ -24,6 +24,7 @@ from aurl.data.duplicates import SPLITS, grouped, split_of_groups
 from aurl.data.intake import Effort, Kept, Progress, Refusal, cut_all, read_all
 from aurl.data.isolation import Limits
 from aurl.data.midi import printable
+from aurl.data.piece import Piece
 from aurl.data.sources import Source, found_sources
 from aurl.data.tokenizer import choose_vocabulary
 from aurl.data.vocabulary import Vocabulary
@@ -92,7 +93,7 @@ class Summary:
     """By why: ``empty``, ``too_long``, ``metre``."""
 
     metres: dict[str, int]
-    """Pieces by their first metre, the commonest first."""
+    """Pieces by the metre of most of their bars, the commonest first."""
 
     pickups: int
     """Pieces that begin with an incomplete bar."""
@@ -217,7 +218,7 @@ def _summary(gathered: _Gathered, corpus: Corpus, seconds: float) -> Summary:
     pieces = [each.piece for each in gathered.kept]
     sizes = [size for size in Counter(gathered.groups).values() if size > 1]
     left_out = sum((Counter(each.left_out) for each in gathered.windows), Counter[str]())
-    metres = Counter(f"{p.metres[0].numerator}/{p.metres[0].denominator}" for p in pieces)
+    metres = Counter(_main_metre(piece) for piece in pieces)
     n_notes = sum(each.n_notes for each in gathered.windows)
     return Summary(
         fingerprint=corpus.fingerprint,
@@ -236,6 +237,12 @@ def _summary(gathered: _Gathered, corpus: Corpus, seconds: float) -> Summary:
         notes_clipped=sum(each.n_clipped for each in gathered.windows),
         seconds=round(seconds, 3),
     )
+
+
+def _main_metre(piece: Piece) -> str:
+    bars = Counter(piece.metre_at(line) for line in piece.bar_lines()[:-1].tolist())
+    metre = bars.most_common(1)[0][0]
+    return f"{metre.numerator}/{metre.denominator}"
 
 
 def _rows(gathered: _Gathered, corpus: Corpus) -> list[dict[str, Any]]:

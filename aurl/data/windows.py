@@ -4,9 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt16
 
-from aurl.data.attributes import attributes
+from aurl.data.attributes import ATTRIBUTES, attributes
 from aurl.data.piece import Piece, sliced
 from aurl.data.tokenizer import encode
 from aurl.data.vocabulary import Vocabulary
@@ -27,7 +27,7 @@ class WindowRequest:
 class Windows:
     """The windows of one piece."""
 
-    tokens: Int[np.ndarray, " token"]
+    tokens: UInt16[np.ndarray, " token"]
     lengths: Int[np.ndarray, " window"]
     """Tokens of each window, in the order they lie in ``tokens``."""
 
@@ -59,7 +59,7 @@ def cut(request: WindowRequest) -> Windows:
     """
     piece, n_bars = request.piece, request.n_bars
     left_out: Counter[str] = Counter()
-    kept: list[tuple[int, Int[np.ndarray, " token"], Piece]] = []
+    kept: list[tuple[int, UInt16[np.ndarray, " token"], Piece]] = []
     for first_bar in first_bars(piece.n_bars, n_bars):
         window = sliced(piece, first_bar, n_bars)
         if not len(window.notes):
@@ -79,7 +79,7 @@ def cut(request: WindowRequest) -> Windows:
         tokens=np.concatenate([np.zeros(0, np.uint16), *(tokens for _, tokens, _ in kept)]),
         lengths=np.asarray([len(tokens) for _, tokens, _ in kept], np.int64),
         first_bar=np.asarray([first_bar for first_bar, _, _ in kept], np.int32),
-        attributes=np.asarray(rows, np.float32).reshape(len(rows), -1),
+        attributes=np.asarray(rows, np.float32).reshape(len(rows), len(ATTRIBUTES)),
         n_notes=sum(len(window.notes) for _, _, window in kept),
         n_clipped=sum(_n_clipped(piece, first_bar, n_bars) for first_bar, _, _ in kept),
         left_out=dict(left_out),

@@ -77,12 +77,8 @@ class Decoder(nn.Module):
 
     def caches(self, batch: int, max_tokens: int) -> list[KeyValueCache]:
         """One empty key-value cache a layer."""
-        weight = self.logits.weight
-        head_dim = weight.shape[1] // self.n_heads
-        return [
-            KeyValueCache(batch, self.n_heads, head_dim, max_tokens, weight.device)
-            for _ in self.blocks
-        ]
+        like = self.logits.weight
+        return [KeyValueCache(batch, self.n_heads, max_tokens, like) for _ in self.blocks]
 
     def forward(
         self,

@@ -15,15 +15,13 @@ class KeyValueCache:
     Args:
         batch: Sequences.
         n_heads: Attention heads.
-        head_dim: Size of one head.
         max_tokens: Most tokens that will be read.
-        device: Where the tensors live.
+        like: A tensor whose last axis is the residual stream, of the type and device to use.
     """
 
-    def __init__(
-        self, batch: int, n_heads: int, head_dim: int, max_tokens: int, device: torch.device
-    ) -> None:
-        self.keys = torch.zeros(batch, n_heads, max_tokens, head_dim, device=device)
+    def __init__(self, batch: int, n_heads: int, max_tokens: int, like: Tensor) -> None:
+        head_dim = like.shape[-1] // n_heads
+        self.keys = like.new_zeros(batch, n_heads, max_tokens, head_dim)
         self.values = torch.zeros_like(self.keys)
         self.length = 0
 
@@ -132,7 +130,7 @@ class MusicalEmbedding(nn.Module):
     ) -> Float[Tensor, "batch token embed"]:
         """Embed bar indices and phases in [0, 1), the latter by octaves of sines."""
         octaves = 2.0 ** torch.arange(self.N_HARMONICS, device=phase.device)
-        angles = 2.0 * torch.pi * phase[..., None] * octaves
+        angles = 2.0 * torch.pi * phase[..., None].to(self.phase.weight.dtype) * octaves
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
         return self.bar(bar.clamp(max=self.bar.num_embeddings - 1)) + self.phase(waves)
 

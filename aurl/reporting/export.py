@@ -43,6 +43,8 @@ class TrainedModel:
     """A model with what is needed to use it."""
 
     model: Vae
+    """In float64 on the CPU: its metrics then do not depend on threads or processors."""
+
     config: RunConfig
     n_bars: int
     max_tokens: int
@@ -67,7 +69,7 @@ class TrainedModel:
     def samples(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> list[Piece]:
         """Pieces decoded from draws of the prior."""
         size = self.model.layout.size
-        z = torch.randn(count, size, generator=torch_generator(seed, "prior"))
+        z = torch.randn(count, size, generator=torch_generator(seed, "prior")).double()
         return self.pieces(z, Sampling(temperature=temperature), seed)
 
 
@@ -101,7 +103,7 @@ def load_export(folder: Path) -> TrainedModel:
     model = Vae(config, vocabulary, about["n_bars"])
     checkpoint.load_weights(folder / "model.safetensors", model)
     return TrainedModel(
-        model=model.eval(),
+        model=model.double(),
         config=config,
         n_bars=about["n_bars"],
         max_tokens=about["max_tokens"],
@@ -119,7 +121,7 @@ def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
     model = Vae(config, corpus.vocabulary, corpus.n_bars)
     checkpoint.load_run_weights(folder / "checkpoint", model)
     return TrainedModel(
-        model=model.eval(),
+        model=model.double(),
         config=config,
         n_bars=corpus.n_bars,
         max_tokens=corpus.max_tokens,

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import final
 
@@ -19,7 +20,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aurl.reporting.leaderboard import OBJECTIVES, SCORE
+from aurl.metrics.score import OBJECTIVES
+from aurl.reporting.leaderboard import SCORE, read_trials
 from aurl.reporting.tables import duration, number, settings, short_name
 
 ENDS = ("completed", "stopped", "failed")
@@ -84,6 +86,15 @@ class Progress:
             self._message = ""
             self._live.stop()
             self._live = None
+
+    def announce_ended(self, sweep: Path) -> int:
+        """Take note of the trials of a sweep's folder that have ended; returns how many."""
+        if not (sweep / "trials").is_dir():
+            return 0
+        ended = [trial for trial in read_trials(sweep) if trial.status in ENDS]
+        for trial in ended:
+            self.trial_ended(trial.trial, trial.status, trial.reason, trial.metrics)
+        return len(ended)
 
     def message(self, text: str) -> None:
         """Say what is going on when no trial is, such as ``starting workers``."""

@@ -10,7 +10,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from aurl.data.prepare import Summary
 from aurl.reporting.leaderboard import (
     OBJECTIVES,
     SCORE,
@@ -73,27 +72,20 @@ def status_table(trials: Sequence[TrialStatus]) -> Table:
     return table
 
 
-def summary_lines(summary: Summary) -> list[str]:
-    """What became of a folder of MIDI, as lines of text."""
+def latent_use(trial: str, metrics: Mapping[str, float]) -> str:
+    """What a model's latent space is worth on the test split, as lines of text."""
 
-    def counted(values: Mapping[str, int]) -> str:
-        return ", ".join(f"{count} {name}" for name, count in values.items()) or "none"
+    def interval(name: str) -> str:
+        low, high = metrics[f"test/{name}/low"], metrics[f"test/{name}/high"]
+        return f"{metrics[f'test/{name}']:.3f} [{low:.3f}, {high:.3f}]"
 
-    shared = summary.shared_openings
-    lines = [
-        f"files    {summary.files}: {summary.pieces} pieces, "
-        f"{sum(summary.refused.values())} refused ({counted(summary.refused)})",
-        f"music    {summary.bars} bars, {summary.notes} notes, {summary.pickups} pickups; "
-        f"{summary.tokens_per_note:.2f} tokens a note, {summary.tokens_per_bar:.1f} a bar",
-        f"metres   {counted(summary.metres)}",
-        f"windows  {counted(summary.windows)}; left out: {counted(summary.windows_left_out)}; "
-        f"{summary.notes_clipped} notes cut at a window's end",
-        f"alike    {shared.get('pieces', 0)} pieces share an opening, in "
-        f"{shared.get('groups', 0)} groups that stay in one split",
-    ]
-    if summary.is_unchanged:
-        return [*lines, "Nothing has changed since this corpus was made: it was left as it is."]
-    return [*lines, f"seconds  {summary.seconds:.1f}"]
+    f1 = "test/reconstruction_score"
+    return (
+        f"{trial} on the test split, with 95 % intervals by piece:\n"
+        f"  z shuffled between pieces costs {interval('latent_use_nats')} nats a sequence\n"
+        f"  note F1 from z {metrics[f1]:.3f}, from z = 0 {metrics[f'{f1}/zero_z']:.3f}: "
+        f"gain {interval('reconstruction_score/gain')}"
+    )
 
 
 def settings(params: Mapping[str, object]) -> str:

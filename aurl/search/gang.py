@@ -192,8 +192,9 @@ class TrialSlot(tune.Trainable):
         """Let the gang go on until its next event."""
         if self._task is not None:
             self._gang.submit(self._task)
+            self._steps = self._task.config.training.steps
             self._task = None
-            self._last = scalars({"step": 0})
+            self._last = scalars({"step": 0}, self._steps)
         elif self._waiting:
             self._gang.answer(go_on=True)
         self._waiting = False
@@ -201,7 +202,7 @@ class TrialSlot(tune.Trainable):
         if event.ended:
             return {**self._last, "rows": (), "failure": event.failure, "done": True}
         self._waiting = True
-        self._last = scalars(event.rows[-1])
+        self._last = scalars(event.rows[-1], self._steps)
         return {**self._last, "rows": event.rows, "failure": ""}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -226,9 +227,14 @@ def shared(corpus: Corpus) -> list[ray.ObjectRef[Corpus]]:
     return [ray.put(replace(corpus, **in_memory))]
 
 
-def scalars(row: Mapping[str, float]) -> dict[str, float]:
-    """What Tune's scheduler compares trials by: the step and the rung score."""
-    return {"step": row["step"], "rung_score": row.get("val/rung_score", 0.0)}
+def scalars(row: Mapping[str, float], steps: int) -> dict[str, float]:
+    """What Tune's scheduler compares trials by: how far one came, and its rung score.
+
+    At its last step a trial has come through: a ``rung`` of 0 is below all that it can be stopped
+    at.
+    """
+    rung = row["step"] if row["step"] < steps else 0
+    return {"step": row["step"], "rung": rung, "rung_score": row.get("val/rung_score", 0.0)}
 
 
 def _first_line(error: BaseException | None) -> str:
@@ -239,5 +245,8 @@ def _first_line(error: BaseException | None) -> str:
 
 
 def task_for(folder: Path, config: Any) -> Task:  # noqa: ANN401
-    """The task of training ``config`` with its checkpoints in a trial's folder."""
-    return Task(config=config, checkpoint_folder=folder / "checkpoint")
+    """The task of training ``config`` with its checkpoints in a trial's folder.
+
+    The path is made absolute: workers run in a folder of their own.
+    """
+    return Task(config=config, checkpoint_folder=folder.absolute() / "checkpoint")

@@ -1,6 +1,7 @@
 """The log file of a sweep: where everything goes that Ray, Optuna and torch print."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from aurl.errors import SweepError
+
 
 @contextlib.contextmanager
 def journal(path: Path) -> Generator[None]:
@@ -16,16 +19,27 @@ def journal(path: Path) -> Generator[None]:
 
     A display that is to be seen meanwhile writes to a copy of the terminal
     (:func:`copy_of_stdout`) made before.
+
+    Raises:
+        SweepError: If another process writes to the same log.
     """
     with path.open("ab") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SweepError(
+                f"{path.parent} must be left to one process, and another one is running it. "
+                "Wait for it, or end it first."
+            ) from error
         sys.stdout.flush()
         sys.stderr.flush()
         saved = os.dup(1), os.dup(2)
         handler = logging.StreamHandler(os.fdopen(os.dup(log.fileno()), "a"))
         logging.getLogger().addHandler(handler)
         try:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
+            with path.open("ab") as unlocked:  # what Ray starts inherits it, and may outlive us
+                os.dup2(unlocked.fileno(), 1)
+                os.dup2(unlocked.fileno(), 2)
             yield
         finally:
             sys.stdout.flush()

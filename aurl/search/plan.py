@@ -65,8 +65,12 @@ def plan(options: SweepOptions) -> Sweep:
     """
     folder = options.folder
     about = folder / "sweep.yaml"
-    exists = about.exists()
-    if folder.exists() and not (exists and options.resume):
+    try:
+        exists = about.exists()
+        taken = folder.exists()
+    except OSError as error:
+        raise _unusable(options, error) from error
+    if taken and not (exists and options.resume):
         what = "a sweep" if exists else "something else"
         advice = "Add --resume to go on with it, or" if exists else "Please"
         raise SweepError(
@@ -77,8 +81,8 @@ def plan(options: SweepOptions) -> Sweep:
     overrides = dict(options.overrides)
     if options.data:
         overrides["data.corpus"] = options.data
-    if options.trials is not None:
-        values = {**values, "budget": {**values.get("budget", {}), "trials": options.trials}}
+    if options.trials is not None and isinstance(values.get("budget"), dict):
+        values = {**values, "budget": {**values["budget"], "trials": options.trials}}
     space = space_of(values, overrides=overrides)
     corpus = corpora.load_named(str(space.base["data"]["corpus"]))
     space = _on_corpus(space, corpus)
@@ -97,11 +101,16 @@ def plan(options: SweepOptions) -> Sweep:
     try:
         write_yaml(about, record)
     except OSError as error:
-        raise SweepError(
-            f"--out must be a folder that can be written, got {options.out}: {error.strerror}."
-        ) from error
+        raise _unusable(options, error) from error
     return Sweep(
         folder=folder, space=space, corpus=corpus, shape=options.shape, address=options.address
+    )
+
+
+def _unusable(options: SweepOptions, error: OSError) -> SweepError:
+    return SweepError(
+        f"--out and --name must make a folder that can be written, got {options.folder}: "
+        f"{error.strerror}."
     )
 
 

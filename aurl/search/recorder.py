@@ -4,14 +4,16 @@ It runs in the driver. ``status.json`` is the truth about a trial: a resumed swe
 configuration and the checkpoint, and nothing else.
 """
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from aurl.config import RunConfig, to_plain
+from aurl.errors import DataError
 from aurl.files import read_json, read_lines, write_json, write_yaml
 from aurl.search.sampler import End
 from aurl.search.space import Value
@@ -19,7 +21,10 @@ from aurl.training import checkpoint
 from aurl.training.loop import Row
 from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
 
+_log = logging.getLogger(__name__)
 
+
+@runtime_checkable
 class Display(Protocol):
     """What shows a sweep's progress to a person."""
 
@@ -61,9 +66,10 @@ class Recorder:
         self._since: dict[str, float] = {}
 
     def propose(self, name: str, params: Mapping[str, Value], config: RunConfig) -> Path:
-        """Make the folder of a new trial; returns it."""
+        """Make the folder of a new trial; returns it. A configuration that is there stays."""
         folder = self._folder / name
-        write_yaml(folder / "config.yaml", to_plain(config))
+        if not (folder / "config.yaml").exists():
+            write_yaml(folder / "config.yaml", to_plain(config))
         self._status[name] = {
             "trial": name,
             "status": "running",
@@ -87,7 +93,7 @@ class Recorder:
         if name not in self._status:
             self._status[name] = read_json(folder / "status.json")
         status = self._status[name]
-        rewind(folder, checkpoint.step_of(folder / "checkpoint"))
+        rewind(folder, _step_to_start_from(folder / "checkpoint"))
         status |= {"step": 0, "metrics": {}}
         self._keep_metrics(status, read_lines(folder / METRICS_FILE))
         status["attempts"] += 1
@@ -130,3 +136,13 @@ class Recorder:
         if name in self._since:
             status["seconds"] = round(time.monotonic() - self._since[name], 3)
         write_json(self._folder / name / "status.json", status)
+
+
+def _step_to_start_from(folder: Path) -> int:
+    """Step of the checkpoint; a damaged one, as a power cut may leave it, is thrown away."""
+    try:
+        return checkpoint.step_of(folder)
+    except DataError as error:
+        _log.warning("%s The trial starts over.", error)
+        (folder / checkpoint.FILE_NAME).unlink()
+        return 0

@@ -6,6 +6,7 @@ uninterrupted one would have proposed (with one trial at a time).
 """
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 class Proposals:
     """The Optuna study of one sweep, in a journal file that optuna-dashboard opens.
 
+    One process at a time may open it.
+
     Args:
         path: The journal.
         space: What may vary, and the sampler.
@@ -36,6 +39,7 @@ class Proposals:
 
     def __init__(self, path: Path, space: Space, name: str) -> None:
         optuna.logging.disable_default_handler()
+        _mend(path)
         self._space = space
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
@@ -74,6 +78,17 @@ class Proposals:
         for trial in self._study.get_trials(deepcopy=False):
             if not trial.state.is_finished() and trial.number not in known:
                 self._study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _mend(path: Path) -> None:
+    """Undo what a driver that was killed while writing the journal may have left.
+
+    A torn last line would make the next one unreadable; for a lock, Optuna waits 30 seconds.
+    """
+    if path.exists():
+        text = path.read_bytes()
+        os.truncate(path, text.rfind(b"\n") + 1)
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:

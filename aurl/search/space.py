@@ -93,6 +93,10 @@ class SamplerConfig:
     startup_trials: int = 10
     """Random configurations before TPE starts to model."""
 
+    def __post_init__(self) -> None:
+        if not self.startup_trials >= 0:
+            raise ConfigError(f"sampler.startup_trials must be >= 0, got {self.startup_trials}.")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchedulerConfig:
@@ -163,15 +167,16 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     """Build a space from plain data; arguments and errors as in :func:`load_space`."""
     known = ["question", "base", "scientific", "nuisance", "fixed", "budget"]
     known += ["sampler", "scheduler"]
-    for key in values:
+    for key in _text_keys(values, "a search space"):
         if key not in known:
             raise ConfigError(f"{key} is not a section of a search space.{suggestion(key, known)}")
     question = values.get("question")
     if not isinstance(question, str) or not question.strip():
         raise ConfigError(f"question must be a sentence, got {question!r}.")
+    base = _mapping(values, "base")
     fixed = {**_mapping(values, "fixed"), **overrides}
-    base = merged(to_plain(RunConfig()), _mapping(values, "base"))
-    base = overridden(base, fixed)
+    _refuse_steps(base, fixed)
+    base = overridden(merged(to_plain(RunConfig()), base), fixed)
     roles: tuple[Literal["scientific", "nuisance"], ...] = ("scientific", "nuisance")
     parameters = tuple(
         _parameter(key, entry, role)
@@ -192,20 +197,50 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     return space
 
 
+def _refuse_steps(base: Plain, fixed: Plain) -> None:
+    training = base.get("training")
+    if "training.steps" in fixed or (isinstance(training, dict) and "steps" in training):
+        raise ConfigError(
+            "training.steps must be left out of a search space: budget.steps_per_trial sets it."
+        )
+
+
 def _check(space: Space) -> None:
-    """Order of conditions, then one configuration for each end of each parameter's range."""
-    keys: list[str] = []
+    """Keys and conditions, then one configuration for each end of each parameter's range."""
+    above: dict[str, Distribution] = {}
     for parameter in space.parameters:
-        if parameter.key in keys:
-            raise ConfigError(f"{parameter.key} must be searched once, got it twice.")
-        for other in parameter.when:
-            if other not in keys:
-                raise ConfigError(
-                    f"{parameter.key}.when must name a parameter above it, got {other!r}."
-                )
-        keys.append(parameter.key)
+        key = parameter.key
+        if key in above or key in space.fixed:
+            where = "searched and fixed" if key in space.fixed else "searched twice"
+            raise ConfigError(f"{key} must stand once in a search space, got it {where}.")
+        if key == "training.steps" or key.startswith("data."):
+            raise ConfigError(f"{key} must be the same for all trials: it cannot be searched.")
+        _check_conditions(parameter, above)
+        above[key] = parameter.distribution
     for example in examples(space):
         space.config_of(example)
+
+
+def _check_conditions(parameter: Parameter, above: Mapping[str, Distribution]) -> None:
+    at = f"{parameter.key}.when"
+    for other, values in parameter.when.items():
+        if other not in above:
+            raise ConfigError(f"{at} must name a parameter above it, got {other!r}.")
+        for value in values:
+            if not _can_be(above[other], value):
+                raise ConfigError(f"{at} must list values that {other} can have, got {value!r}.")
+
+
+def _can_be(distribution: Distribution, value: Value) -> bool:
+    """Whether a condition on this value is ever true; on a real number it never is."""
+    match distribution:
+        case Choice(options):
+            return value in options
+        case IntUniform(low, high):
+            return isinstance(value, int) and low <= value <= high
+        case Uniform() | LogUniform():
+            return False
+    assert_never(distribution)
 
 
 def examples(space: Space) -> list[dict[str, Value]]:
@@ -220,8 +255,10 @@ def examples(space: Space) -> list[dict[str, Value]]:
 
 def _example(space: Space, parameter: Parameter, value: Value) -> dict[str, Value]:
     """Values of all parameters that exist when ``parameter`` has ``value``."""
-    wanted: dict[str, Value] = {key: values[0] for key, values in parameter.when.items()}
-    wanted[parameter.key] = value
+    wanted = {parameter.key: value}
+    for other in reversed(space.parameters):  # a condition names parameters above its own
+        if other.key in wanted:
+            wanted = {key: values[0] for key, values in other.when.items()} | wanted
     chosen: dict[str, Value] = {}
     for other in space.parameters:
         if other.exists(chosen):
@@ -253,7 +290,7 @@ def _parameter(key: str, entry: Any, role: Literal["scientific", "nuisance"]) ->
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{key} must be a mapping such as {{choice: [...]}}, got {entry!r}.")
     entry = cast("Mapping[str, Any]", entry)
-    for word in entry:
+    for word in _text_keys(entry, key):
         if word not in (*kinds, "when"):
             raise ConfigError(f"{key}.{word} is not a distribution.{suggestion(word, kinds)}")
     given = [kind for kind in kinds if kind in entry]
@@ -262,16 +299,24 @@ def _parameter(key: str, entry: Any, role: Literal["scientific", "nuisance"]) ->
     values = entry[given[0]]
     if not isinstance(values, list):
         raise ConfigError(f"{key}.{given[0]} must be a list, got {values!r}.")
-    when = {
-        str(other): tuple(_as_list(allowed))
-        for other, allowed in cast("Mapping[str, Any]", entry.get("when", {})).items()
+    when = entry.get("when", {})
+    if not isinstance(when, Mapping):
+        raise ConfigError(f"{key}.when must be a mapping such as {{other.key: 1}}, got {when!r}.")
+    conditions = {
+        other: _choice(f"{key}.when.{other}", allowed if isinstance(allowed, list) else [allowed])
+        for other, allowed in _text_keys(cast("Mapping[str, Any]", when), f"{key}.when").items()
     }
-    return Parameter(key, _distribution(key, given[0], cast("list[Any]", values)), role, when)
+    return Parameter(
+        key,
+        _distribution(key, given[0], cast("list[Any]", values)),
+        role,
+        {other: choice.options for other, choice in conditions.items()},
+    )
 
 
 def _distribution(key: str, kind: str, values: list[Any]) -> Distribution:
     if kind == "choice":
-        return _choice(key, values)
+        return _choice(f"{key}.choice", values)
     numbers = [as_number(value) for value in values]
     if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
         raise ConfigError(f"{key}.{kind} must be [low, high], got {values!r}.")
@@ -289,16 +334,15 @@ def _distribution(key: str, kind: str, values: list[Any]) -> Distribution:
     return LogUniform(float(low), float(high))
 
 
-def _choice(key: str, values: list[Any]) -> Choice:
+def _choice(at: str, values: list[Any]) -> Choice:
     if not values or not all(isinstance(value, str | int | float | bool) for value in values):
-        raise ConfigError(f"{key}.choice must list plain values, got {values!r}.")
-    numbers = [as_number(value) for value in values]
-    return Choice(
-        tuple(
-            value if number is None else number
-            for value, number in zip(values, numbers, strict=True)
-        )
-    )
+        raise ConfigError(f"{at} must list plain values, got {values!r}.")
+    return Choice(tuple(_as_value(value) for value in values))
+
+
+def _as_value(value: Any) -> Any:  # noqa: ANN401
+    number = as_number(value)
+    return value if number is None else number
 
 
 def _with_held_conditions(
@@ -307,15 +351,19 @@ def _with_held_conditions(
     """Resolve conditions on parameters that ``--set`` holds fixed."""
     kept: list[Parameter] = []
     for parameter in parameters:
-        if any(key in held and held[key] not in parameter.when[key] for key in parameter.when):
+        conditions = parameter.when.items()
+        if any(key in held and _as_value(held[key]) not in values for key, values in conditions):
             continue
         when = {key: values for key, values in parameter.when.items() if key not in held}
         kept.append(Parameter(parameter.key, parameter.distribution, parameter.role, when))
     return tuple(kept)
 
 
-def _as_list(value: Any) -> list[Value]:  # noqa: ANN401
-    return cast("list[Value]", value if isinstance(value, list) else [value])
+def _text_keys(section: Mapping[Any, Any], at: str) -> Plain:
+    for key in section:
+        if not isinstance(key, str):
+            raise ConfigError(f"{at} must have text for its keys, got {key!r}.")
+    return dict(section)
 
 
 def _mapping(values: Plain, key: str) -> Plain:
@@ -324,4 +372,4 @@ def _mapping(values: Plain, key: str) -> Plain:
         return {}
     if not isinstance(section, dict):
         raise ConfigError(f"{key} must be a mapping, got {section!r}.")
-    return cast("Plain", section)
+    return _text_keys(cast("Plain", section), key)

@@ -6,6 +6,7 @@ new Tune run that is given the trials that have not ended.
 """
 
 import logging
+import shutil
 import tempfile
 from collections import deque
 from pathlib import Path
@@ -16,7 +17,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from aurl.config import RunConfig, from_plain
-from aurl.errors import SweepError
+from aurl.errors import ConfigError, SweepError
 from aurl.files import read_json, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
@@ -27,11 +28,15 @@ from aurl.search.plan import Sweep
 from aurl.search.recorder import Display, Recorder, trial_id, trial_number
 from aurl.search.sampler import Proposals
 from aurl.search.space import Choice, Space
+from aurl.training.loop import check_fits
 from aurl.training.reporters import Domain, Interval, Options, write_experiment
 
 _log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """Times a trial is tried whose workers die; an exception in training is not tried again."""
+
+INVALID_IN_A_ROW = 100
+"""Proposals that make no valid run before a search space is given up."""
 
 
 def run(sweep: Sweep, display: Display) -> None:
@@ -40,16 +45,34 @@ def run(sweep: Sweep, display: Display) -> None:
     Raises:
         SweepError: If the cluster cannot run a trial.
     """
-    with journal(sweep.folder / "sweep.log"), connected(sweep.address):
+    with journal(sweep.folder / "sweep.log"):
+        _tidy(sweep)
         proposals = Proposals(sweep.folder / "study.journal", sweep.space, sweep.folder.name)
-        recorder = Recorder(sweep.trials_folder, display)
-        write_experiment(sweep.folder, domains(sweep.space), OBJECTIVES)
-        supply = _Supply(sweep, proposals, recorder)
+        supply = _Supply(sweep, proposals, Recorder(sweep.trials_folder, display))
         if supply.remaining == 0:
             return
-        n_slots = slots(sweep.shape, supply.remaining)
-        with tempfile.TemporaryDirectory(prefix="aurl-tune-") as scratch:
-            _tuner(sweep, supply, n_slots, scratch).fit()
+        write_experiment(sweep.folder, domains(sweep.space), OBJECTIVES)
+        try:
+            with connected(sweep.address), tempfile.TemporaryDirectory(prefix="aurl-") as scratch:
+                n_slots = slots(sweep.shape, supply.remaining)
+                _tuner(sweep, supply, n_slots, scratch).fit()
+        except SweepError:
+            if not sweep.trials_folder.exists():  # it never began: the name stays free
+                shutil.rmtree(sweep.folder)
+            raise
+
+
+def _tidy(sweep: Sweep) -> None:
+    """Remove what a driver that was killed left half-made."""
+    for pattern in (".*.part", ".*.old"):
+        for path in sweep.folder.rglob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    for folder in sweep.trials_folder.glob("t*"):
+        if not (folder / "status.json").exists():
+            shutil.rmtree(folder)
 
 
 def _tuner(sweep: Sweep, supply: "_Supply", n_slots: int, scratch: str) -> tune.Tuner:
@@ -89,11 +112,11 @@ def _scheduler(space: Space) -> TrialScheduler | None:
     steps = space.budget.steps_per_trial
     grace = max(1, min(steps - 1, round(space.scheduler.grace * steps)))
     return AsyncHyperBandScheduler(
-        time_attr="step",
+        time_attr="rung",
         metric="rung_score",
         mode="max",
         grace_period=grace,
-        max_t=max(grace, steps - 1),  # a rung at the last step would stop what has finished
+        max_t=max(grace, steps - 1),
         reduction_factor=space.scheduler.reduction_factor,
         stop_last_trials=False,
     )
@@ -136,11 +159,22 @@ class _Supply(Searcher):
         return {"task": task_for(self.sweep.trials_folder / name, config)}
 
     def _propose(self) -> tuple[str, RunConfig]:
-        number, params = self.proposals.propose()
-        config = self.sweep.space.config_of(params)
-        name = trial_id(number)
-        self.recorder.propose(name, params, config)
-        return name, config
+        """A new trial; values that together make no valid run are passed over."""
+        for _ in range(INVALID_IN_A_ROW):
+            number, params = self.proposals.propose()
+            try:
+                config = self.sweep.space.config_of(params)
+                check_fits(config, self.sweep.corpus, self.sweep.shape.workers_per_trial)
+            except ConfigError as error:
+                _log.warning("proposal %d makes no valid run: %s", number, error)
+                self.proposals.tell(number, "failed", {})
+                continue
+            self.recorder.propose(trial_id(number), params, config)
+            return trial_id(number), config
+        raise SweepError(
+            f"the search space must make valid runs, got {INVALID_IN_A_ROW} in a row that are "
+            f"not. See {self.sweep.folder / 'sweep.log'}, and narrow the space."
+        )
 
     def on_trial_complete(
         self,

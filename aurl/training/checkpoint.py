@@ -84,12 +84,10 @@ def load_run_weights(folder: Path, model: nn.Module) -> None:
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    """Write a model's parameters and buffers as one safetensors file."""
+    """Write a model's parameters and buffers, in float32, as one safetensors file."""
+    weights = {name: v.float().cpu().contiguous() for name, v in model.state_dict().items()}
     with atomic(path) as temporary:
-        save_file(
-            {name: value.cpu().contiguous() for name, value in model.state_dict().items()},
-            temporary,
-        )
+        save_file(weights, temporary)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

@@ -82,7 +82,9 @@ class Evaluator:
         values = measured.likelihood()
         health = self._health(model, measured)
         values |= health.to_dict()
-        reconstructed = self._reconstructions(model, measured)
+        share = 1 if final else 4
+        count = min(len(windows), -(-self.settings.reconstructions // share))
+        reconstructed = self._reconstructions(model, measured, count)
         values |= reconstructed.summary(final=final)
         values["rung_score"] = rung_score(health.kl_health, values["reconstruction_score"])
         if final:
@@ -109,15 +111,15 @@ class Evaluator:
         self, model: Vae, measured: "Measured", health: KLHealth
     ) -> dict[str, float]:
         live = health.live[model.layout.dimension.numpy()]
+        codes = measured.mean.round(6)  # equal windows tie, whatever order sums were taken in
         scores = disentanglement(
-            measured.mean, self.factors, live=live, groups=measured.piece, settings=FOREST
+            codes, self.factors, live=live, groups=measured.piece, settings=FOREST
         )
         return scores.to_dict()
 
-    def _reconstructions(self, model: Vae, measured: "Measured") -> "Reconstructions":
-        count = min(self.settings.reconstructions, len(measured.windows))
+    def _reconstructions(self, model: Vae, measured: "Measured", count: int) -> "Reconstructions":
         chosen = measured.windows[:count]
-        z = torch.from_numpy(measured.mean[:count]).float().to(self.store.offsets.device)
+        z = torch.from_numpy(measured.mean[:count]).to(next(model.parameters()))
         return Reconstructions(model, self.corpus, chosen, z)
 
 
@@ -151,7 +153,7 @@ class Measured:
         back = torch.argsort(torch.cat(parts))
         mean = torch.cat([posterior.mean for posterior in encoded])[back]
         log_var = torch.cat([posterior.log_var for posterior in encoded])[back]
-        z = mean + (0.5 * log_var).exp() * noise.to(mean.device)
+        z = mean + (0.5 * log_var).exp() * noise.to(mean)
         self.mean = mean.double().cpu().numpy()
         self.log_var = log_var.double().cpu().numpy()
         self.kl = gaussian_kl(mean, log_var).double().cpu().numpy()

@@ -17,7 +17,8 @@ from torch import distributed
 
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
-from aurl.training.loop import Row, Run, train
+from aurl.errors import ConfigError
+from aurl.training.loop import DivergedError, Row, Run, train
 from aurl.training.workers import Workers, device_of_this_process
 
 _log = logging.getLogger(__name__)
@@ -67,8 +68,8 @@ def serve(settings: dict[str, Any]) -> None:
 def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> str:  # noqa: ANN401
     """Train one task; returns why it failed, or nothing.
 
-    A failure that only one of several workers sees is raised: it ends the gang, and with it the
-    collective calls that the others wait in.
+    A failure that only one of several workers may have seen is raised: it ends the gang, and with
+    it the collective calls that the others wait in. So is one that leaves the device broken.
     """
 
     def report(rows: Sequence[Row]) -> bool:
@@ -80,10 +81,10 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
     run = Run(config=task.config, corpus=corpus, checkpoint_folder=task.checkpoint_folder)
     try:
         train(run, workers=workers, device=device_of_this_process(), report=report)
-    except (FloatingPointError, ValueError) as error:  # raised by every worker alike
+    except (DivergedError, ConfigError) as error:  # raised by every worker alike
         return f"{type(error).__name__}: {error}"
     except Exception as error:
-        if workers.size > 1:
+        if workers.size > 1 or isinstance(error, torch.AcceleratorError):
             raise
         _log.exception("the trial failed")
         return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,65 @@
+# Fresh machine, two commands: `make sweep` and `make test`. Both make .venv and install into it.
+#
+#   make sweep                     a small sweep on the bundled tunes
+#   make sweep NAME=mine           ... under a name of your own
+#   make sweep DATA=corpora/mine   ... on a corpus by `aurl prepare`
+#   make sweep ARGS="--trials 4"   ... with any other option of run_sweep.py
+#   make test                      every test that needs no GPU
+#   make check                     format, lint and types
+#   make clean                     remove what tests, tools and installation left, but no results
+
+# Not `?=`: some systems set NAME in the environment, to something else.
+NAME := quick-$(shell date +%Y%m%d-%H%M%S)
+SPACE := search_spaces/quick.yaml
+DATA :=
+ARGS :=
+
+BIN := .venv/bin
+PYTHONS := python3 python3.13 python3.12 python3.11 python
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: sweep test check clean
+
+sweep: .venv/installed
+	@$(BIN)/python run_sweep.py $(SPACE) --name "$(NAME)" $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+test: .venv/installed-dev
+	@$(BIN)/python -m pytest -m "not gpu"
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage build dist
+	find aurl tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,.)
+
+.venv/installed-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,.[dev])
+	@touch .venv/installed
+
+$(BIN)/python:
+	@found=; for each in $(PYTHONS); do \
+	  if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then found=$$each; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "aurl needs Python 3.11 or newer, and none of these is one: $(PYTHONS)." >&2; \
+	  echo "Install it, or name yours: make $(MAKECMDGOALS) PYTHONS=path/to/python" >&2; \
+	  exit 2; \
+	fi; \
+	$$found -m venv --clear .venv || { \
+	  rm -rf .venv; \
+	  echo "$$found cannot make .venv. On Debian and Ubuntu, install python3-venv." >&2; \
+	  exit 2; \
+	}
+
+define install
+	@echo "Installing aurl into .venv: minutes the first time."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '$(1)'
+	@touch $@
+endef

@@ -1,0 +1,248 @@
+"""Warm gangs: the same processes train trial after trial, and none leaves a trace on another."""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from aurl.config import RunConfig
+from aurl.errors import ConfigError
+from aurl.search.cluster import connected
+from aurl.search.gang import Gang, GangSettings, scalars, shared, task_for
+from aurl.training import checkpoint, ray_worker
+from aurl.training.loop import DivergedError, Row, Run, train
+from aurl.training.ray_worker import Task
+from aurl.training.workers import Workers
+from tests.processes import workers_of_ray
+from tests.tiny import small_config, tiny_corpus
+
+pytestmark = [
+    pytest.mark.timeout(300),  # a gang starts in some 10 s, if nobody else uses the cores
+    pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning"),  # Ray Data's own
+]
+
+
+@dataclass
+class Outcome:
+    """What one trial reported and how it ended."""
+
+    rows: list[Row] = field(default_factory=list[Row])
+    failure: str = ""
+    first_event_s: float = 0.0
+
+
+def measured(text: str) -> None:
+    print(f"\n{text}", end="")  # noqa: T201 - for those who run this with -s
+
+
+class Slot:
+    """A gang and a folder for its trials."""
+
+    def __init__(self, gang: Gang, size: int, folder: Path) -> None:
+        self.gang = gang
+        self.size = size
+        self.folder = folder
+        self.trials = 0
+
+    def run(
+        self, config: RunConfig, *, stop_at: int = 10**9, folder: Path | None = None
+    ) -> Outcome:
+        """Train ``config``; a report at or after ``stop_at`` is told to stop."""
+        self.trials += 1
+        outcome = Outcome()
+        submitted = time.monotonic()
+        self.gang.submit(task_for(folder or self.folder / f"{self.trials}", config))
+        while True:
+            event = self.gang.next_event()
+            outcome.first_event_s = outcome.first_event_s or time.monotonic() - submitted
+            if event.ended:
+                outcome.failure = event.failure
+                return outcome
+            outcome.rows += event.rows
+            self.gang.answer(go_on=event.rows[-1]["step"] < stop_at)
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Iterator[list["ray.ObjectRef[object]"]]:
+    with connected(None):
+        yield shared(tiny_corpus())
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["1_worker", "2_workers"])
+def slot(
+    request: pytest.FixtureRequest,
+    corpus: list["ray.ObjectRef[object]"],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Slot]:
+    size: int = request.param
+    folder = tmp_path_factory.mktemp("gang")
+    started = time.monotonic()
+    settings = GangSettings(
+        workers=size, gpus_per_worker=0.0, scratch=str(folder / "scratch"), corpus=corpus
+    )
+    gang = Gang(settings, f"gang-{size}")
+    made = Slot(gang, size, folder)
+    made.run(small_config(training__steps=1))
+    measured(f"gang of {size}: {time.monotonic() - started:.2f} s from nothing to a trial's end")
+    yield made
+    closing = time.monotonic()
+    gang.close()
+    measured(f"gang of {size}: closed in {time.monotonic() - closing:.2f} s")
+
+
+def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+def rows_alone(folder: Path, config: RunConfig) -> list[Row]:
+    """The rows of the same run in this process, without Ray."""
+    rows: list[Row] = []
+
+    def report(new: Sequence[Row]) -> bool:
+        rows.extend(new)
+        return True
+
+    run = Run(config=config, corpus=tiny_corpus(), checkpoint_folder=folder)
+    train(run, workers=Workers(), device=torch.device("cpu"), report=report)
+    return rows
+
+
+@pytest.mark.cluster
+def test_one_set_of_processes_trains_every_trial_and_none_leaves_a_trace(slot: Slot) -> None:
+    processes = workers_of_ray()
+    assert len(processes) == slot.size
+    config = small_config(augmentation__transpose=2, model__token_dropout=0.2)
+    first = slot.run(config)
+    starts: list[float] = []
+    for index in range(20):
+        other = small_config(
+            seed=index + 1,
+            training__steps=2 + index % 3,
+            model__d_model=16 * (1 + index % 2),
+            latent__levels__fine__dim=1 + index % 4,
+            optimizer__lr=0.01 * (1 + index),
+        )
+        outcome = slot.run(other)
+        assert outcome.failure == ""
+        assert outcome.rows[-1]["step"] == other.training.steps
+        starts.append(outcome.first_event_s)
+    again = slot.run(config)
+    assert untimed(again.rows) == untimed(first.rows)
+    assert [row["step"] for row in first.rows] == [2, 4, 4, 6, 8, 8]
+    assert workers_of_ray() == processes
+    starts.sort()
+    measured(f"gang of {slot.size}: submit to first report, with its 2 to 4 steps and evaluation:")
+    measured(f"  median {starts[10]:.3f} s, worst {starts[-1]:.3f} s")
+
+
+@pytest.mark.cluster
+def test_a_gang_has_the_loss_curve_of_one_process_with_the_whole_batch(
+    slot: Slot, tmp_path: Path
+) -> None:
+    config = small_config(
+        augmentation__transpose=2,
+        model__token_dropout=0.2,
+        objective__free_bits__threshold=0.2,
+        optimizer__lr=0.01,
+        training__steps=20,
+        training__log_every=1,
+        evaluation__every=20,
+    )
+    alone, together = untimed(rows_alone(tmp_path, config)), untimed(slot.run(config).rows)
+    assert [row["step"] for row in together] == [row["step"] for row in alone]
+    for one, other in zip(alone, together, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            # With two, sums are taken in another order: float32 rounding, grown over 20 steps.
+            tolerance = 1e-3 if slot.size > 1 else 1e-6
+            wanted = pytest.approx(value, rel=tolerance, abs=tolerance)
+            assert other[name] == wanted, (one["step"], name)
+    first = "train/objective_nats"
+    assert together[0][first] == pytest.approx(alone[0][first], rel=1e-6)
+
+
+@pytest.mark.cluster
+def test_a_stop_takes_effect_at_that_report_and_the_trial_can_go_on(
+    slot: Slot, tmp_path: Path
+) -> None:
+    config = small_config(augmentation__transpose=2)
+    whole = slot.run(config)
+    stopped = slot.run(config, stop_at=4, folder=tmp_path)
+    assert stopped.failure == ""
+    assert stopped.rows[-1]["step"] == 4
+    assert checkpoint.step_of(tmp_path / "checkpoint") == 4
+    rest = slot.run(config, folder=tmp_path)
+    assert untimed(stopped.rows) + untimed(rest.rows) == untimed(whole.rows)
+    assert slot.run(config, folder=tmp_path).rows == [], "nothing is left to do"
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer__lr": 1e30}, r"DivergedError: objective is not finite at step \d\.$"),
+        ({"model__encoder_layers": 1}, r"ConfigError: model\.encoder_layers must be at least"),
+    ],
+    ids=["diverges", "does_not_fit"],
+)
+def test_a_failing_trial_says_why_and_the_gang_lives_on(
+    slot: Slot, changes: dict[str, float], message: str
+) -> None:
+    processes = workers_of_ray()
+    outcome = slot.run(small_config(**changes))
+    assert re.match(message, outcome.failure), outcome.failure
+    assert slot.run(small_config()).failure == ""
+    assert workers_of_ray() == processes
+
+
+# What a worker does with an exception, without Ray
+
+
+class NoMailbox:
+    """Nothing is reported before the exception."""
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder: Path) -> str:
+    def fail(*_: object, **__: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(ray_worker, "train", fail)
+    task = Task(config=small_config(), checkpoint_folder=folder)
+    return ray_worker._train_one(task, tiny_corpus(), NoMailbox(), Workers(0, size))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("error", [DivergedError("not finite"), ConfigError("does not fit")])
+def test_what_every_worker_sees_ends_the_trial_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, size: int
+) -> None:
+    assert failing(monkeypatch, error, size, tmp_path) == f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("error", [ValueError("nan"), OSError(28, "disk full")])
+def test_what_one_worker_may_see_alone_ends_the_gang(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    with pytest.raises(type(error)):
+        failing(monkeypatch, error, 2, tmp_path)
+    assert failing(monkeypatch, error, 1, tmp_path).startswith(type(error).__name__)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_broken_device_ends_the_gang(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
+) -> None:
+    with pytest.raises(torch.AcceleratorError):
+        failing(monkeypatch, torch.AcceleratorError("CUDA error: unspecified"), size, tmp_path)
+
+
+def test_the_last_report_is_below_every_rung() -> None:
+    row = {"step": 4, "val/rung_score": 0.5, "val/kl_nats": 3.0}
+    assert scalars(row, 8) == {"step": 4, "rung": 4, "rung_score": 0.5}
+    assert scalars(row, 4) == {"step": 4, "rung": 0, "rung_score": 0.5}
+    assert scalars({"step": 0}, 4)["rung_score"] == 0.0

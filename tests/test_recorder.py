@@ -1,0 +1,224 @@
+"""What a sweep writes of its trials: one status at a time, and never more than was kept."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from aurl.files import read_json, read_lines, read_yaml
+from aurl.search.recorder import Recorder, trial_id, trial_number
+from aurl.search.sampler import End
+from aurl.search.space import Value
+from aurl.training import checkpoint
+from tests.tiny import small_config
+
+NAME = "t0003"
+PARAMS: dict[str, Value] = {"optimizer.lr": 0.01, "objective.beta.schedule": "linear"}
+
+
+class Display:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def trial_started(self, trial_id: str, params: Mapping[str, Value]) -> None:
+        self.told.append(("started", trial_id, dict(params)))
+
+    def trial_progress(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> None:
+        self.told.append(("progress", trial_id, step, dict(metrics)))
+
+    def trial_ended(
+        self, trial_id: str, status: str, reason: str, metrics: Mapping[str, float]
+    ) -> None:
+        self.told.append(("ended", trial_id, status, reason, dict(metrics)))
+
+
+OPEN: list[Recorder] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Ends what a test left running: its files are open."""
+    yield
+    while OPEN:
+        OPEN.pop().end(NAME, "failed", "the test is over")
+
+
+def recorder(folder: Path, display: Display | None = None) -> Recorder:
+    return Recorder(folder, display or Display())
+
+
+def begin(made: Recorder) -> Recorder:
+    OPEN.append(made)
+    made.start(NAME)
+    return made
+
+
+def started(folder: Path) -> Recorder:
+    made = recorder(folder)
+    made.propose(NAME, PARAMS, small_config())
+    return begin(made)
+
+
+def status(folder: Path) -> dict[str, Any]:
+    return read_json(folder / NAME / "status.json")
+
+
+def steps_logged(folder: Path) -> list[int]:
+    return [row["step"] for row in read_lines(folder / NAME / "metrics.jsonl")]
+
+
+def save_checkpoint(folder: Path, step: int) -> None:
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    checkpoint.save(folder / NAME / "checkpoint", step=step, model=model, optimizer=optimizer)
+
+
+ROWS: list[dict[str, float]] = [
+    {"step": 2, "train/objective_nats": 5.0},
+    {"step": 4, "train/objective_nats": 4.0},
+    {"step": 4, "val/kl_nats": 0.5, "val/active_units": 3.0},
+]
+LATER: list[dict[str, float]] = [
+    {"step": 6, "train/objective_nats": 3.0},
+    {"step": 8, "val/kl_nats": 0.7, "val/active_units": 4.0},
+]
+
+
+@pytest.mark.parametrize("number", [0, 7, 123, 12345])
+def test_a_trial_is_named_by_its_number(number: int) -> None:
+    assert trial_number(trial_id(number)) == number
+
+
+def test_a_proposed_trial_is_a_folder_that_can_be_resumed(tmp_path: Path) -> None:
+    folder = recorder(tmp_path).propose(NAME, PARAMS, small_config())
+    assert folder == tmp_path / NAME
+    written = status(tmp_path)
+    assert (written["status"], written["attempts"], written["step"]) == ("running", 0, 0)
+    assert (written["params"], written["steps"]) == (PARAMS, 8)
+    assert read_yaml(folder / "config.yaml")["training"]["steps"] == 8
+    begin(recorder(tmp_path))  # by another process, which knows the folder alone
+    assert status(tmp_path)["attempts"] == 1
+
+
+def test_a_configuration_that_is_there_stays(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "config.yaml").write_text("made_by: {preset: base}\n")
+    recorder(tmp_path).propose(NAME, {}, small_config())
+    assert read_yaml(tmp_path / NAME / "config.yaml") == {"made_by": {"preset": "base"}}
+
+
+@pytest.mark.parametrize("end", ["completed", "stopped", "failed"])
+def test_status_goes_from_running_to_its_end(tmp_path: Path, end: End) -> None:
+    made = started(tmp_path)
+    assert status(tmp_path)["status"] == "running"
+    made.report(NAME, ROWS)
+    running = status(tmp_path)
+    assert (running["status"], running["step"], running["attempts"]) == ("running", 4, 1)
+    assert running["metrics"] == {"val/kl_nats": 0.5, "val/active_units": 3.0}
+    metrics = made.end(NAME, end, "why")
+    ended = status(tmp_path)
+    assert (ended["status"], ended["reason"], ended["step"]) == (end, "why", 4)
+    assert ended["metrics"] == metrics == running["metrics"]
+    assert ended["seconds"] >= running["seconds"] >= 0.0
+
+
+def test_training_rows_move_the_step_and_leave_the_metrics(tmp_path: Path) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS)
+    made.report(NAME, LATER[:1])
+    assert (status(tmp_path)["step"], status(tmp_path)["metrics"]["val/kl_nats"]) == (6, 0.5)
+
+
+def test_metrics_hold_what_is_finite_and_nothing_else(tmp_path: Path) -> None:
+    made = started(tmp_path)
+    row = {"step": 4, "val/kl_nats": math.nan, "val/score": math.inf, "val/mig_rank32": 0.25}
+    made.report(NAME, [row])
+    assert status(tmp_path)["metrics"] == {"val/mig_rank32": 0.25}
+    (logged,) = read_lines(tmp_path / NAME / "metrics.jsonl")
+    assert logged["non_finite"] == ["val/kl_nats", "val/score"]
+
+
+def test_a_new_attempt_forgets_what_its_checkpoint_does_not_hold(tmp_path: Path) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS)
+    save_checkpoint(tmp_path, 4)
+    made.report(NAME, LATER)
+    assert steps_logged(tmp_path) == [2, 4, 4, 6, 8]
+    made.start(NAME)
+    again = status(tmp_path)
+    assert steps_logged(tmp_path) == [2, 4, 4]
+    assert (again["step"], again["attempts"], again["status"]) == (4, 2, "running")
+    assert again["metrics"] == {"val/kl_nats": 0.5, "val/active_units": 3.0}
+    made.report(NAME, LATER)
+    assert steps_logged(tmp_path) == [2, 4, 4, 6, 8]
+    assert status(tmp_path)["metrics"]["val/kl_nats"] == 0.7
+
+
+def test_a_new_attempt_without_a_checkpoint_starts_from_nothing(tmp_path: Path) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS)
+    made.start(NAME)
+    again = status(tmp_path)
+    assert (again["step"], again["metrics"], again["attempts"]) == (0, {}, 2)
+    assert steps_logged(tmp_path) == []
+
+
+def test_a_damaged_checkpoint_costs_the_trial_its_progress_and_nothing_more(
+    tmp_path: Path,
+) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS)
+    save_checkpoint(tmp_path, 4)
+    (tmp_path / NAME / "checkpoint" / checkpoint.FILE_NAME).write_bytes(b"")  # a power cut
+    begin(recorder(tmp_path))
+    assert (status(tmp_path)["step"], steps_logged(tmp_path)) == (0, [])
+    assert list((tmp_path / NAME / "checkpoint").iterdir()) == []
+
+
+def test_a_resumed_trial_keeps_its_start_and_adds_up_its_seconds(tmp_path: Path) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS)
+    before = status(tmp_path)
+    later = begin(recorder(tmp_path))
+    later.end(NAME, "completed", "")
+    after = status(tmp_path)
+    assert after["started"] == before["started"]
+    assert after["seconds"] >= before["seconds"]
+
+
+def test_a_trial_can_end_before_it_started(tmp_path: Path) -> None:
+    made = recorder(tmp_path)
+    made.propose(NAME, PARAMS, small_config())
+    assert made.end(NAME, "failed", "no room") == {}
+    assert (status(tmp_path)["status"], status(tmp_path)["reason"]) == ("failed", "no room")
+
+
+def test_the_display_is_told_what_is_written(tmp_path: Path) -> None:
+    display = Display()
+    made = recorder(tmp_path, display)
+    made.propose(NAME, PARAMS, small_config())
+    begin(made)
+    made.report(NAME, ROWS)
+    made.end(NAME, "stopped", "asha")
+    metrics = {"val/kl_nats": 0.5, "val/active_units": 3.0}
+    assert display.told == [
+        ("started", NAME, PARAMS),
+        ("progress", NAME, 4, metrics),
+        ("ended", NAME, "stopped", "asha", metrics),
+    ]
+
+
+def test_a_trial_leaves_no_temporary_file(tmp_path: Path) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS)
+    save_checkpoint(tmp_path, 4)
+    made.start(NAME)
+    made.end(NAME, "completed", "")
+    names = {path.name.split(".")[0] for path in (tmp_path / NAME).rglob("*")}
+    assert names == {"config", "status", "metrics", "events", "checkpoint"}

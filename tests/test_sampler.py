@@ -1,0 +1,217 @@
+"""The Optuna study of a sweep: reopened as it was, told the truth, and the same after a resume."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from aurl.metrics.score import OBJECTIVES
+from aurl.search.sampler import End, Proposals
+from aurl.search.space import Space, Value, space_of
+
+NAME = "study"
+VARIED: Mapping[str, Any] = {
+    "optimizer.lr": {"log_uniform": [1e-4, 1e-1]},
+    "objective.beta.schedule": {"choice": ["constant", "linear"]},
+    "objective.beta.warmup": {
+        "uniform": [0.1, 0.5],
+        "when": {"objective.beta.schedule": "linear"},
+    },
+    "latent.levels.fine.dim": {"int_uniform": [1, 8]},
+}
+SAMPLERS = pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
+
+
+def space(sampler: str = "tpe", seed: int = 0) -> Space:
+    return space_of(
+        {
+            "question": "Which?",
+            "budget": {"trials": 9, "steps_per_trial": 2},
+            "scientific": dict(VARIED),
+            "sampler": {"name": sampler, "seed": seed, "startup_trials": 4},
+        },
+        overrides={},
+    )
+
+
+def opened(folder: Path, sampler: str = "tpe", seed: int = 0) -> Proposals:
+    return Proposals(folder / "study.journal", space(sampler, seed), NAME)
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    """What somebody else, such as optuna-dashboard, reads from the journal."""
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    return optuna.load_study(study_name=NAME, storage=storage).get_trials()
+
+
+def states(folder: Path) -> list[TrialState]:
+    return [trial.state for trial in trials(folder)]
+
+
+def scores(*values: float) -> dict[str, float]:
+    return dict(zip(OBJECTIVES, values, strict=True))
+
+
+def worth(params: Mapping[str, Value]) -> dict[str, float]:
+    """A made-up result that depends on nothing but the parameters."""
+    rate = float(params["optimizer.lr"])
+    return scores(rate, 1.0 - rate, int(params["latent.levels.fine.dim"]) / 8)
+
+
+def ends() -> list[End]:
+    return ["completed", "completed", "stopped", "completed", "failed", "completed", "completed"]
+
+
+def drive(propose: Callable[[], Proposals], count: int = 10) -> list[dict[str, Value]]:
+    """Propose and tell ``count`` trials, one after the other; returns what was proposed."""
+    made: list[dict[str, Value]] = []
+    for index in range(count):
+        number, params = propose().propose()
+        assert number == index
+        made.append(params)
+        propose().tell(number, ends()[index % 7], worth(params))
+    return made
+
+
+def test_a_reopened_journal_holds_what_was_proposed_and_told(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    made = drive(lambda: study, 7)
+    reopened = trials(tmp_path)
+    assert [trial.params for trial in reopened] == made
+    pruned, failed = TrialState.PRUNED, TrialState.FAIL
+    expected = [TrialState.COMPLETE] * 7
+    expected[2], expected[4] = pruned, failed
+    assert states(tmp_path) == expected
+    for trial, params in zip(reopened, made, strict=True):
+        if trial.state == TrialState.COMPLETE:
+            assert trial.values == list(worth(params).values())
+        else:
+            assert trial.values is None
+    before = (tmp_path / "study.journal").read_bytes()
+    opened(tmp_path)
+    after = (tmp_path / "study.journal").read_bytes()
+    assert after.startswith(before)
+
+
+def test_the_journal_names_its_objectives_and_their_direction(tmp_path: Path) -> None:
+    opened(tmp_path)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    study = optuna.load_study(study_name=NAME, storage=storage)
+    assert study.metric_names == ["kl_health", "disentanglement", "reconstruction_score"]
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE"] * 3
+
+
+@SAMPLERS
+def test_a_resumed_sweep_proposes_what_the_uninterrupted_one_would_have(
+    tmp_path: Path, sampler: str
+) -> None:
+    for part in ("whole", "parts"):
+        (tmp_path / part).mkdir()
+    whole = opened(tmp_path / "whole", sampler)
+    uninterrupted = drive(lambda: whole)
+    resumed = drive(lambda: opened(tmp_path / "parts", sampler))  # a new driver at each step
+    assert resumed == uninterrupted
+
+
+@SAMPLERS
+def test_proposals_depend_on_the_seed(tmp_path: Path, sampler: str) -> None:
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+    first, second = (
+        drive(lambda seed=seed: opened(tmp_path / str(seed), sampler, seed), 3) for seed in (0, 1)
+    )
+    assert first != second
+
+
+def test_proposals_depend_on_what_was_told(tmp_path: Path) -> None:
+    made: list[list[dict[str, Value]]] = []
+    for sign in (1.0, -1.0):
+        folder = tmp_path / str(sign)
+        folder.mkdir()
+        study = opened(folder)
+        for _ in range(12):
+            number, params = study.propose()
+            rate = float(params["optimizer.lr"])
+            study.tell(number, "completed", scores(sign * rate, sign * rate, sign * rate))
+        made.append([trial.params for trial in trials(folder)])
+    assert made[0][:4] == made[1][:4], "the first are random"
+    assert made[0][4:] != made[1][4:]
+
+
+@pytest.mark.parametrize("end", ["completed", "stopped", "failed"])
+def test_telling_twice_changes_nothing(tmp_path: Path, end: End) -> None:
+    study = opened(tmp_path)
+    number, _ = study.propose()
+    study.tell(number, end, scores(0.1, 0.2, 0.3))
+    before = (tmp_path / "study.journal").read_bytes()
+    for again in ends():
+        study.tell(number, again, scores(0.9, 0.9, 0.9))
+    assert (tmp_path / "study.journal").read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", OBJECTIVES)
+def test_a_completed_trial_without_an_objective_has_failed(tmp_path: Path, missing: str) -> None:
+    study = opened(tmp_path)
+    number, _ = study.propose()
+    metrics = scores(0.1, 0.2, 0.3)
+    del metrics[missing]
+    study.tell(number, "completed", metrics)
+    assert states(tmp_path) == [TrialState.FAIL]
+
+
+def test_an_objective_of_zero_is_a_value(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    number, _ = study.propose()
+    study.tell(number, "completed", scores(0.0, 0.0, 0.0))
+    (trial,) = trials(tmp_path)
+    assert trial.values == [0.0, 0.0, 0.0]
+
+
+def test_proposals_that_never_started_are_failed_and_the_others_left(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    for _ in range(4):
+        study.propose()
+    study.tell(0, "completed", scores(0.1, 0.2, 0.3))
+    resumed = opened(tmp_path)
+    resumed.fail_unknown({0, 2})
+    complete, running, failed = TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL
+    assert states(tmp_path) == [complete, failed, running, failed]
+    resumed.tell(2, "stopped", {})
+    assert resumed.propose()[0] == 4
+    resumed.tell(4, "completed", scores(0.1, 0.2, 0.3))
+    assert TrialState.RUNNING not in states(tmp_path)
+
+
+def test_a_journal_that_was_torn_by_a_kill_is_mended(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    drive(lambda: study, 2)
+    path = tmp_path / "study.journal"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code":4,"worker_id":"x')
+    resumed = opened(tmp_path)
+    assert resumed.propose()[0] == 2
+    resumed.tell(2, "stopped", {})
+    opened(tmp_path).propose()
+    assert len(trials(tmp_path)) == 4
+    assert path.read_bytes().startswith(whole)
+
+
+@pytest.mark.timeout(20)  # Optuna waits 30 s for a lock that nobody holds
+def test_a_lock_that_a_killed_driver_held_is_taken_away(tmp_path: Path) -> None:
+    opened(tmp_path).propose()
+    (tmp_path / "study.journal.lock").symlink_to(tmp_path / "study.journal")
+    assert opened(tmp_path).propose()[0] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study.journal"]
+
+
+def test_optuna_says_nothing_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = opened(tmp_path)
+    drive(lambda: study, 2)
+    assert capfd.readouterr() == ("", "")
