@@ -6,6 +6,7 @@
 #   make sweep ARGS="--trials 4"   ... with any other option of run_sweep.py
 #   make test                      every test that needs no GPU
 #   make check                     format, lint and types
+#   make bench                     every benchmark, one after another
 #   make clean                     remove what tests, tools and installation left, but no results
 
 # Not `?=`: some systems set NAME in the environment, to something else.
@@ -18,10 +19,11 @@ BIN := .venv/bin
 PYTHONS := python3 python3.13 python3.12 python3.11 python
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: sweep test check clean
+.PHONY: sweep test check bench clean
 
 sweep: .venv/installed
 	@$(BIN)/python run_sweep.py $(SPACE) --name "$(NAME)" $(if $(DATA),--data "$(DATA)") $(ARGS)
+	@echo "These commands are in .venv: source .venv/bin/activate"
 
 test: .venv/installed-dev
 	@$(BIN)/python -m pytest -m "not gpu"
@@ -30,6 +32,9 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
+
+bench: .venv/installed
+	@for each in benchmarks/*.py; do echo "$$each"; $(BIN)/python "$$each" || exit 1; done
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage build dist

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 1
+    except OSError as error:  # a disk that is full, a folder that cannot be written
+        where = error.filename2 or error.filename or "a file"
+        print(f"aurl: {where}: {error.strerror or error}", file=sys.stderr)
+        return 2
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
@@ -63,8 +67,8 @@ def sweep(args: argparse.Namespace) -> int:
         overrides=overrides_of(args.set),
         resume=args.resume,
     )
-    console = copy_of_stdout()
     planned = plan(options)
+    console = copy_of_stdout()
     console.print(planned.space.question, style="bold", markup=False)
     budget = planned.space.budget
     progress = Progress(console, budget.trials, budget.steps_per_trial)
@@ -113,8 +117,15 @@ def _how_to_go_on(args: argparse.Namespace) -> str:
     return f"What was finished is kept. Go on with: {' '.join(words)}"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command in one line, as everything else does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"aurl: {message}. See: {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="aurl", description="Hyperparameter search for variational autoencoders of music."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -11,12 +11,13 @@ import ray
 import torch
 
 from aurl.config import RunConfig
+from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
 from aurl.search.cluster import connected
 from aurl.search.gang import Gang, GangSettings, scalars, shared, task_for
 from aurl.training import checkpoint, ray_worker
-from aurl.training.loop import DivergedError, Row, Run, train
-from aurl.training.ray_worker import Task
+from aurl.training.loop import DivergedError, Run, train
+from aurl.training.messages import Row, Task
 from aurl.training.workers import Workers
 from tests.processes import workers_of_ray
 from tests.tiny import small_config, tiny_corpus
@@ -68,7 +69,7 @@ class Slot:
 
 
 @pytest.fixture(scope="module")
-def corpus() -> Iterator[list["ray.ObjectRef[object]"]]:
+def corpus() -> Iterator[list[ray.ObjectRef[Corpus]]]:
     with connected(None):
         yield shared(tiny_corpus())
 
@@ -76,7 +77,7 @@ def corpus() -> Iterator[list["ray.ObjectRef[object]"]]:
 @pytest.fixture(scope="module", params=[1, 2], ids=["1_worker", "2_workers"])
 def slot(
     request: pytest.FixtureRequest,
-    corpus: list["ray.ObjectRef[object]"],
+    corpus: list[ray.ObjectRef[Corpus]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Slot]:
     size: int = request.param
@@ -213,7 +214,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder
 
     monkeypatch.setattr(ray_worker, "train", fail)
     task = Task(config=small_config(), checkpoint_folder=folder)
-    return ray_worker._train_one(task, tiny_corpus(), NoMailbox(), Workers(0, size))
+    train_one = ray_worker._train_one  # pyright: ignore[reportPrivateUsage]
+    return train_one(task, tiny_corpus(), NoMailbox(), Workers(0, size))
 
 
 @pytest.mark.parametrize("size", [1, 2])

@@ -29,7 +29,9 @@ def test_cached_logits_equal_uncached_logits(model: Vae) -> None:
     bar, phase = VOCABULARY.positions(tokens)
     caches = model.decoder.caches(5, tokens.shape[1])
     prompt = 7
-    steps = [model.decoder(tokens[:, :prompt], z, bar[:, :prompt], phase[:, :prompt], caches=caches)]
+    steps = [
+        model.decoder(tokens[:, :prompt], z, bar[:, :prompt], phase[:, :prompt], caches=caches)
+    ]
     for i in range(prompt, tokens.shape[1] - 1):
         part = slice(i, i + 1)
         steps.append(

@@ -94,9 +94,7 @@ def test_every_parameter_receives_a_gradient(model: Vae, tokens: Tensor) -> None
 
 def test_reported_kl_is_that_of_the_distribution_sampled(model: Vae, tokens: Tensor) -> None:
     posterior = model.encode(tokens)
-    noise = torch.randn(
-        20_000, model.layout.size, generator=torch.Generator().manual_seed(0)
-    )
+    noise = torch.randn(20_000, model.layout.size, generator=torch.Generator().manual_seed(0))
     mean, log_var = posterior.mean[:1], posterior.log_var[:1]
     z = mean + (0.5 * log_var).exp() * noise
     log_q = torch.distributions.Normal(mean, (0.5 * log_var).exp()).log_prob(z).sum(1)

@@ -5,10 +5,7 @@ after trial through it. A *mailbox* actor carries tasks to the workers and their
 each report the first worker waits for the verdict, so that a stop takes effect at that step.
 """
 
-import asyncio
-import contextlib
 import threading
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,72 +18,11 @@ from ray.train.torch import TorchTrainer
 
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
-from aurl.training.ray_worker import Event, Task, serve
+from aurl.search.mailbox import Mailbox
+from aurl.training.messages import Event, Task
+from aurl.training.ray_worker import serve
 
 _POLL_S = 0.5
-
-
-class Mailbox:
-    """Where a trial slot and the workers of its gang meet."""
-
-    def __init__(self) -> None:
-        self._changed = asyncio.Condition()
-        self._events: deque[Event] = deque()
-        self._task: Task | None = None
-        self._number = 0
-        self._closed = False
-        self._answer: bool | None = None
-
-    async def submit(self, task: Task) -> None:
-        """Hand a task to every worker."""
-        async with self._changed:
-            self._task, self._answer = task, None
-            self._number += 1
-            self._changed.notify_all()
-
-    async def next_task(self, seen: int) -> Task | None:
-        """Wait for the task after the first ``seen`` ones; None once the mailbox is closed."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or self._number > seen)
-            return None if self._closed else self._task
-
-    async def post(self, number: int, event: Event) -> None:
-        """Tell how task ``number`` ended; unheard if another has been submitted since."""
-        if number == self._number:
-            await self._put(event)
-
-    async def _put(self, event: Event) -> None:
-        async with self._changed:
-            self._events.append(event)
-            self._changed.notify_all()
-
-    async def report(self, event: Event) -> bool:
-        """Tell what was measured and wait for the verdict: True goes on."""
-        self._answer = None
-        await self._put(event)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or self._answer is not None)
-            return bool(self._answer) and not self._closed
-
-    async def next_event(self, timeout_s: float) -> Event | None:
-        """The next event, or None if there is none within ``timeout_s`` seconds."""
-        async with self._changed:
-            arrival = self._changed.wait_for(lambda: bool(self._events))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(arrival, timeout_s)
-            return self._events.popleft() if self._events else None
-
-    async def answer(self, go_on: bool) -> None:
-        """Give the verdict that the last report waits for."""
-        async with self._changed:
-            self._answer = go_on
-            self._changed.notify_all()
-
-    async def close(self) -> None:
-        """Send the workers home."""
-        async with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
 
 @dataclass(frozen=True, kw_only=True)

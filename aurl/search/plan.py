@@ -84,8 +84,9 @@ def plan(options: SweepOptions) -> Sweep:
     if options.trials is not None and isinstance(values.get("budget"), dict):
         values = {**values, "budget": {**values["budget"], "trials": options.trials}}
     space = space_of(values, overrides=overrides)
-    corpus = corpora.load_named(str(space.base["data"]["corpus"]))
-    space = _on_corpus(space, corpus)
+    place = str(space.base["data"]["corpus"])
+    corpus = corpora.load_named(place)
+    space = _on_corpus(space, place, corpus)
     for example in examples(space):
         check_fits(space.config_of(example), corpus, options.shape.workers_per_trial)
     record = {
@@ -135,9 +136,12 @@ def provenance() -> Plain:
     }
 
 
-def _on_corpus(space: Space, corpus: Corpus) -> Space:
-    base = {**space.base, "data": {"corpus": corpus.name, "fingerprint": corpus.fingerprint}}
-    return replace(space, base=base)
+def _on_corpus(space: Space, place: str, corpus: Corpus) -> Space:
+    """The space with its corpus named so that it is found from any folder."""
+    found = place if place == "tunes" else str(Path(place).absolute())
+    return replace(
+        space, base={**space.base, "data": {"corpus": found, "fingerprint": corpus.fingerprint}}
+    )
 
 
 def _check_same(before: Plain, now: Plain, folder: Path) -> None:

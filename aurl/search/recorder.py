@@ -18,7 +18,7 @@ from aurl.files import read_json, read_lines, write_json, write_yaml
 from aurl.search.sampler import End
 from aurl.search.space import Value
 from aurl.training import checkpoint
-from aurl.training.loop import Row
+from aurl.training.messages import Row
 from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
 
 _log = logging.getLogger(__name__)

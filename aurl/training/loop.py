@@ -1,6 +1,6 @@
 """The training loop: batches in, reported metrics out. It knows nothing of Ray."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,11 +20,9 @@ from aurl.objectives.schedules import beta_at
 from aurl.seeding import seeded, torch_generator
 from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
+from aurl.training.messages import Row
 from aurl.training.optimizer import adamw, learning_rate
 from aurl.training.workers import Workers
-
-Row: TypeAlias = Mapping[str, float]
-"""Metrics of one step, with the step itself under ``step``."""
 
 Report: TypeAlias = Callable[[Sequence[Row]], bool]
 """Takes the rows since the last report; answers whether to go on."""

@@ -7,39 +7,19 @@ nothing of the trial before is read.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import ray
 import torch
 from torch import distributed
 
-from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
-from aurl.training.loop import DivergedError, Row, Run, train
+from aurl.training.loop import DivergedError, Run, train
+from aurl.training.messages import Event, Row, Task
 from aurl.training.workers import Workers, device_of_this_process
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One run that a gang is asked to train."""
-
-    config: RunConfig
-    checkpoint_folder: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """What the first worker tells: measured rows, then how the task ended."""
-
-    rows: tuple[Row, ...] = ()
-    ended: bool = False
-    failure: str = ""
-    """Why the task failed, if it did; the gang lives on."""
 
 
 def serve(settings: dict[str, Any]) -> None:

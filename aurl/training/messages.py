@@ -1,0 +1,32 @@
+"""What a trial slot and the workers of its gang tell each other.
+
+Apart from everything that imports torch: the mailbox that carries messages stays a small process.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from aurl.config import RunConfig
+
+Row: TypeAlias = Mapping[str, float]
+"""Metrics of one step, with the step itself under ``step``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One run that a gang is asked to train."""
+
+    config: RunConfig
+    checkpoint_folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What the first worker tells: measured rows, then how the task ended."""
+
+    rows: tuple[Row, ...] = ()
+    ended: bool = False
+    failure: str = ""
+    """Why the task failed, if it did; the gang lives on."""

@@ -1,0 +1,297 @@
+"""What a person gets wrong costs one line on stderr, exit code 2, and nothing on the disk."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from aurl import cli
+from aurl.config import to_plain
+from aurl.data import corpus as corpora
+from aurl.files import write_yaml
+from aurl.search import plan
+from tests.tiny import small_config, tiny_corpus
+
+ROOT = Path(__file__).parents[1]
+SPACE = """
+question: Does it say what is wrong?
+base:
+  model: {d_model: 16, n_heads: 2, encoder_layers: 3, decoder_layers: 2}
+  training: {batch_size: 8}
+  evaluation: {every: 4, windows: 16, final_windows: 24, reconstructions: 4}
+scientific:
+  optimizer.lr: {log_uniform: [1e-3, 1e-2]}
+budget: {trials: 2, steps_per_trial: 8}
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, with a space, a corpus, and things that are neither."""
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(SPACE)
+    Path("file").write_text("a file where a folder should be")
+    Path("empty").mkdir()
+    Path("broken.yaml").write_text("budget: [1, 2\nquestion: }")
+    Path("noise.yaml").write_bytes(bytes(range(128, 256)))
+    Path("list.yaml").write_text("- 1\n")
+    Path("number.yaml").write_text("1: 2\n")
+    Path("code.yaml").write_text("question: !!python/object/apply:os.system ['touch ran']\n")
+    Path("no_budget.yaml").write_text("question: q\nbudget: 5\n")
+    corpora.save(tiny_corpus(), Path("corpus"))
+    write_yaml(Path("run.yaml"), to_plain(small_config()))
+    return tmp_path
+
+
+@pytest.fixture
+def listing(place: Path) -> Iterator[None]:
+    """Nothing may have been written when the test is over."""
+    before = everything(place)
+    yield
+    assert everything(place) == before
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def answer(capfd: pytest.CaptureFixture[str], *words: str) -> Answer:
+    try:
+        code = cli.main(words)
+    except SystemExit as exit_:  # argparse
+        code = int(exit_.code or 0)
+    out, err = capfd.readouterr()
+    return Answer(code, out, err)
+
+
+def is_one_line(given: Answer) -> bool:
+    text = given.err
+    return given.code == 2 and not given.out and text.startswith("aurl: ") and text[-1] == "\n"
+
+
+SWEEP = ("sweep", "space.yaml", "--out", "out")
+TINY = (*SWEEP, "--data", "corpus")
+WRONG: dict[str, tuple[tuple[str, ...], str]] = {
+    "no command": ((), "the following arguments are required: COMMAND"),
+    "unknown command": (("swep",), "argument COMMAND: invalid choice: 'swep'"),
+    "unknown option": ((*TINY, "--trails", "3"), "unrecognized arguments: --trails 3"),
+    "option of a wrong type": ((*TINY, "--trials", "x"), "argument --trials: invalid int value"),
+    "space missing": (("sweep", "no.yaml"), "no.yaml cannot be read: No such file"),
+    "space a folder": (("sweep", "empty"), "empty cannot be read: Is a directory."),
+    "space not text": (("sweep", "noise.yaml"), "noise.yaml is not a YAML file: it is not UTF-8"),
+    "space not YAML": (("sweep", "broken.yaml"), "broken.yaml is not valid YAML: "),
+    "space a list": (("sweep", "list.yaml"), "list.yaml must hold a mapping of settings, got li"),
+    "space runs code": (("sweep", "code.yaml"), "code.yaml is not valid YAML: could not determ"),
+    "budget a number": (("sweep", "no_budget.yaml", "--trials", "3"), "budget must be a mapping"),
+    "unknown key": (
+        (*TINY, "--set", "model.d_modle=8"),
+        "model.d_modle is not a setting. Did you mean 'd_model'?",
+    ),
+    "wrong type": (
+        (*TINY, "--set", "training.batch_size=big"),
+        "training.batch_size must be a whole number, got 'big'.",
+    ),
+    "out of range": ((*TINY, "--set", "optimizer.lr=-1"), "optimizer.lr must be > 0, got -1.0."),
+    "heads": (
+        (*TINY, "--set", "model.n_heads=3"),
+        "model.d_model must be a multiple of 2 * model.n_heads, got d_model=16, n_heads=3.",
+    ),
+    "not a pair": ((*TINY, "--set", "optimizer.lr"), "--set must be KEY=VALUE, got 'optimizer.lr"),
+    "pair without key": ((*TINY, "--set", "=3"), "--set must be KEY=VALUE, got '=3'."),
+    "pair not YAML": ((*TINY, "--set", "optimizer.lr=[1"), "--set value must be YAML, got '[1'."),
+    "steps": ((*TINY, "--set", "training.steps=3"), "training.steps must be left out of a search"),
+    "no trials": ((*TINY, "--trials", "0"), "budget.trials must be >= 1, got 0."),
+    "no workers": ((*TINY, "--workers-per-trial", "0"), "--workers-per-trial must be >= 1, got 0"),
+    "uneven share": (
+        (*TINY, "--workers-per-trial", "3"),
+        "training.batch_size must be a multiple of the workers per trial, got batch_size=8, work",
+    ),
+    "negative GPUs": (
+        (*TINY, "--gpus-per-worker", "-1"),
+        "--gpus-per-worker must be >= 0, got -1",
+    ),
+    "data missing": ((*SWEEP, "--data", "nowhere"), "nowhere does not exist. Make one from a fol"),
+    "data empty": ((*SWEEP, "--data", "empty"), "empty is not a corpus. Make one from a folder"),
+    "data a file": ((*SWEEP, "--data", "file"), "file is not a corpus. Make one from a folder"),
+    "out below a file": (
+        (*TINY, "--out", "file/below"),
+        "--out and --name must make a folder that can be written, got file/below/space: Not a d",
+    ),
+    "out where nothing can be made": (
+        (*TINY, "--out", "/proc/nowhere"),
+        "--out and --name must make a folder that can be written, got /proc/nowhere/space: No su",
+    ),
+    "name too long": (
+        (*TINY, "--out", ".", "--name", "n" * 300),
+        "--out and --name must make a folder that can be written, got nnnn",
+    ),
+    "name of something else": (
+        (*TINY, "--out", ".", "--name", "empty"),
+        "--name must be new, got 'empty': empty holds something else. Please choose another",
+    ),
+    "status of nothing": (("status", "nowhere"), "SWEEP must be a sweep's folder, got nowhere"),
+    "leaderboard of a file": (("leaderboard", "file"), "SWEEP must be a sweep's folder, got file"),
+    "export of nothing": (("export", "empty", "--out", "new"), "empty/config.yaml cannot be read"),
+    "evaluate nothing": (("evaluate", "empty"), "EXPORT must be a folder made by `aurl export`"),
+    "sample of nothing": (("sample", "empty", "--out", "new"), "EXPORT must be a folder made by"),
+    "no samples": (
+        ("sample", "empty", "--out", "new", "--count", "0"),
+        "--count must be >= 1, got 0.",
+    ),
+    "temperature": (
+        ("sample", "empty", "--out", "new", "--temperature", "nan"),
+        "--temperature must be >= 0, got nan.",
+    ),
+    "reconstruct nothing": (("reconstruct", "empty", "--out", "new"), "EXPORT must be a folder"),
+    "train nothing": (("train", "no.yaml", "--out", "new"), "no.yaml cannot be read: No such fi"),
+    "train at no size": (
+        ("train", "run.yaml", "--out", "new", "--data", "corpus", "--preset", "huge"),
+        "--preset must be one of same, base, large, got 'huge'.",
+    ),
+    "train over something": (
+        ("train", "run.yaml", "--out", "corpus", "--data", "corpus", "--preset", "same"),
+        "--out must be new, got corpus, which holds something else.",
+    ),
+    "train below a file": (
+        ("train", "run.yaml", "--out", "file/below", "--data", "corpus", "--preset", "same"),
+        "file/below: Not a directory",
+    ),
+    "prepare nothing": (("prepare", "nowhere", "--out", "new"), "nowhere does not exist."),
+    "prepare no MIDI": (("prepare", "empty", "--out", "new"), "empty holds no file that ends in"),
+}
+
+
+@pytest.mark.usefixtures("listing")
+@pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=list(WRONG))
+def test_a_wrong_wish_is_one_line(
+    capfd: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    given = answer(capfd, *words)
+    assert is_one_line(given), given
+    assert given.err.count("\n") == 1, given
+    assert given.err.startswith(f"aurl: {message}"), given.err
+
+
+@pytest.mark.usefixtures("place")
+def test_a_name_that_exists_is_refused_with_both_ways_out(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Path("out/space").mkdir(parents=True)
+    Path("out/space/sweep.yaml").write_text("question: mine\n")
+    given = answer(capfd, *TINY)
+    assert is_one_line(given)
+    assert given.err == (
+        "aurl: --name must be new, got 'space': out/space holds a sweep. Add --resume to go on "
+        "with it, or choose another --name.\n"
+    )
+    assert Path("out/space/sweep.yaml").read_text() == "question: mine\n"
+
+
+def options(**changes: object) -> plan.SweepOptions:
+    given = {"space": Path("space.yaml"), "out": Path("out"), "data": "corpus", **changes}
+    return plan.SweepOptions(**given)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("words", "edit", "key"),
+    [
+        ((), ("1e-2", "2e-2"), "space"),
+        ((), ("steps_per_trial: 8", "steps_per_trial: 9"), "steps"),
+        (("--set", "seed=1"), ("", ""), "overrides"),
+        (("--workers-per-trial", "2"), ("", ""), "workers_per_trial"),
+    ],
+)
+def test_a_sweep_is_not_resumed_as_another_one(
+    capfd: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    edit: tuple[str, str],
+    key: str,
+) -> None:
+    plan.plan(options())
+    before = Path("out/space/sweep.yaml").read_bytes()
+    Path("space.yaml").write_text(SPACE.replace(*edit))
+    given = answer(capfd, *TINY, "--resume", *words)
+    assert is_one_line(given), given
+    assert given.err.startswith(f"aurl: --resume must be given the {key} that space was started")
+    assert Path("out/space/sweep.yaml").read_bytes() == before
+
+
+@pytest.mark.usefixtures("place")
+def test_a_resumed_sweep_may_have_more_trials() -> None:
+    plan.plan(options())
+    assert plan.plan(options(trials=7, resume=True)).space.budget.trials == 7
+
+
+@pytest.mark.usefixtures("place")
+def test_resuming_what_does_not_exist_starts_it() -> None:
+    planned = plan.plan(options(resume=True))
+    assert planned.folder == Path("out/space")
+    assert (planned.folder / "sweep.yaml").exists()
+
+
+@pytest.mark.usefixtures("place")
+def test_a_trial_names_its_corpus_so_that_it_is_found_from_anywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = plan.plan(options()).space.config_of({"optimizer.lr": 0.01})
+    monkeypatch.chdir("/")
+    found = corpora.load_named(config.data.corpus)
+    assert found.fingerprint == config.data.fingerprint == tiny_corpus().fingerprint
+
+
+@pytest.mark.usefixtures("place")
+def test_help_and_wrong_usage_do_not_wait_for_torch_and_ray() -> None:
+    code = (
+        "import sys; from aurl import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'ray', 'optuna'} & set(sys.modules)))"
+    )
+    for words in (["--help"], ["sweep", "--help"], ["sweep", "--nonsense"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        assert done.stdout.splitlines()[-1] == "[]", words
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("listing")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["number.yaml"], "aurl: a search space must have text for its keys, got 1.\n"),
+        (["space.yaml", "--data", "corpus", "--set", "seed=x"], "aurl: seed must be a whole num"),
+    ],
+)
+def test_run_sweep_is_one_line_too(words: list[str], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run_sweep.py"), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
