@@ -111,7 +111,8 @@ def _how_to_go_on(args: argparse.Namespace) -> str:
         return "Nothing was left half-written."
     given = [shlex.quote(word) for word in sys.argv[1:]]
     if args.command == "sweep":
-        words = [sys.argv[0], *given, *([] if args.resume else ["--resume"])]
+        program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else "aurl"
+        words = [program, *given, *([] if args.resume else ["--resume"])]
     else:
         words = ["aurl", *given]
     return f"What was finished is kept. Go on with: {' '.join(words)}"

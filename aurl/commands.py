@@ -40,6 +40,7 @@ def conclude(planned: Sweep, console: Console) -> int:
         return 1
     best = completed[0].trial.trial
     out = planned.folder / "best"
+    console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
     made_by = {"sweep": planned.folder.name, "trial": best, **provenance()}
     metrics = exports.replace_export(trained, planned.corpus, out, extra=made_by)

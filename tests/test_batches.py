@@ -123,7 +123,6 @@ def loud_corpus() -> Corpus:
     )
 
 
-@pytest.mark.xfail(reason="each worker pads its share alone, and a shift must fit the padding")
 @pytest.mark.parametrize("size", [2, 4])
 def test_workers_together_read_what_one_reads_at_shifted_velocities(size: int) -> None:
     corpus = loud_corpus()

@@ -91,7 +91,8 @@ class TrainingBatches:
         if epoch != self._epoch:
             self._order, self._epoch = self._epoch_order(epoch), epoch
         chosen = self._order[index]
-        tokens = self.store.padded(torch.from_numpy(chosen[self.rank :: self.n_workers]))
+        whole = self.store.padded(torch.from_numpy(chosen))  # one width for all workers
+        tokens = whole[self.rank :: self.n_workers]
         return self._augmented(tokens, step)
 
     def _epoch_order(self, epoch: int) -> Int[np.ndarray, "step batch"]:

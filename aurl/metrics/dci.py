@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.ensemble import ExtraTreesClassifier
 
 from aurl.metrics.mutual_information import rank_bins
 
@@ -95,6 +94,9 @@ def dci_et(
     Raises:
         ValueError: If a code is not finite.
     """
+    # 70 MB that most processes of a sweep, which import this module too, never need.
+    from sklearn.ensemble import ExtraTreesClassifier
+
     settings = ForestSettings() if settings is None else settings
     bins = rank_bins(codes, n_bins=_INPUT_BINS)
     n_factors = factors.shape[1]

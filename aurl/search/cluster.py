@@ -3,19 +3,27 @@
 import contextlib
 import logging
 import os
+import signal
+import socket
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import ray
 
 from aurl.errors import SweepError
 
 OBJECT_STORE_BYTES = 256 * 2**20
+AUTH_TOKEN = Path.home() / ".ray" / "auth_token"
 _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # default 2 s; how soon a dead worker is seen
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor a gang, of no use to a local cluster
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # On a busy machine processes start slowly; what cannot fit was refused before.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -23,7 +31,12 @@ _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",  # a sweep is some 25 processes: each keeps less memory that is free
 }
+
+NO_API_SERVER = "http://127.0.0.1:9"
+"""Where Ray Train asks whether a gang's controller lives. By default it asks any cluster that
+somebody starts on this machine, which knows of no such controller, and the gang is killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +70,7 @@ def connected(address: str | None) -> Generator[None]:
     with tempfile.TemporaryDirectory(prefix="aurl-", ignore_cleanup_errors=True) as folder:
         try:
             if address is None:
+                os.environ.setdefault("RAY_API_SERVER_ADDRESS", NO_API_SERVER)
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -66,16 +80,42 @@ def connected(address: str | None) -> Generator[None]:
                     _temp_dir=folder,
                 )
             else:
+                _reach(address)
+                if AUTH_TOKEN.exists():  # then `ray start` on this account demands it
+                    os.environ.setdefault("RAY_AUTH_MODE", "token")
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise SweepError(
-                f"--address must name a running Ray cluster, got {address!r}: "
-                f"{str(error).splitlines()[0]} Start one with `ray start --head`, or leave it out."
-            ) from error
+        except Exception as error:
+            raise SweepError(_why_not(address, error)) from error
+        before = signal.signal(signal.SIGTERM, _interrupt)  # after Ray has set its own
         try:
             yield
         finally:
+            signal.signal(signal.SIGTERM, before)
             ray.shutdown()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """A batch system's SIGTERM ends a sweep as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _reach(address: str) -> None:
+    """Connect once: where nobody answers, Ray would try for minutes and then end the process."""
+    if address != "auto":
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError("it is neither `auto` nor HOST:PORT.")
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+
+
+def _why_not(address: str | None, error: Exception) -> str:
+    reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".") + "."
+    if address is None:
+        return f"Ray must start on this machine, and did not: {reason} See `aurl doctor`."
+    return (
+        f"--address must name a running Ray cluster, got {address!r}: {reason} "
+        "Start one with `ray start --head`, or leave it out."
+    )
 
 
 def slots(shape: Shape, trials: int) -> int:

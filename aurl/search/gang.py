@@ -42,6 +42,18 @@ class GangSettings:
     """The corpus in Ray's object store (in a list, so that it is passed as a reference)."""
 
 
+class _GangTrainer(TorchTrainer):
+    """A TorchTrainer without the actor that cleans up after trials whose driver was killed.
+
+    A gang's driver outlives its trials and closes the gang itself. That actor costs 115 MB a gang
+    and needs Ray's dashboard to judge by. Should Ray rename this method, the actor comes back.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
+
+
 class Gang:
     """A running worker group and its mailbox, seen from the process that owns it.
 
@@ -59,7 +71,7 @@ class Gang:
         resources = {"CPU": 1.0}
         if settings.gpus_per_worker:
             resources["GPU"] = settings.gpus_per_worker
-        self._trainer = TorchTrainer(
+        self._trainer = _GangTrainer(
             serve,
             train_loop_config={"mailbox": self._mailbox, "corpus": settings.corpus[0]},
             scaling_config=train.ScalingConfig(

@@ -30,7 +30,7 @@ from aurl.objectives.kl import gaussian_kl
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import numpy_generator, torch_generator
 
-BATCH = 128
+BATCH = 64
 FOREST = DisentanglementSettings(forest=ForestSettings(n_trees=20))
 """Fewer trees than for tables: the standard deviation over seeds grows from 0.002 to 0.003."""
 
