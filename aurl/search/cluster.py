@@ -34,10 +34,6 @@ _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "MALLOC_ARENA_MAX": "2",  # a sweep is some 25 processes: each keeps less memory that is free
 }
 
-NO_API_SERVER = "http://127.0.0.1:9"
-"""Where Ray Train asks whether a gang's controller lives. By default it asks any cluster that
-somebody starts on this machine, which knows of no such controller, and the gang is killed."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -70,7 +66,6 @@ def connected(address: str | None) -> Generator[None]:
     with tempfile.TemporaryDirectory(prefix="aurl-", ignore_cleanup_errors=True) as folder:
         try:
             if address is None:
-                os.environ.setdefault("RAY_API_SERVER_ADDRESS", NO_API_SERVER)
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -101,11 +96,18 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def _reach(address: str) -> None:
     """Connect once: where nobody answers, Ray would try for minutes and then end the process."""
-    if address != "auto":
-        host, _, port = address.removeprefix("ray://").rpartition(":")
-        if not host or not port.isdigit():
-            raise ValueError("it is neither `auto` nor HOST:PORT.")
+    if address == "auto":
+        noted = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+        address = os.environ.get("RAY_ADDRESS") or (noted.exists() and noted.read_text()) or ""
+        if not address:
+            return  # Ray looks further, and is quick to say that it finds nothing
+    host, _, port = address.strip().removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("it is neither `auto` nor HOST:PORT")
+    try:
         socket.create_connection((host, int(port)), timeout=5.0).close()
+    except OSError as error:
+        raise ConnectionError(f"{host}:{port} does not answer ({error})") from error
 
 
 def _why_not(address: str | None, error: Exception) -> str:
