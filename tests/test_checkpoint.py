@@ -16,7 +16,7 @@ from tests.tiny import small_config, tiny_corpus
 
 def trainer(folder: Path) -> Trainer:
     run = Run(config=small_config(), corpus=tiny_corpus(), checkpoint_folder=folder)
-    return Trainer(run, Workers(), torch.device("cpu"))
+    return Trainer(run, Workers())
 
 
 def small(width: int = 2) -> tuple[nn.Module, torch.optim.Optimizer]:

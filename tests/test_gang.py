@@ -109,7 +109,7 @@ def rows_alone(folder: Path, config: RunConfig) -> list[Row]:
         return True
 
     run = Run(config=config, corpus=tiny_corpus(), checkpoint_folder=folder)
-    train(run, workers=Workers(), device=torch.device("cpu"), report=report)
+    train(run, workers=Workers(), report=report)
     return rows
 
 

@@ -31,7 +31,7 @@ def rows_of(folder: Path, config: RunConfig, stop_at: int = 10**9) -> list[Row]:
         rows.extend(new)
         return new[-1]["step"] < stop_at
 
-    train(run_in(folder, config), workers=Workers(), device=CPU, report=report)
+    train(run_in(folder, config), workers=Workers(), report=report)
     return rows
 
 
@@ -54,7 +54,7 @@ def test_resumed_run_equals_uninterrupted_run_bitwise(tmp_path: Path, dropout: f
     second = rows_of(tmp_path / "parts", config)
     assert untimed(first) + untimed(second) == untimed(whole)
     weights = [
-        Trainer(run_in(tmp_path / part, config), Workers(), CPU).model.state_dict()
+        Trainer(run_in(tmp_path / part, config), Workers()).model.state_dict()
         for part in ("whole", "parts")
     ]
     for name, value in weights[0].items():
@@ -93,7 +93,7 @@ def test_every_logged_name_is_on_the_step_it_belongs_to(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> None:
-    trainer = Trainer(run_in(tmp_path, small_config()), Workers(), CPU)
+    trainer = Trainer(run_in(tmp_path, small_config()), Workers())
     with torch.no_grad():
         trainer.model.decoder.logits.bias[3] = float("nan")
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -133,8 +133,7 @@ def shared_batch(rank: int, size: int, folder: Path, config: RunConfig) -> None:
 
     train(
         run_in(folder / "checkpoint", config),
-        workers=Workers.of_this_process(),
-        device=CPU,
+        workers=Workers.of_this_process(CPU),
         report=report,
     )
     if rank == 0:

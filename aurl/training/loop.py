@@ -41,7 +41,7 @@ class Run:
     checkpoint_folder: Path
 
 
-def train(run: Run, *, workers: Workers, device: torch.device, report: Report) -> bool:
+def train(run: Run, *, workers: Workers, report: Report) -> bool:
     """Train one VAE from its last checkpoint, or from its seed, to its last step or to a stop.
 
     Each evaluation is reported, then the checkpoint is written: what a checkpoint holds has been
@@ -50,7 +50,6 @@ def train(run: Run, *, workers: Workers, device: torch.device, report: Report) -
     Args:
         run: Configuration, music and checkpoint folder.
         workers: The workers that share each batch; every one of them makes this call.
-        device: Where to compute.
         report: Called on every worker after each evaluation; only the first worker's rows count.
 
     Returns:
@@ -62,7 +61,7 @@ def train(run: Run, *, workers: Workers, device: torch.device, report: Report) -
     """
     config = run.config
     steps = config.training.steps
-    trainer = Trainer(run, workers, device)
+    trainer = Trainer(run, workers)
     evaluator = Evaluator(run.corpus, trainer.store, config, split="val")
     started, first = perf_counter(), trainer.step
     rows: list[Row] = []
@@ -92,11 +91,10 @@ class Trainer:
     Args:
         run: Configuration, music and checkpoint folder.
         workers: The workers that share each batch.
-        device: Where to compute.
     """
 
-    def __init__(self, run: Run, workers: Workers, device: torch.device) -> None:
-        config = run.config
+    def __init__(self, run: Run, workers: Workers) -> None:
+        config, device = run.config, workers.device
         self.run = run
         self.workers = workers
         self.store = TokenStore(run.corpus, device)

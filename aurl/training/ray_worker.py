@@ -11,13 +11,14 @@ from typing import Any, cast
 
 import ray
 import torch
+from ray.train.torch import get_device
 from torch import distributed
 
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
 from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Event, Row, Task
-from aurl.training.workers import Workers, device_of_this_process
+from aurl.training.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def serve(settings: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     mailbox = settings["mailbox"]
     corpus = cast("Corpus", ray.get(settings["corpus"]))
-    workers = Workers.of_this_process()
+    workers = Workers.of_this_process(get_device())
     number = 0
     while True:
         task = cast("Task | None", ray.get(mailbox.next_task.remote(number)))
@@ -60,7 +61,7 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
 
     run = Run(config=task.config, corpus=corpus, checkpoint_folder=task.checkpoint_folder)
     try:
-        train(run, workers=workers, device=device_of_this_process(), report=report)
+        train(run, workers=workers, report=report)
     except (DivergedError, ConfigError) as error:  # raised by every worker alike
         return f"{type(error).__name__}: {error}"
     except Exception as error:
@@ -74,6 +75,6 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
 def _from_first_worker(answer: bool, workers: Workers) -> bool:
     if workers.size == 1:
         return answer
-    value = torch.tensor(float(answer), device=device_of_this_process())
+    value = torch.tensor(float(answer), device=workers.device)
     distributed.broadcast(value, src=0)
     return bool(value.item())

@@ -13,13 +13,15 @@ class Workers:
 
     rank: int = 0
     size: int = 1
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
+    """Where this one computes."""
 
     @staticmethod
-    def of_this_process() -> "Workers":
+    def of_this_process(device: torch.device) -> "Workers":
         """Rank and size from torch's process group, if there is one."""
         if not distributed.is_available() or not distributed.is_initialized():
-            return Workers()
-        return Workers(distributed.get_rank(), distributed.get_world_size())
+            return Workers(device=device)
+        return Workers(distributed.get_rank(), distributed.get_world_size(), device)
 
     def mean(self, value: Tensor) -> Tensor:
         """Average of a detached tensor over the workers."""
@@ -40,10 +42,3 @@ class Workers:
         device = next(model.parameters()).device
         ids = [device] if device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
-
-
-def device_of_this_process() -> torch.device:
-    """The GPU this process was given, or the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")

@@ -1,0 +1,380 @@
+"""Sweeps: what one leaves, how one is interrupted, resumed and extended, and what a death costs.
+
+A driver that is killed outright: ``test_resume.py``.
+"""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from aurl.data.corpus import save
+from aurl.errors import SweepError
+from aurl.files import read_json, read_lines
+from aurl.search import sweep
+from aurl.search.plan import SweepOptions, plan
+from aurl.search.recorder import Recorder
+from aurl.search.sampler import Proposals
+from tests.processes import alive, descendants, resident_mib, until, workers_of_ray
+from tests.tiny import tiny_corpus
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_S = 240.0  # two gangs start in some 15 s on two idle cores; here others may use them
+BASE = """
+question: Does a tiny sweep on random notes end?
+base:
+  model: {d_model: 16, n_heads: 2, encoder_layers: 3, decoder_layers: 2}
+  latent:
+    levels:
+      - {name: global, dim: 4, span: sequence}
+      - {name: local, dim: 3, span: 1}
+  training: {batch_size: 8, log_every: 5}
+  evaluation: {every: 10, windows: 16, final_windows: 24, reconstructions: 4}
+"""
+DIVERGING = f"""{BASE}
+scientific:
+  objective.beta.value: {{log_uniform: [0.05, 1.0]}}
+  optimizer.lr: {{choice: [3e-3, 1e30]}}
+budget: {{trials: 5, steps_per_trial: 60}}
+sampler: {{name: random, seed: 2}}
+scheduler: {{name: none}}
+"""
+HALVING = f"""{BASE}
+scientific:
+  objective.beta.value: {{log_uniform: [0.01, 1.0]}}
+  optimizer.lr: {{log_uniform: [1e-5, 1e-1]}}
+budget: {{trials: 6, steps_per_trial: 60}}
+sampler: {{name: random, seed: 0}}
+scheduler: {{name: asha, grace: 0.3, reduction_factor: 2}}
+"""
+CHATTER = ("(pid=", "WARNING", "Traceback", "raylet", "ray::", "Tune", "optuna")
+
+
+def measured(text: str) -> None:
+    print(f"\n{text}", end="")  # noqa: T201 - for those who run this with -s
+
+
+class Place:
+    """A folder with a space and a corpus, where one sweep is run."""
+
+    def __init__(self, folder: Path, space: str) -> None:
+        self.folder = folder
+        self.sweep = folder / "out" / "s"
+        (folder / "space.yaml").write_text(space)
+        save(tiny_corpus(), folder / "tiny")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(ROOT / "run_sweep.py"), "space.yaml", "--data", "tiny"]
+        return subprocess.Popen(
+            [*command, "--out", "out", "--name", "s", *words],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # a terminal's Ctrl-C goes to all processes of the session
+        )
+
+    def run(self, *words: str) -> tuple[int, str, str, float]:
+        """Exit code, standard output and error, seconds."""
+        started = time.monotonic()
+        driver = self.start(*words)
+        out, err = driver.communicate(timeout=PATIENCE_S)
+        return driver.returncode, out, err, time.monotonic() - started
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        files = sorted((self.sweep / "trials").glob("t*/status.json"))
+        return {path.parent.name: read_json(path) for path in files}
+
+    def ended(self) -> set[str]:
+        return {name for name, status in self.statuses().items() if status["status"] != "running"}
+
+    def files(self, *names: str) -> dict[str, bytes]:
+        """The bytes of whole trials, or of everything."""
+        roots = [self.sweep / "trials" / name for name in names] or [self.sweep]
+        return {
+            str(path.relative_to(self.sweep)): path.read_bytes()
+            for root in roots
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
+        }
+
+    def study(self) -> list[str]:
+        """The states of Optuna's trials, as anybody else reads them."""
+        storage = JournalStorage(JournalFileBackend(str(self.sweep / "study.journal")))
+        study = optuna.load_study(study_name="s", storage=storage)
+        return [trial.state.name for trial in study.get_trials()]
+
+
+def assert_quiet(*texts: str) -> None:
+    for text in texts:
+        assert not [word for word in CHATTER if word in text], text
+
+
+def assert_whole(place: Place, trials: int) -> None:
+    """The folder of DESIGN section 9, of a sweep that has ended."""
+    names = {path.name.split(".")[0] for path in place.sweep.iterdir()}
+    assert names == {"sweep", "study", "trials", "leaderboard", "best", "events"}
+    statuses = place.statuses()
+    assert len(statuses) == trials
+    assert place.ended() == set(statuses)
+    assert "RUNNING" not in place.study()
+    for name, status in statuses.items():
+        folder = place.sweep / "trials" / name
+        inside = {path.name.split(".")[0] for path in folder.iterdir()}
+        assert {"config", "status", "metrics", "events"} <= inside
+        rows = read_lines(folder / "metrics.jsonl")
+        train = [row["step"] for row in rows if "train/kl_nats" in row]
+        assert train == list(range(5, status["step"] + 1, 5)), name
+        if status["status"] == "completed":
+            assert status["step"] == status["steps"]
+            assert status["metrics"] == {k: v for k, v in rows[-1].items() if k != "step"}
+    with (place.sweep / "leaderboard.csv").open() as file:
+        assert sorted(row["trial_id"] for row in csv.DictReader(file)) == sorted(statuses)
+    assert not [path for path in place.sweep.rglob("*") if path.suffix in (".part", ".old")]
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_sweep_is_interrupted_resumed_finished_and_extended(tmp_path: Path) -> None:
+    place = Place(tmp_path, DIVERGING)
+    interrupt(place)
+    finished = place.ended()
+    assert 1 <= len(finished) < 5
+    before = place.files(*finished)
+    resume(place)
+    assert place.files(*finished) == before
+    resume_what_has_ended(place)
+    before = place.files(*place.statuses())
+    code, _, err, _ = place.run("--resume", "--trials", "6")
+    assert (code, err) == (0, "")
+    assert_whole(place, 6)
+    assert place.files(*[f"t{number:04d}" for number in range(5)]) == before
+
+
+def interrupt(place: Place) -> None:
+    """Start a sweep; Ctrl-C once a trial has ended. Another driver is refused meanwhile."""
+    started = time.monotonic()
+    first = place.start()
+    until(lambda: bool(place.ended()), PATIENCE_S, "the end of a trial")
+    measured(f"a sweep's first trial ended after {time.monotonic() - started:.1f} s")
+    measured(f"all its processes hold {resident_mib(first.pid):.0f} MiB (PSS)")
+    code, out, err, _ = place.run("--resume")
+    assert (code, out.count("\n")) == (2, 2), "the question, and that Ray starts"
+    assert err.startswith("aurl: out/s must be left to one process")
+    assert err.count("\n") == 1
+    below = descendants(first.pid)
+    os.killpg(first.pid, signal.SIGINT)
+    out, err = first.communicate(timeout=PATIENCE_S)
+    assert first.returncode == 130
+    assert err.count("\n") == 1
+    assert err.startswith("aurl: interrupted. What was finished is kept. Go on with: ")
+    assert err.strip().endswith("run_sweep.py space.yaml --data tiny --out out --name s --resume")
+    assert_quiet(out, err)
+    waited = until(lambda: not alive(below), 30, "the end of Ray's processes")
+    measured(f"Ray's processes were gone {waited:.1f} s after Ctrl-C was answered")
+
+
+def resume(place: Place) -> None:
+    """Finish the sweep: of its learning rates, 1e30 fails and says why."""
+    code, out, err, seconds = place.run("--resume")
+    measured(f"the resumed sweep took {seconds:.1f} s")
+    assert (code, err) == (0, "")
+    assert_quiet(out)
+    assert_whole(place, 5)
+    failed = [status for status in place.statuses().values() if status["status"] == "failed"]
+    assert failed
+    assert all(s["reason"].startswith("DivergedError: objective is not fin") for s in failed)
+    assert {status["attempts"] for status in failed} == {1}
+    assert (place.sweep / "best" / "model.safetensors").exists()
+
+
+def resume_what_has_ended(place: Place) -> None:
+    """Nothing is computed anew."""
+    before = place.files()
+    code, out, err, seconds = place.run("--resume")
+    measured(f"resuming the finished sweep took {seconds:.1f} s")
+    assert (code, err) == (0, "")
+    assert "starting Ray" not in out
+    assert "Best configuration" in out
+    after = place.files()
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed <= {"sweep.log", "study.journal"}
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_killed_worker_costs_its_trial_an_attempt_and_nothing_else(tmp_path: Path) -> None:
+    place = Place(tmp_path, HALVING)
+    driver = place.start("--workers-per-trial", "2")
+
+    def under_way() -> list[str]:
+        statuses = place.statuses().items()
+        running = [n for n, s in statuses if s["status"] == "running" and s["step"] >= 10]
+        return running if len(statuses) > 1 else []
+
+    until(lambda: bool(under_way()), PATIENCE_S, "a second trial's first checkpoint")
+    workers = workers_of_ray(driver.pid)
+    assert len(workers) == 2
+    os.kill(max(workers), signal.SIGKILL)
+    killed = time.monotonic()
+    until(lambda: not alive(workers), 60, "the end of the other worker")
+    until(lambda: len(workers_of_ray(driver.pid)) == 2, PATIENCE_S, "a new gang")
+    measured(f"a new gang stood {time.monotonic() - killed:.1f} s after a worker was killed")
+    out, err = driver.communicate(timeout=PATIENCE_S)
+    assert (driver.returncode, err) == (0, "")
+    assert_quiet(out)
+    assert_whole(place, 6)
+    statuses = place.statuses()
+    assert sorted(status["attempts"] for status in statuses.values()) == [1, 1, 1, 1, 1, 2]
+    ends = [status["status"] for status in statuses.values()]
+    assert ends.count("completed") + ends.count("stopped") == 6
+    stopped = [status for status in statuses.values() if status["status"] == "stopped"]
+    assert stopped, "of six learning rates over four decades, one is behind"
+    for status in stopped:
+        assert status["reason"].startswith("asha: a rung score of ")
+        assert status["step"] < status["steps"]
+    assert place.study().count("PRUNED") == len(stopped)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--workers-per-trial", "512", "--set", "training.batch_size=512"), "--workers-per-tri"),
+        (("--gpus-per-worker", "64"), "--gpus-per-worker must fit the cluster's "),
+        (("--address", "127.0.0.1:9"), "--address must name a running Ray cluster, got '127.0.0"),
+    ],
+    ids=["CPUs", "GPUs", "address"],
+)
+def test_what_a_cluster_does_not_have_is_refused_and_leaves_nothing(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    place = Place(tmp_path, DIVERGING)
+    if "512" in words:  # a corpus that such a batch fits
+        save(tiny_corpus(1024), tmp_path / "tiny")
+    code, _, err, seconds = place.run(*words)
+    measured(f"{words[0]}: refused after {seconds:.1f} s")
+    assert code == 2
+    assert err.startswith(f"aurl: {message}")
+    assert err.count("\n") == 1
+    assert not place.sweep.exists(), "the name stays free"
+
+
+# Without Ray
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def trial_started(self, trial_id: str, params: Mapping[str, Any]) -> None: ...
+
+    def trial_progress(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def trial_ended(
+        self, trial_id: str, status: str, reason: str, metrics: Mapping[str, float]
+    ) -> None: ...
+
+
+def planned(folder: Path, space: str) -> sweep.Sweep:
+    Place(folder, space)
+    return plan(
+        SweepOptions(
+            space=folder / "space.yaml", out=folder / "out", name="s", data=str(folder / "tiny")
+        )
+    )
+
+
+def supply_of(made: sweep.Sweep) -> Any:
+    proposals = Proposals(made.folder / "study.journal", made.space, "s")
+    supply = sweep._Supply  # pyright: ignore[reportPrivateUsage]
+    return supply(made, proposals, Recorder(made.trials_folder, Silent()))
+
+
+NEVER_TOGETHER = f"""{BASE}
+scientific:
+  latent.levels.global.dim: {{choice: [4, 0]}}
+  latent.levels.local.dim: {{choice: [3, 0]}}
+budget: {{trials: 12, steps_per_trial: 8}}
+sampler: {{name: random, seed: 0}}
+"""
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_values_that_make_no_run_together_are_passed_over(tmp_path: Path) -> None:
+    made = planned(tmp_path, NEVER_TOGETHER)
+    supply = supply_of(made)
+    tasks = [supply.suggest(f"tune-{index}")["task"] for index in range(12)]
+    dims = [[level.dim for level in task.config.latent.levels] for task in tasks]
+    assert [0, 0] not in dims
+    assert len({tuple(pair) for pair in dims}) == 3
+    folders = sorted(path.name for path in made.trials_folder.iterdir())
+    states = Place(tmp_path, NEVER_TOGETHER).study()
+    assert len(folders) == states.count("RUNNING") == 12
+    assert states.count("FAIL") == len(states) - 12 > 0
+    assert supply.suggest("tune-12") == "FINISHED"
+
+
+def test_a_space_without_a_run_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = planned(tmp_path, NEVER_TOGETHER)
+    monkeypatch.setattr(sweep, "INVALID_IN_A_ROW", 3)
+    supply = supply_of(made)
+
+    def unfit(*_: object) -> None:
+        raise sweep.ConfigError("it does not fit")
+
+    monkeypatch.setattr(sweep, "check_fits", unfit)
+    with pytest.raises(SweepError, match="must make valid runs, got 3 in a row that are not"):
+        supply.suggest("tune-0")
+    assert not made.trials_folder.exists()
+
+
+def test_a_resumed_supply_has_the_unended_trials_first_and_then_the_rest(tmp_path: Path) -> None:
+    made = planned(tmp_path, NEVER_TOGETHER)
+    first = supply_of(made)
+    for index in range(3):
+        first.suggest(f"tune-{index}")
+    names = sorted(path.name for path in made.trials_folder.iterdir())
+    ended = made.trials_folder / names[1] / "status.json"
+    ended.write_text(json.dumps({**read_json(ended), "status": "stopped"}))
+    again = supply_of(made)
+    assert again.remaining == 11
+    for index, name in enumerate((names[0], names[2])):
+        again.suggest(f"again-{index}")
+        assert again.name_of(f"again-{index}") == name
+    again.suggest("again-2")
+    assert again.name_of("again-2") not in names
+
+
+def test_what_a_killed_driver_left_half_made_is_removed(tmp_path: Path) -> None:
+    made = planned(tmp_path, NEVER_TOGETHER)
+    supply_of(made).suggest("tune-0")
+    whole = {path for path in made.folder.rglob("*") if path.is_file()}
+    trial = next(made.trials_folder.iterdir())
+    for path in (
+        trial / ".status.json.0a1b2c3d.part",
+        trial / "checkpoint" / ".checkpoint.safetensors.0a1b2c3d.part",
+        made.folder / ".best.0a1b2c3d.part" / "model.safetensors",
+        made.folder / ".best.0a1b2c3d.old" / "model.safetensors",
+        made.trials_folder / "t9999" / "config.yaml",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    sweep._tidy(made)  # pyright: ignore[reportPrivateUsage]
+    assert {path for path in made.folder.rglob("*") if path.is_file()} == whole
+    assert not (made.trials_folder / "t9999").exists()
