@@ -197,3 +197,8 @@ def test_the_bundled_tunes_are_a_corpus(tmp_path: Path, monkeypatch: pytest.Monk
     assert corpus.n_bars == 2
     assert corpus.max_tokens <= 512
     assert len(list(tmp_path.glob("aurl/tunes-*"))) == 2  # the corpus and its lock
+
+
+def test_the_controlled_corpus_is_refused_plainly_until_it_is_there() -> None:
+    with pytest.raises(DataError, match=r"--data must be tunes .* got melodies: .* Use tunes\."):
+        load_named("melodies")

@@ -199,6 +199,11 @@ def load_named(name: str) -> Corpus:
     Raises:
         DataError: As :func:`load`, or if the cache folder cannot be written.
     """
+    if name == "melodies" and not Path(name).exists():
+        raise DataError(
+            "--data must be tunes or a folder made by `aurl prepare`, got melodies: this version "
+            "does not have the controlled corpus yet. Use tunes."
+        )
     if name != "tunes":
         return load(Path(name))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aurl"
