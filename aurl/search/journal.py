@@ -34,7 +34,7 @@ def journal(path: Path) -> Generator[None]:
         sys.stdout.flush()
         sys.stderr.flush()
         saved = os.dup(1), os.dup(2)
-        handler = logging.StreamHandler(os.fdopen(os.dup(log.fileno()), "a"))
+        handler = logging.FileHandler(path, encoding="utf-8")
         logging.getLogger().addHandler(handler)
         try:
             with path.open("ab") as unlocked:  # what Ray starts inherits it, and may outlive us

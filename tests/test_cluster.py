@@ -1,0 +1,112 @@
+"""Using a cluster: what fits on it, and a clear line when there is none."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from aurl.errors import SweepError
+from aurl.search.cluster import Shape, connected, slots
+
+
+@pytest.mark.parametrize(
+    ("have", "shape", "trials", "fitting"),
+    [
+        pytest.param({"CPU": 8.0}, Shape(), 20, 8, id="a_cpu_a_trial"),
+        pytest.param({"CPU": 8.0}, Shape(), 3, 3, id="no_more_than_there_are_trials"),
+        pytest.param({"CPU": 8.0}, Shape(workers_per_trial=3), 20, 2, id="whole_gangs_only"),
+        pytest.param({"CPU": 8.0, "GPU": 2.0}, Shape(gpus_per_worker=1), 20, 2, id="gpus_limit"),
+        pytest.param({"CPU": 8.0, "GPU": 1.0}, Shape(gpus_per_worker=0.1), 20, 8, id="cpus_limit"),
+        pytest.param({"CPU": 40.0, "GPU": 1.0}, Shape(gpus_per_worker=0.1), 20, 10, id="shared"),
+        pytest.param(
+            {"CPU": 8.0, "GPU": 4.0},
+            Shape(workers_per_trial=2, gpus_per_worker=1),
+            20,
+            2,
+            id="gangs_on_gpus",
+        ),
+    ],
+)
+def test_as_many_trials_run_at_a_time_as_fit(
+    monkeypatch: pytest.MonkeyPatch,
+    have: dict[str, float],
+    shape: Shape,
+    trials: int,
+    fitting: int,
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: have)
+    assert slots(shape, trials) == fitting
+
+
+@pytest.mark.parametrize(
+    ("have", "shape", "message"),
+    [
+        ({"CPU": 2.0}, Shape(workers_per_trial=3), r"at most the cluster's 2 CPUs, got 3\. Ask"),
+        ({}, Shape(), r"--workers-per-trial must be at most the cluster's 0 CPUs, got 1\."),
+        ({"CPU": 2.0}, Shape(gpus_per_worker=1), r"fit the cluster's 0 GPUs, got 1 for each of 1"),
+        (
+            {"CPU": 8.0, "GPU": 1.0},
+            Shape(workers_per_trial=3, gpus_per_worker=0.5),
+            r"--gpus-per-worker must fit the cluster's 1 GPUs, got 0\.5 for each of 3 workers\.",
+        ),
+    ],
+)
+def test_what_can_never_fit_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, have: dict[str, float], shape: Shape, message: str
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: have)
+    with pytest.raises(SweepError, match=message):
+        slots(shape, 8)
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "message"),
+    [
+        (0, 0.0, r"--workers-per-trial must be >= 1, got 0\. Ask for 1 or more\."),
+        (1, -0.5, r"--gpus-per-worker must be >= 0, got -0\.5\. Ask for 0 or more\."),
+        (1, float("nan"), r"--gpus-per-worker must be >= 0, got nan\."),
+        (1, float("inf"), r"--gpus-per-worker must be >= 0, got inf\."),
+    ],
+)
+def test_a_shape_that_is_none_is_refused(workers: int, gpus: float, message: str) -> None:
+    with pytest.raises(SweepError, match=message):
+        Shape(workers_per_trial=workers, gpus_per_worker=gpus)
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A port at which nobody answers."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, and not listening
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "auto"])
+def test_an_address_where_nobody_answers_is_refused_in_seconds(
+    nobody: int, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    noted = tmp_path / "ray" / "ray_current_cluster"  # of a cluster that is gone
+    noted.parent.mkdir()
+    noted.write_text(f"127.0.0.1:{nobody}")
+    started = time.monotonic()
+    message = rf"--address must name a running Ray cluster, got '{address.format(nobody)}': "
+    message += rf"127\.0\.0\.1:{nobody} does not answer .* Start one with `ray start --head`"
+    with (
+        pytest.raises(SweepError, match=message) as error,
+        connected(address.format(nobody)),
+    ):
+        raise AssertionError("there is no such cluster")
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("address", ["nonsense", ":6379", "host:", "host:port"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    message = r"got '.*': it is neither `auto` nor HOST:PORT\. Start one"
+    with pytest.raises(SweepError, match=message), connected(address):
+        raise AssertionError("there is no such cluster")
