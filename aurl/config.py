@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 from aurl.errors import ConfigError
+from aurl.objective_config import ObjectiveConfig
 from aurl.plain import Plain, build
 
 
@@ -119,84 +120,6 @@ class LatentConfig:
             raise ConfigError(f"latent.levels must have distinct names, got {names}.")
         if sum(level.dim for level in self.levels) == 0:
             raise ConfigError("latent.levels must have a dimension in all, got dim 0 everywhere.")
-
-
-Schedule = Literal["constant", "linear", "exponential", "sigmoid", "cyclical"]
-_SCHEDULE_KEYS: Mapping[str, tuple[str, ...]] = {
-    "constant": (),
-    "linear": ("warmup",),
-    "exponential": ("warmup",),
-    "sigmoid": ("warmup",),
-    "cyclical": ("cycles", "ramp"),
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BetaConfig:
-    """Weight of the KL over training; 1 is the ELBO (both terms are nats per sequence)."""
-
-    schedule: Schedule = "constant"
-    """How beta gets to ``value``; see :mod:`aurl.objectives.schedules`."""
-
-    value: float = 1.0
-    """Where beta ends."""
-
-    warmup: float | None = None
-    """Share of training that linear, exponential and sigmoid take to reach ``value``."""
-
-    cycles: int | None = None
-    """Cycles of the cyclical schedule."""
-
-    ramp: float | None = None
-    """Share of each cycle that rises; the rest holds ``value``."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.value < float("inf"):
-            raise ConfigError(f"objective.beta.value must be >= 0, got {self.value}.")
-        needed = _SCHEDULE_KEYS[self.schedule]
-        for name in ("warmup", "cycles", "ramp"):
-            value = getattr(self, name)
-            if name in needed and value is None:
-                raise ConfigError(
-                    f"objective.beta.{name} must be set for the schedule {self.schedule!r}, "
-                    "got nothing."
-                )
-            if name not in needed and value is not None:
-                raise ConfigError(
-                    f"objective.beta.{name} must be left out for the schedule {self.schedule!r}, "
-                    f"got {value}: it would have no effect."
-                )
-        for name in ("warmup", "ramp"):
-            value = getattr(self, name)
-            if value is not None and not 0.0 < value <= 1.0:
-                raise ConfigError(f"objective.beta.{name} must be in (0, 1], got {value}.")
-        if self.cycles is not None:
-            _require_positive("objective.beta.cycles", self.cycles)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FreeBitsConfig:
-    """Floor under the KL: what costs nothing to use (Kingma et al. 2016)."""
-
-    threshold: float = 0.0
-    """Nats per dimension, per level or in total, by ``granularity``."""
-
-    granularity: Literal["dimension", "level", "total"] = "dimension"
-    """What the batch-mean KL is summed over before it is held at the threshold."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.threshold < float("inf"):
-            raise ConfigError(
-                f"objective.free_bits.threshold must be >= 0 nats, got {self.threshold}."
-            )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ObjectiveConfig:
-    """What training minimises: ``reconstruction + beta * kl_charged``."""
-
-    beta: BetaConfig = field(default_factory=BetaConfig)
-    free_bits: FreeBitsConfig = field(default_factory=FreeBitsConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

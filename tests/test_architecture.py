@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "aurl"
 LAYERS = (
     {"errors"},
-    {"plain"},
+    {"plain", "objective_config"},
     {"config", "seeding", "files"},
     {"data"},
     {"model", "objectives", "metrics"},  # siblings that cannot see each other

@@ -47,6 +47,8 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"objective.beta.schedule": "step"}, r"schedule must be one of constant, linear"),
         ({"objective.beta.schedule": "linear"}, r"beta\.warmup must be set for .* 'linear'"),
         ({"objective.beta.cycles": 4}, r"beta\.cycles must be left out .* got 4"),
+        ({"objective.beta.target": 14}, r"beta\.target must be left out .* 'constant', got 14"),
+        ({"objective.beta.rate": 0.1}, r"beta\.rate must be left out .* 'constant', got 0\.1"),
         ({"objective.beta.value": -0.1}, r"objective\.beta\.value must be >= 0, got -0\.1"),
         ({"objective.free_bits.threshold": -1}, r"threshold must be >= 0 nats, got -1"),
         ({"evaluation.target_rate_nats_per_bar": 0}, r"per_bar must be > 0, got 0"),
@@ -68,6 +70,12 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_key(
         ("cyclical", {"cycles": 0, "ramp": 0.5}, r"cycles must be >= 1, got 0"),
         ("cyclical", {"cycles": 2, "ramp": 1.5}, r"ramp must be in \(0, 1\], got 1\.5"),
         ("cyclical", {"cycles": 2}, r"beta\.ramp must be set"),
+        ("target_kl", {}, r"beta\.target must be set for the schedule 'target_kl'"),
+        ("target_kl", {"target": 0}, r"beta\.target must be > 0, got 0"),
+        ("target_kl", {"target": 9, "value": 0}, r"beta\.value must be > 0 .* the largest beta"),
+        ("target_kl", {"target": 9, "rate": 1}, r"beta\.rate must be left out .* got 1"),
+        ("target_kl", {"target": 9, "integral": -1}, r"beta\.integral must be > 0, got -1"),
+        ("target_reconstruction", {"target": 9, "warmup": 0.1}, r"warmup must be left out"),
     ],
 )
 def test_a_schedule_refuses_parameters_that_make_none(

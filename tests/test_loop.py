@@ -39,20 +39,37 @@ def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_resumed_run_equals_uninterrupted_run_bitwise(tmp_path: Path, dropout: float) -> None:
-    config = small_config(
-        model__token_dropout=dropout,
-        augmentation__transpose=2,
-        objective__beta__schedule="cyclical",
-        objective__beta__cycles=2,
-        objective__beta__ramp=0.5,
-    )
+CYCLICAL: dict[str, Any] = {
+    "objective__beta__schedule": "cyclical",
+    "objective__beta__cycles": 2,
+    "objective__beta__ramp": 0.5,
+}
+TARGET_KL: dict[str, Any] = {
+    "objective__beta__schedule": "target_kl",
+    "objective__beta__target": 0.5,
+    "objective__beta__integral": 0.01,
+}
+TARGET_RECONSTRUCTION: dict[str, Any] = {
+    "objective__beta__schedule": "target_reconstruction",
+    "objective__beta__target": 40.0,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [CYCLICAL, {**CYCLICAL, "model__token_dropout": 0.3}, TARGET_KL, TARGET_RECONSTRUCTION],
+    ids=["cyclical", "token dropout", "target_kl", "target_reconstruction"],
+)
+def test_resumed_run_equals_uninterrupted_run_bitwise(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    config = small_config(augmentation__transpose=2, **changes)
     whole = rows_of(tmp_path / "whole", config)
     first = rows_of(tmp_path / "parts", config, stop_at=4)
     assert checkpoint.step_of(tmp_path / "parts") == 4
     second = rows_of(tmp_path / "parts", config)
     assert untimed(first) + untimed(second) == untimed(whole)
+    assert len({row["objective/beta"] for row in whole if "objective/beta" in row}) > 1
     weights = [
         Trainer(run_in(tmp_path / part, config), Workers()).model.state_dict()
         for part in ("whole", "parts")

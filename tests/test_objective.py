@@ -1,6 +1,7 @@
 """KL, free bits and beta schedules against closed forms and reference values."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from aurl.config import BetaConfig, FreeBitsConfig
+from aurl.objective_config import BetaConfig, FreeBitsConfig
 from aurl.objectives.kl import Floors, charged_kl, gaussian_kl
 from aurl.objectives.objective import floors_of, level_rates, objective
 from aurl.objectives.reconstruction import token_nll
@@ -46,6 +47,7 @@ def test_gaussian_kl_refuses_mismatched_shapes() -> None:
 
 
 def test_free_bits_match_the_reference_table() -> None:
+    """The batch-mean clamps; the table's per-sample clamps, hinges and masks are none of ours."""
     kl = torch.tensor(FREE_BITS["kl_batch_x_dim"])
     each = torch.arange(3)
     one = torch.zeros(3, dtype=torch.long)
@@ -114,6 +116,20 @@ def test_the_cyclical_schedule_matches_the_reference_table() -> None:
     config = BetaConfig(schedule="cyclical", value=1.0, cycles=4, ramp=0.5)
     for step, beta in GOLDEN["schedules"]["cyclical_linear_n1000_M4_R05"].items():
         assert beta_at(config, int(step), 1000) == pytest.approx(beta, abs=1e-9), step
+
+
+def test_the_sigmoid_schedule_is_the_reference_one_rescaled_to_run_from_zero_to_one() -> None:
+    """Slope 0.0025 a step is a warm-up of 4,800 steps with its middle at 2,400, not at 2,500.
+
+    The table's MusicVAE and dMelodies schedules, 1 - r^t and exp(t ln(1 + beta) / n) - 1, are none
+    of ours: ``exponential`` is (1 - e^{-5u}) / (1 - e^{-5}).
+    """
+    config = BetaConfig(schedule="sigmoid", warmup=1.0)
+    low, high = (1.0 / (1.0 + math.exp(x)) for x in (6.0, -6.0))
+    table = GOLDEN["schedules"]["bowman_sigmoid_k0_0025_x0_2500"]
+    for step in ("1000", "2500"):
+        ours = beta_at(config, int(step) - 100, 4800)
+        assert low + (high - low) * ours == pytest.approx(table[step], abs=1e-7), step
 
 
 CONFIGS = [

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aurl.config import FreeBitsConfig
+from aurl.objective_config import FreeBitsConfig
 from aurl.objectives.kl import Floors, MeanOverWorkers, charged_kl
 
 
@@ -31,6 +31,10 @@ class Terms:
     def negative_elbo(self) -> Float[Tensor, ""]:
         """Reconstruction plus raw KL at beta 1: comparable across settings."""
         return self.reconstruction + self.kl
+
+    def seen(self) -> Float[Tensor, " 3"]:
+        """Objective, raw KL and reconstruction, detached: what a step and its beta depend on."""
+        return torch.stack([self.objective, self.kl, self.reconstruction]).detach()
 
 
 def floors_of(

@@ -1,16 +1,16 @@
-"""Schedules of beta: pure functions of the step, with no state to save.
+"""Schedules of beta that are pure functions of the step, with no state to save.
 
 Each says when it has *settled*: before that, a small KL is the schedule's doing and no verdict on
-the run.
+the run. The schedules that follow the run are in :mod:`aurl.objectives.controllers`.
 """
 
 import math
 
-from aurl.config import BetaConfig
+from aurl.objective_config import BetaConfig
 
 
 def beta_at(config: BetaConfig, step: int, steps: int) -> float:
-    r"""Beta at an optimizer step.
+    r"""Beta at an optimizer step, for a schedule without a target.
 
     With u the share of the warm-up that has passed: ``linear`` is u; ``exponential`` is
     (1 - e^{-5u}) / (1 - e^{-5}); ``sigmoid`` is the logistic function of 12 (u - 1/2), rescaled
@@ -34,10 +34,12 @@ def beta_at(config: BetaConfig, step: int, steps: int) -> float:
         case "constant":
             share = 1.0
         case "cyclical":
-            position = math.fmod(step * _given(config.cycles) / steps, 1.0)
-            share = min(1.0, position / _given(config.ramp))
+            position = math.fmod(step * given(config.cycles) / steps, 1.0)
+            share = min(1.0, position / given(config.ramp))
         case "linear" | "exponential" | "sigmoid":
-            share = _warmup(config.schedule, min(1.0, step / (_given(config.warmup) * steps)))
+            share = _warmup(config.schedule, min(1.0, step / (given(config.warmup) * steps)))
+        case "target_kl" | "target_reconstruction":
+            raise AssertionError(f"{config.schedule} is no function of the step")
     return config.value * share
 
 
@@ -52,10 +54,12 @@ def settled_step(config: BetaConfig, steps: int) -> int:
         case "constant":
             return 0
         case "cyclical":
-            cycles = int(_given(config.cycles))
-            return math.ceil(steps * (cycles - 1 + _given(config.ramp)) / cycles)
+            cycles = int(given(config.cycles))
+            return math.ceil(steps * (cycles - 1 + given(config.ramp)) / cycles)
         case "linear" | "exponential" | "sigmoid":
-            return math.ceil(steps * _given(config.warmup))
+            return math.ceil(steps * given(config.warmup))
+        case "target_kl" | "target_reconstruction":
+            raise AssertionError(f"{config.schedule} is no function of the step")
 
 
 def _warmup(schedule: str, u: float) -> float:
@@ -71,6 +75,7 @@ def _logistic(x: float) -> float:
     return 1.0 / (1.0 + math.exp(-x))
 
 
-def _given(value: float | None) -> float:
+def given(value: float | None) -> float:
+    """A setting that its configuration has checked to be there."""
     assert value is not None  # BetaConfig requires it for the schedules that use it
     return value

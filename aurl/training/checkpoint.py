@@ -1,4 +1,4 @@
-"""Checkpoints: weights, optimizer state and step in one safetensors file, whole or absent.
+"""Checkpoints: weights, optimizer state, step and beta in one safetensors file, whole or absent.
 
 Nothing else needs saving: order of data, noise and augmentation are functions of the seed and the
 step. No pickle is written or read.
@@ -14,11 +14,19 @@ from torch import Tensor, nn
 
 from aurl.errors import DataError
 from aurl.files import atomic
+from aurl.objectives.controllers import BetaSchedule
 
 FILE_NAME = "checkpoint.safetensors"
 
 
-def save(folder: Path, *, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save(
+    folder: Path,
+    *,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: BetaSchedule | None = None,
+) -> None:
     """Write the checkpoint of a run, replacing the one before in one rename.
 
     Args:
@@ -26,18 +34,29 @@ def save(folder: Path, *, step: int, model: nn.Module, optimizer: torch.optim.Op
         step: Optimizer steps taken.
         model: Its parameters and buffers.
         optimizer: Its state for every parameter.
+        schedule: Its state, if it has one.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     state = cast("dict[int, dict[str, Tensor]]", optimizer.state_dict()["state"])
     for index, entries in state.items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in entries.items()}
+    numbers = schedule.state if schedule else {}
+    tensors |= {
+        f"schedule.{name}": torch.tensor(x, dtype=torch.float64) for name, x in numbers.items()
+    }
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with atomic(folder / FILE_NAME) as temporary:
         save_file(plain, temporary, metadata={"step": str(step)})
 
 
-def restore(folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Read a checkpoint into ``model`` and ``optimizer``; returns its step, 0 if there is none.
+def restore(
+    folder: Path,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: BetaSchedule | None = None,
+) -> int:
+    """Read a checkpoint into the objects of a run; returns its step, 0 if there is none.
 
     Raises:
         DataError: If it is damaged or belongs to another architecture.
@@ -56,6 +75,8 @@ def restore(folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer)
             state.setdefault(int(index), {})[name] = value
     groups: list[dict[str, Any]] = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    if schedule is not None:
+        _load_schedule(schedule, tensors, path)
     return step_of(folder)
 
 
@@ -104,6 +125,16 @@ def _read(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} cannot be read as model weights: {error}.") from error
+
+
+def _load_schedule(schedule: BetaSchedule, tensors: dict[str, Tensor], path: Path) -> None:
+    prefix = "schedule."
+    found = {k.removeprefix(prefix): v.item() for k, v in tensors.items() if k.startswith(prefix)}
+    if found.keys() != schedule.state.keys():
+        raise DataError(
+            f"{path} must fit the configuration beside it, but objective.beta.schedule differs."
+        )
+    schedule.state = found
 
 
 def _load(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:

@@ -13,10 +13,10 @@ from aurl.config import RunConfig
 from aurl.data.batches import TokenStore, TrainingBatches, check_batches
 from aurl.data.corpus import Corpus
 from aurl.model.vae import Vae, VaeOutput
+from aurl.objectives.controllers import schedule_of
 from aurl.objectives.kl import gaussian_kl
 from aurl.objectives.objective import Terms, floors_of, level_rates, objective
 from aurl.objectives.reconstruction import token_nll
-from aurl.objectives.schedules import beta_at
 from aurl.seeding import seeded, torch_generator
 from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
@@ -114,9 +114,14 @@ class Trainer:
         self.floors = floors_of(config.objective.free_bits, layout.dimension, layout.level)
         self.floors = self.floors.to(device)
         self.optimizer = adamw(self.model, config.optimizer)
+        self.schedule = schedule_of(config.objective.beta, config.training.steps)
         self.step = checkpoint.restore(
-            run.checkpoint_folder, model=self.model, optimizer=self.optimizer
+            run.checkpoint_folder,
+            model=self.model,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
         )
+        self.beta = self.schedule.at(self.step)
         self.parallel = workers.parallel(self.model)
         self.mean_tokens = float(run.corpus.mean_tokens)
 
@@ -129,8 +134,10 @@ class Trainer:
         config = self.run.config
         steps = config.training.steps
         tokens = self.batches.at(self.step)
-        terms = self._terms(tokens, beta_at(config.objective.beta, self.step, steps))
-        if not torch.isfinite(self.workers.mean(terms.objective.detach())):
+        self.beta = self.schedule.at(self.step)
+        terms = self._terms(tokens, self.beta)
+        seen = self.workers.mean(terms.seen())
+        if not torch.isfinite(seen[0]):
             raise DivergedError(f"objective is not finite at step {self.step + 1}.")
         self.optimizer.zero_grad(set_to_none=True)
         (terms.objective / self.mean_tokens).backward()
@@ -138,6 +145,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config.optimizer, self.step, steps)
         self.optimizer.step()
+        self.schedule.observe(kl=float(seen[1]), reconstruction=float(seen[2]))
         self.step += 1
         return terms
 
@@ -193,7 +201,8 @@ class Trainer:
         return {
             "step": self.step,
             **dict(zip(values, means.tolist(), strict=True)),
-            "objective/beta": beta_at(config.objective.beta, taken, config.training.steps),
+            "objective/beta": self.beta,
+            "objective/beta_settled": float(self.schedule.settled(taken)),
             "optimizer/lr": learning_rate(config.optimizer, taken, config.training.steps),
         }
 
@@ -204,6 +213,7 @@ class Trainer:
             step=self.step,
             model=self.model,
             optimizer=self.optimizer,
+            schedule=self.schedule,
         )
 
 

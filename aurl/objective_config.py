@@ -1,0 +1,128 @@
+"""The settings of the objective: what training minimises, term by term."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aurl.errors import ConfigError
+
+Schedule = Literal[
+    "constant",
+    "linear",
+    "exponential",
+    "sigmoid",
+    "cyclical",
+    "target_kl",
+    "target_reconstruction",
+]
+ADAPTIVE = ("target_kl", "target_reconstruction")
+"""Schedules that follow what the run measures; ``value`` is the largest beta they give."""
+
+_SCHEDULE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "constant": (),
+    "linear": ("warmup",),
+    "exponential": ("warmup",),
+    "sigmoid": ("warmup",),
+    "cyclical": ("cycles", "ramp"),
+    "target_kl": ("target", "proportional", "integral"),
+    "target_reconstruction": ("target", "rate"),
+}
+_DEFAULTS: Mapping[str, float] = {"proportional": 0.01, "integral": 1e-4, "rate": 0.02}
+"""Gains that a controller takes where none is given; other keys of a schedule must be given."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BetaConfig:
+    """Weight of the KL over training; 1 is the ELBO (both terms are nats per sequence)."""
+
+    schedule: Schedule = "constant"
+    """How beta gets to ``value``; see :mod:`aurl.objectives.schedules`."""
+
+    value: float = 1.0
+    """Where beta ends, or the largest beta of a schedule with a ``target``."""
+
+    warmup: float | None = None
+    """Share of training that linear, exponential and sigmoid take to reach ``value``."""
+
+    cycles: int | None = None
+    """Cycles of the cyclical schedule."""
+
+    ramp: float | None = None
+    """Share of each cycle that rises; the rest holds ``value``."""
+
+    target: float | None = None
+    """Nats per sequence that ``target_kl`` holds the raw KL at, or ``target_reconstruction`` the
+    reconstruction."""
+
+    proportional: float | None = None
+    """Gain of ``target_kl`` on the error of the step; 0.01 if left out (Shao et al. 2020)."""
+
+    integral: float | None = None
+    """Gain of ``target_kl`` on the sum of errors, per nat; 1e-4 if left out."""
+
+    rate: float | None = None
+    """Change of ln beta in one step of ``target_reconstruction`` at an error of 100 % or more;
+    0.02 if left out."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.value < float("inf"):
+            raise ConfigError(f"objective.beta.value must be >= 0, got {self.value}.")
+        if self.schedule in ADAPTIVE and self.value == 0.0:
+            raise ConfigError(
+                f"objective.beta.value must be > 0 for the schedule {self.schedule!r}, got 0.0: "
+                "it is the largest beta."
+            )
+        self._check_keys()
+        for name in ("warmup", "ramp"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value <= 1.0:
+                raise ConfigError(f"objective.beta.{name} must be in (0, 1], got {value}.")
+        if self.cycles is not None and not self.cycles >= 1:
+            raise ConfigError(f"objective.beta.cycles must be >= 1, got {self.cycles}.")
+        for name in ("target", "proportional", "integral", "rate"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < float("inf"):
+                raise ConfigError(f"objective.beta.{name} must be > 0, got {value}.")
+
+    def _check_keys(self) -> None:
+        """Each schedule has its own keys: those it needs are there, others are not."""
+        needed = _SCHEDULE_KEYS[self.schedule]
+        for name in ("warmup", "cycles", "ramp", "target", "proportional", "integral", "rate"):
+            value = getattr(self, name)
+            if name in needed and value is None:
+                if name not in _DEFAULTS:
+                    raise ConfigError(
+                        f"objective.beta.{name} must be set for the schedule {self.schedule!r}, "
+                        "got nothing."
+                    )
+                object.__setattr__(self, name, _DEFAULTS[name])
+            if name not in needed and value is not None:
+                raise ConfigError(
+                    f"objective.beta.{name} must be left out for the schedule {self.schedule!r}, "
+                    f"got {value}: it would have no effect."
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FreeBitsConfig:
+    """Floor under the KL: what costs nothing to use (Kingma et al. 2016)."""
+
+    threshold: float = 0.0
+    """Nats per dimension, per level or in total, by ``granularity``."""
+
+    granularity: Literal["dimension", "level", "total"] = "dimension"
+    """What the batch-mean KL is summed over before it is held at the threshold."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold < float("inf"):
+            raise ConfigError(
+                f"objective.free_bits.threshold must be >= 0 nats, got {self.threshold}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectiveConfig:
+    """What training minimises: ``reconstruction + beta * kl_charged``."""
+
+    beta: BetaConfig = field(default_factory=BetaConfig)
+    free_bits: FreeBitsConfig = field(default_factory=FreeBitsConfig)
