@@ -70,6 +70,8 @@ def sweep(args: argparse.Namespace) -> int:
     planned = plan(options)
     console = copy_of_stdout()
     console.print(planned.space.question, style="bold", markup=False)
+    if planned.note:
+        console.print(planned.note, markup=False)
     budget = planned.space.budget
     progress = Progress(console, budget.trials, budget.steps_per_trial)
     ended = progress.announce_ended(planned.folder)

@@ -14,6 +14,7 @@ from aurl.config import to_plain
 from aurl.data import corpus as corpora
 from aurl.files import write_yaml
 from aurl.search import plan
+from aurl.search.cluster import Shape
 from tests.tiny import small_config, tiny_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -214,6 +215,7 @@ def options(**changes: object) -> plan.SweepOptions:
     [
         ((), ("1e-2", "2e-2"), "space"),
         ((), ("steps_per_trial: 8", "steps_per_trial: 9"), "steps"),
+        ((), ("steps_per_trial: 8", "steps_per_trial: 8, tokens_per_step: 99"), "steps"),
         (("--set", "seed=1"), ("", ""), "overrides"),
         (("--workers-per-trial", "2"), ("", ""), "workers_per_trial"),
     ],
@@ -237,6 +239,37 @@ def test_a_sweep_is_not_resumed_as_another_one(
 def test_a_resumed_sweep_may_have_more_trials() -> None:
     plan.plan(options())
     assert plan.plan(options(trials=7, resume=True)).space.budget.trials == 7
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("fitting", "asked", "workers", "size"),
+    [
+        (8, 8, 1, 8),
+        (6, 8, 1, 6),
+        (14, 18, 3, 12),  # a multiple of the workers
+        (1, 8, 1, 4),  # at least four a worker
+        (1, 8, 2, 8),
+    ],
+)
+def test_dense_music_gets_batches_that_the_budget_allows(
+    fitting: int, asked: int, workers: int, size: int
+) -> None:
+    most = round(fitting * tiny_corpus().mean_tokens + 0.5)
+    space = SPACE.replace("per_trial: 8", f"per_trial: 8, tokens_per_step: {most}")
+    Path("space.yaml").write_text(space.replace("batch_size: 8", f"batch_size: {asked}"))
+    planned = plan.plan(options(shape=Shape(workers_per_trial=workers)))
+    assert planned.space.config_of({"optimizer.lr": 0.01}).training.batch_size == size
+    told = f"batches of {size} windows, not {asked} (budget.tokens_per_step {most})."
+    assert planned.note.endswith(told) if size < asked else planned.note == ""
+
+
+@pytest.mark.usefixtures("place")
+def test_a_batch_size_from_the_command_line_holds_whatever_the_budget() -> None:
+    Path("space.yaml").write_text(SPACE.replace("l: 8}", "l: 8, tokens_per_step: 1}"))
+    planned = plan.plan(options(overrides={"training.batch_size": 7}))
+    assert planned.space.config_of({"optimizer.lr": 0.01}).training.batch_size == 7
+    assert planned.note == ""
 
 
 @pytest.mark.usefixtures("place")

@@ -285,6 +285,10 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ({"budget": {}}, r"^budget\.trials must be given, got nothing\.$"),
         ({"budget": {"trials": 0, "steps_per_trial": 1}}, r"budget\.trials must be >= 1, got 0"),
         ({"budget": {"trials": 1, "steps_per_trial": 0}}, r"steps_per_trial must be >= 1, got 0"),
+        (
+            {"budget": {"trials": 1, "steps_per_trial": 1, "tokens_per_step": 0}},
+            r"^budget\.tokens_per_step must be >= 1, got 0\.$",
+        ),
         ({"budget": {"trials": 1.5, "steps_per_trial": 1}}, r"trials must be a whole number"),
         ({"budget": 7}, r"^budget must be a mapping, got 7\.$"),
         ({"sampler": {"name": "gp"}}, r"sampler\.name must be one of tpe, random, nsga2, got 'gp"),

@@ -37,10 +37,11 @@ def leaderboard_table(places: Sequence[Place], *, limit: int | None = None) -> T
         limit: Show the first so many ranked trials only. Trials without a rank are counted in the
             caption, whatever the limit.
     """
-    table = Table(box=SIMPLE_HEAD, caption=Text(_caption([place.trial for place in places])))
+    caption = Text(_caption([place.trial for place in places]))
+    table = Table(box=SIMPLE_HEAD, caption=caption, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("rank", "trial", "score", "kl_health", "disent.", "recon."):
         table.add_column(heading, justify="left" if heading == "trial" else "right", no_wrap=True)
-    table.add_column("parameters")
+    table.add_column("parameters", overflow="fold")
     for place in [place for place in places if place.rank is not None][:limit]:
         metrics = place.trial.metrics
         table.add_row(

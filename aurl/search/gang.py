@@ -43,15 +43,19 @@ class GangSettings:
 
 
 class _GangTrainer(TorchTrainer):
-    """A TorchTrainer without the actor that cleans up after trials whose driver was killed.
+    """A TorchTrainer without the helper actors that a gang has no use for.
 
-    A gang's driver outlives its trials and closes the gang itself. That actor costs 115 MB a gang
-    and needs Ray's dashboard to judge by. Should Ray rename this method, the actor comes back.
+    One cleans up after trials whose driver was killed: a gang's driver outlives its trials and
+    closes the gang itself, and that actor needs Ray's dashboard to judge by. The others hand out
+    shards of Ray Datasets, of which there are none. Each costs over 100 MB a gang. Should Ray
+    rename a callback, its actors come back.
     """
+
+    UNUSED = ("PlacementGroupCleanerCallback", "DatasetsCallback")
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
-        return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
+        return [c for c in callbacks if type(c).__name__ not in self.UNUSED]
 
 
 class Gang:

@@ -48,6 +48,8 @@ class Sweep:
     corpus: Corpus
     shape: Shape
     address: str | None
+    note: str
+    """What was fitted to the music, in a sentence; often nothing."""
 
     @property
     def trials_folder(self) -> Path:
@@ -87,6 +89,7 @@ def plan(options: SweepOptions) -> Sweep:
     place = str(space.base["data"]["corpus"])
     corpus = corpora.load_named(place)
     space = _on_corpus(space, place, corpus)
+    space, note = within_budget(space, corpus, options.shape.workers_per_trial)
     for example in examples(space):
         check_fits(space.config_of(example), corpus, options.shape.workers_per_trial)
     record = {
@@ -104,7 +107,12 @@ def plan(options: SweepOptions) -> Sweep:
     except OSError as error:
         raise _unusable(options, error) from error
     return Sweep(
-        folder=folder, space=space, corpus=corpus, shape=options.shape, address=options.address
+        folder=folder,
+        space=space,
+        corpus=corpus,
+        shape=options.shape,
+        address=options.address,
+        note=note,
     )
 
 
@@ -144,12 +152,34 @@ def _on_corpus(space: Space, place: str, corpus: Corpus) -> Space:
     )
 
 
+def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, str]:
+    """The space with batches as small as ``budget.tokens_per_step`` asks, and a note that says so.
+
+    A batch keeps at least four windows a worker. A batch size that is searched, or held on the
+    command line, stays as it is.
+    """
+    most, training = space.budget.tokens_per_step, space.base["training"]
+    chosen = {*space.fixed, *(parameter.key for parameter in space.parameters)}
+    if most is None or "training.batch_size" in chosen:
+        return space, ""
+    fitting = int(most / corpus.mean_tokens) // n_workers * n_workers
+    size = max(fitting, 4 * n_workers)
+    if size >= training["batch_size"]:
+        return space, ""
+    note = (
+        f"This music has {corpus.mean_tokens:.0f} tokens a window: batches of {size} windows, not "
+        f"{training['batch_size']} (budget.tokens_per_step {most})."
+    )
+    return replace(space, base={**space.base, "training": {**training, "batch_size": size}}), note
+
+
 def _check_same(before: Plain, now: Plain, folder: Path) -> None:
     """Refuse to resume a sweep as a different one; more trials are welcome."""
 
     def essence(record: Plain) -> Plain:
         space = {key: value for key, value in record["space"].items() if key != "budget"}
-        steps = record["space"].get("budget", {}).get("steps_per_trial")
+        budget = record["space"].get("budget", {})
+        steps = {key: value for key, value in budget.items() if key != "trials"}
         same = ("overrides", "corpus", "workers_per_trial")
         return {"space": space, "steps": steps, **{key: record[key] for key in same}}
 

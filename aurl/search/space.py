@@ -77,11 +77,15 @@ class Budget:
 
     trials: int
     steps_per_trial: int
+    tokens_per_step: int | None = None
+    """Most tokens that a step's windows have on average. Of music that is too dense for it a batch
+    holds fewer windows than ``training.batch_size``, so that a trial costs what it should."""
 
     def __post_init__(self) -> None:
-        for name in ("trials", "steps_per_trial"):
-            if not getattr(self, name) >= 1:
-                raise ConfigError(f"budget.{name} must be >= 1, got {getattr(self, name)}.")
+        for name in ("trials", "steps_per_trial", "tokens_per_step"):
+            value = getattr(self, name)
+            if value is not None and not value >= 1:
+                raise ConfigError(f"budget.{name} must be >= 1, got {value}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,96 @@
+"""Evaluation: every window is measured once, and what it is batched with changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from aurl.data.batches import TokenStore
+from aurl.model.vae import Vae
+from aurl.objectives.kl import gaussian_kl
+from aurl.objectives.reconstruction import token_nll
+from aurl.seeding import seeded, torch_generator
+from aurl.training import evaluate
+from aurl.training.evaluate import Evaluator, Measured, partners
+from tests.tiny import small_config, tiny_corpus
+
+CORPUS = tiny_corpus()
+STORE = TokenStore(CORPUS)
+WINDOWS = CORPUS.indices("val")
+
+
+def model() -> Vae:
+    with seeded(0, "test"):
+        return Vae(small_config(), CORPUS.vocabulary, CORPUS.n_bars).double()
+
+
+@torch.no_grad()
+def measured(at_once: int, tokens_at_once: int, monkeypatch: pytest.MonkeyPatch) -> Measured:
+    monkeypatch.setattr(evaluate, "BATCH", at_once)
+    monkeypatch.setattr(evaluate, "BATCH_TOKENS", tokens_at_once)
+    return Measured(model(), STORE, WINDOWS, np.asarray(CORPUS.piece)[WINDOWS])
+
+
+@torch.no_grad()
+def test_each_window_is_measured_as_if_it_were_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(64, 8192, monkeypatch)
+    vae = model()
+    noise = torch.randn(
+        len(WINDOWS), vae.layout.size, generator=torch_generator(0, "evaluation noise")
+    )
+    for row, window in enumerate(WINDOWS):
+        tokens = torch.from_numpy(CORPUS.window(int(window)).astype(np.int64))[None]
+        posterior = vae.encode(tokens)
+        logits = vae.decode(tokens, posterior.sample(noise[row : row + 1].double()))
+        nll = token_nll(logits, tokens[:, 1:], pad=CORPUS.vocabulary.pad).sum()
+        assert found.nll[row] == pytest.approx(float(nll), abs=1e-8)
+        kl = gaussian_kl(posterior.mean, posterior.log_var)[0]
+        np.testing.assert_allclose(found.kl[row], kl.numpy(), atol=1e-8)
+        assert found.n_tokens[row] == tokens.shape[1] - 1
+
+
+@pytest.mark.parametrize(("at_once", "tokens_at_once"), [(1, 8192), (7, 8192), (64, 100), (64, 1)])
+def test_batches_change_no_measurement(
+    at_once: int, tokens_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = measured(64, 8192, monkeypatch)
+    parts = measured(at_once, tokens_at_once, monkeypatch)
+    for name in ("mean", "log_var", "kl", "nll", "nll_shuffled"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-8)
+    for name in ("n_correct", "n_tokens", "n_notes"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_no_batch_has_more_tokens_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[tuple[int, ...]] = []
+    padded = TokenStore.padded
+
+    def watched(store: TokenStore, windows: torch.Tensor) -> torch.Tensor:
+        tokens = padded(store, windows)
+        widths.append(tuple(tokens.shape))
+        return tokens
+
+    monkeypatch.setattr(TokenStore, "padded", watched)
+    measured(64, 200, monkeypatch)
+    assert max(rows for rows, _ in widths) > 1
+    assert all(rows * (width - 7) <= 200 for rows, width in widths)  # padded to a multiple of 8
+
+
+def test_z_is_shuffled_between_pieces() -> None:
+    piece = np.array([0, 0, 0, 1, 1, 2, 0, 0])
+    other = partners(piece)
+    assert (piece[other] != piece).all()
+    assert (partners(piece) == other).all()
+    assert (partners(np.zeros(4, int)) < 4).all()  # one piece: there is no other
+
+
+def test_an_evaluation_is_the_same_each_time_and_leaves_the_model_alone() -> None:
+    evaluator = Evaluator(CORPUS, STORE, small_config(), split="val")
+    vae = model().float()
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    first = evaluator.evaluate(vae, final=True)
+    torch.randn(3)  # what else is drawn does not matter
+    assert evaluator.evaluate(vae, final=True) == first
+    assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+    assert {"val/score", "val/latent_use_nats/low", "val/reconstruction_score/zero_z"} <= set(
+        first
+    )
