@@ -12,7 +12,7 @@ import pytest
 from aurl import cli
 from aurl.config import to_plain
 from aurl.data import corpus as corpora
-from aurl.files import write_yaml
+from aurl.files import read_yaml, write_yaml
 from aurl.search import plan
 from aurl.search.cluster import Shape
 from tests.tiny import small_config, tiny_corpus
@@ -239,6 +239,24 @@ def test_a_sweep_is_not_resumed_as_another_one(
 def test_a_resumed_sweep_may_have_more_trials() -> None:
     plan.plan(options())
     assert plan.plan(options(trials=7, resume=True)).space.budget.trials == 7
+
+
+@pytest.mark.usefixtures("place")
+def test_a_sweep_remembers_every_version_that_worked_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def resumed_by(commit: str) -> dict[str, object]:
+        monkeypatch.setattr(plan, "provenance", lambda: {"git_commit": commit})
+        plan.plan(options(resume=True))
+        return read_yaml(Path("out/space/sweep.yaml"))
+
+    first = resumed_by("a")
+    assert first["made_by"] == {"git_commit": "a"}
+    assert resumed_by("a") == first
+    assert resumed_by("b")["made_by"] == {"git_commit": "a"}
+    last = resumed_by("c")
+    assert last["resumed_by"] == [{"git_commit": "b"}, {"git_commit": "c"}]
+    assert resumed_by("c") == last
 
 
 @pytest.mark.usefixtures("place")

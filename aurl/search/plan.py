@@ -101,7 +101,9 @@ def plan(options: SweepOptions) -> Sweep:
         "made_by": provenance(),
     }
     if exists:
-        _check_same(read_yaml(about), record, folder)
+        before = read_yaml(about)
+        _check_same(before, record, folder)
+        record = _resumed(before, record)
     try:
         write_yaml(about, record)
     except OSError as error:
@@ -171,6 +173,15 @@ def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, 
         f"{training['batch_size']} (budget.tokens_per_step {most})."
     )
     return replace(space, base={**space.base, "training": {**training, "batch_size": size}}), note
+
+
+def _resumed(before: Plain, now: Plain) -> Plain:
+    """The record of a sweep that goes on: what began it, and what else has worked on it since."""
+    makers = [before["made_by"], *before.get("resumed_by", [])]
+    if now["made_by"] != makers[-1]:
+        makers.append(now["made_by"])
+    since = {"resumed_by": makers[1:]} if len(makers) > 1 else {}
+    return {**now, "made_by": makers[0], **since}
 
 
 def _check_same(before: Plain, now: Plain, folder: Path) -> None:
