@@ -151,7 +151,7 @@ def run_evaluate(args: Namespace) -> int:
         _print_json(exports.finite(metrics))
     else:
         for name, value in sorted(metrics.items()):
-            print(f"{name:48} {value:.6g}")
+            print(f"{name:56} {value:.6g}")
     return 0
 
 

@@ -184,11 +184,14 @@ class EvaluationConfig:
     """Windows that the last evaluation decodes freely from their codes; those on the way, a
     quarter of it."""
 
+    samples: int = 256
+    """Draws from the prior that an export's musical metrics are of; a trial draws none."""
+
     target_rate_nats_per_bar: float = 6.7
     """Rate that ``kl_health`` holds a run against; docs/decisions/0003 argues the default."""
 
     def __post_init__(self) -> None:
-        for name in ("every", "windows", "final_windows", "reconstructions"):
+        for name in ("every", "windows", "final_windows", "reconstructions", "samples"):
             _require_positive(f"evaluation.{name}", getattr(self, name))
         if not 0.0 < self.target_rate_nats_per_bar < float("inf"):
             raise ConfigError(

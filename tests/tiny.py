@@ -32,6 +32,7 @@ SMALL: dict[str, Any] = {
     "evaluation.windows": 16,
     "evaluation.final_windows": 24,
     "evaluation.reconstructions": 4,
+    "evaluation.samples": 8,
 }
 
 

@@ -29,6 +29,7 @@ from aurl.model.vae import Vae
 from aurl.plain import Plain
 from aurl.reporting.leaderboard import TrialStatus, ranked, read_trials
 from aurl.reporting.model_card import model_card
+from aurl.reporting.musical import musical_metrics
 from aurl.seeding import torch_generator
 from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
@@ -152,7 +153,11 @@ def test_metrics(trained: TrainedModel, corpus: Corpus) -> dict[str, float]:
     """
     check_corpus(trained.config, corpus)
     evaluator = Evaluator(corpus, TokenStore(corpus), trained.config, split="test")
-    return evaluator.evaluate(trained.model, final=True)
+    samples = trained.samples(trained.config.evaluation.samples)
+    return {
+        **evaluator.evaluate(trained.model, final=True),
+        **musical_metrics(samples, corpus, evaluator.windows),
+    }
 
 
 def check_corpus(config: RunConfig, corpus: Corpus) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
+from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
+from aurl.reporting.musical import MUSIC
 
 _LOAD = """```python
 from pathlib import Path
@@ -31,7 +33,11 @@ def model_card(
         for level in config.latent.levels
         if level.dim
     )
-    rows = "\n".join(f"| `{name}` | {value:.4g} |" for name, value in sorted(metrics.items()))
+    rows = "\n".join(
+        f"| `{name}` | {value:.4g} |"
+        for name, value in sorted(metrics.items())
+        if not name.startswith(MUSIC)
+    )
     origin = "\n".join(f"- {key}: {value}" for key, value in made_by.items())
     n_test = min(len(corpus.indices("test")), config.evaluation.final_windows)
     return f"""# A variational autoencoder of symbolic music
@@ -59,6 +65,7 @@ bootstrap over pieces. One training seed: differences between seeds are not in t
 |---|---|
 {rows}
 
+{_music(metrics)}
 ## Use
 
 {_LOAD}
@@ -73,3 +80,41 @@ for a full-size run (`aurl train`), not a finished model.
 
 {origin}
 """
+
+
+def _music(metrics: Mapping[str, float]) -> str:
+    """The section on what the model makes up."""
+    rows = "\n".join(_music_row(name, metrics) for name in ("", *SCALARS, *HISTOGRAMS))
+    draws, windows = (metrics[f"{MUSIC}{name}"] for name in ("samples", "windows"))
+    valid, of_data, of_control = (
+        metrics[f"{MUSIC}harmonic_progression_validity{whose}"]
+        for whose in ("", "/data", "/control")
+    )
+    return f"""## Music from the prior
+
+{draws:.0f} draws at temperature 1, held against {windows:.0f} windows of the test split. Overlap
+1 is the same distribution; as many windows of the training split reach the control. KL is
+KL(data ‖ draws) in nats. No value is better for being high: what counts is how near it is to the
+data's.
+
+| | draws | data | overlap (95 %) | control | KL | control |
+|---|---|---|---|---|---|---|
+{rows}
+
+Chord progressions as plausible as 95 % of the data's: {valid:.3f} of the draws, {of_data:.3f} of
+the data, {of_control:.3f} of the control.
+"""
+
+
+def _music_row(name: str, metrics: Mapping[str, float]) -> str:
+    start = f"{MUSIC}{name}/" if name else MUSIC
+
+    def shown(key: str) -> str:
+        return f"{metrics[key]:.3f}" if key in metrics else ""
+
+    overlap = [shown(f"{start}overlap{end}") for end in ("", "/low", "/high", "/control")]
+    kl = [shown(f"{start}kl_nats{end}") for end in ("", "/control")]
+    means = [shown(f"{MUSIC}{name}"), shown(f"{MUSIC}{name}/data")]
+    interval = f"{overlap[0]} [{overlap[1]}, {overlap[2]}]"
+    label = f"`{name}`" if name else "mean of all"
+    return f"| {' | '.join([label, *means, interval, overlap[3], *kl])} |"

@@ -1,0 +1,136 @@
+"""Musical metrics of a model: names, finiteness, the same in every process."""
+
+import json
+import math
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aurl.config import RunConfig
+from aurl.data.corpus import save
+from aurl.errors import ConfigError
+from aurl.files import read_json
+from aurl.model.vae import Vae
+from aurl.reporting import export as exports
+from aurl.reporting import musical
+from aurl.reporting.export import TrainedModel
+from aurl.reporting.musical import MUSIC, musical_metrics
+from aurl.seeding import seeded
+from tests.tiny import N_BARS, random_piece, small_config, tiny_corpus
+
+
+def untrained(config: RunConfig) -> TrainedModel:
+    corpus = tiny_corpus()
+    with seeded(0, "untrained"):
+        model = Vae(config, corpus.vocabulary, N_BARS)
+    return TrainedModel(
+        model=model.double(),
+        config=config,
+        n_bars=N_BARS,
+        max_tokens=corpus.max_tokens,
+        made_by={},
+    )
+
+
+@cache
+def measured() -> dict[str, float]:
+    return exports.test_metrics(untrained(small_config()), tiny_corpus())
+
+
+def test_an_untrained_model_has_finite_musical_metrics() -> None:
+    found = {name: value for name, value in measured().items() if name.startswith(MUSIC)}
+    assert all(math.isfinite(value) for value in found.values())
+    assert found["test/music/samples"] == 8.0
+    assert found["test/music/windows"] == len(tiny_corpus().indices("test"))
+    assert found["test/music/overlap"] < found["test/music/overlap/control"]
+
+
+def test_a_model_that_says_one_thing_only_has_finite_musical_metrics() -> None:
+    trained = untrained(small_config())
+    with torch.no_grad():
+        for parameter in trained.model.parameters():
+            parameter.zero_()
+    found = musical_metrics(trained.samples(8), tiny_corpus(), tiny_corpus().indices("test"))
+    assert all(math.isfinite(value) for value in found.values())
+
+
+def test_a_longer_run_of_the_same_model_draws_more_samples() -> None:
+    trained = untrained(small_config(evaluation__samples=3))
+    assert exports.test_metrics(trained, tiny_corpus())["test/music/samples"] == 3.0
+
+
+def test_data_and_control_are_the_same_for_every_model() -> None:
+    corpus = tiny_corpus()
+    rng = np.random.default_rng(0)
+    first, second = (
+        musical_metrics([random_piece(rng) for _ in range(8)], corpus, corpus.indices("test"))
+        for _ in range(2)
+    )
+    shared = [name for name in first if name.endswith(("/data", "/control"))]
+    assert len(shared) > 20
+    assert {name: first[name] for name in shared} == {name: second[name] for name in shared}
+    assert first != second
+
+
+def test_control_and_chord_model_share_no_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = tiny_corpus()
+    read: list[list[int]] = []
+    pieces = musical._pieces  # pyright: ignore[reportPrivateUsage]
+
+    def noted(corpus_: object, windows: np.ndarray) -> object:
+        assert corpus_ is corpus
+        read.append(windows.tolist())
+        return pieces(corpus, windows)
+
+    monkeypatch.setattr(musical, "_pieces", noted)
+    rng = np.random.default_rng(0)
+    musical_metrics([random_piece(rng) for _ in range(8)], corpus, corpus.indices("test"))
+    chord_model, data, control = read
+    assert len(control) == 8
+    assert data == corpus.indices("test").tolist()
+    train = set(corpus.indices("train").tolist())
+    assert set(chord_model) | set(control) <= train
+    assert len(set(chord_model)) == len(chord_model)
+    assert len(chord_model) == len(train) // 2
+    assert not set(corpus.piece[chord_model].tolist()) & set(corpus.piece[control].tolist())
+
+
+def test_samples_must_be_some() -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.samples must be >= 1, got 0\."):
+        small_config(evaluation__samples=0)
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    save(tiny_corpus(), tmp_path / "tiny")
+    config = small_config(data__corpus=str(tmp_path / "tiny"))
+    exports.export(untrained(config), tiny_corpus(), tmp_path / "out", extra={})
+    return tmp_path / "out"
+
+
+@pytest.mark.slow
+def test_evaluate_says_the_same_in_a_new_process(exported: Path) -> None:
+    code = "import sys; from aurl.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "evaluate", str(exported), "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(run.stdout)
+    stored = read_json(exported / "metrics.json")["metrics"]
+    assert stored["test/music/samples"] == 8.0
+    assert set(found) == set(stored)
+    for name, value in stored.items():
+        assert found[name] == pytest.approx(value, abs=1e-4), name
+
+
+def test_model_card_shows_the_music_in_a_table_of_its_own(exported: Path) -> None:
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    metrics = read_json(exported / "metrics.json")["metrics"]
+    value, data = (metrics[f"test/music/note_density{whose}"] for whose in ("", "/data"))
+    assert f"| `note_density` | {value:.3f} | {data:.3f} |" in card
+    assert "| `test/music/" not in card
+    assert "| `pitch_class` |  |  | " in card
+    assert "8 draws at temperature 1" in card
