@@ -114,7 +114,25 @@ class LatentConfig:
     levels: tuple[LevelConfig, ...] = field(default_factory=_default_levels)
     """Each level has one slot per span; addressed by name: ``latent.levels.fine.dim``."""
 
+    posterior: Literal["standard", "batch_norm"] = "standard"
+    """``batch_norm`` normalises the means over the batch, which keeps the KL off zero."""
+
+    gamma: float | None = None
+    """Standard deviation that ``batch_norm`` gives the means of each dimension: its KL is then at
+    least gamma^2 / 2 nats a slot."""
+
     def __post_init__(self) -> None:
+        if self.posterior == "batch_norm" and self.gamma is None:
+            raise ConfigError(
+                "latent.gamma must be set for the posterior 'batch_norm', got nothing."
+            )
+        if self.posterior == "standard" and self.gamma is not None:
+            raise ConfigError(
+                f"latent.gamma must be left out for the posterior 'standard', got {self.gamma}: "
+                "it would have no effect."
+            )
+        if self.gamma is not None and not 0.0 < self.gamma < float("inf"):
+            raise ConfigError(f"latent.gamma must be > 0, got {self.gamma}.")
         names = [level.name for level in self.levels]
         if len(set(names)) != len(names):
             raise ConfigError(f"latent.levels must have distinct names, got {names}.")

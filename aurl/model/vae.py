@@ -11,6 +11,7 @@ from aurl.data.vocabulary import Vocabulary
 from aurl.model.decoder import Decoder
 from aurl.model.encoder import Encoder
 from aurl.model.latents import LatentLayout, Posterior
+from aurl.model.mean_norm import MeanNorm
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,16 @@ class Vae(nn.Module):
         self.layout = LatentLayout.of(config.latent.levels, n_bars)
         self.encoder = Encoder(vocabulary.size, self.layout, config.model, n_bars)
         self.decoder = Decoder(vocabulary.size, self.layout, config.model, n_bars)
+        gamma = config.latent.gamma
+        self.mean_norm = None if gamma is None else MeanNorm(self.layout, gamma)
 
     def encode(self, tokens: Int[Tensor, "batch token"]) -> Posterior:
         """The posterior q(z|x) of padded sequences."""
         bar, phase = self.vocabulary.positions(tokens)
-        return self.encoder(tokens, tokens != self.vocabulary.pad, bar, phase)
+        posterior = self.encoder(tokens, tokens != self.vocabulary.pad, bar, phase)
+        if self.mean_norm is None:
+            return posterior
+        return Posterior(self.mean_norm(posterior.mean), posterior.log_var)
 
     def decode(
         self,

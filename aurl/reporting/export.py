@@ -104,7 +104,7 @@ def load_export(folder: Path) -> TrainedModel:
     model = Vae(config, vocabulary, about["n_bars"])
     checkpoint.load_weights(folder / "model.safetensors", model)
     return TrainedModel(
-        model=model.double(),
+        model=model.double().eval(),
         config=config,
         n_bars=about["n_bars"],
         max_tokens=about["max_tokens"],
@@ -122,7 +122,7 @@ def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
     model = Vae(config, corpus.vocabulary, corpus.n_bars)
     checkpoint.load_run_weights(folder / "checkpoint", model)
     return TrainedModel(
-        model=model.double(),
+        model=model.double().eval(),
         config=config,
         n_bars=corpus.n_bars,
         max_tokens=corpus.max_tokens,

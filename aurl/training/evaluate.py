@@ -80,6 +80,14 @@ class Evaluator:
         Returns:
             Finite or not: a model that has diverged is measured as it is.
         """
+        training = model.training
+        model.eval()
+        try:
+            return self._evaluated(model, final=final)
+        finally:
+            model.train(training)
+
+    def _evaluated(self, model: Vae, *, final: bool) -> dict[str, float]:
         windows = self.windows if final else self.windows[: self.settings.windows]
         measured = Measured(model, self.store, windows, np.asarray(self.corpus.piece)[windows])
         values = measured.likelihood()

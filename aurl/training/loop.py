@@ -109,6 +109,8 @@ class Trainer:
         with seeded(config.seed, "initialisation"):
             self.model = Vae(config, run.corpus.vocabulary, run.corpus.n_bars)
         self.model.to(device)
+        if self.model.mean_norm is not None:
+            self.model.mean_norm.share_batches(workers.mean_with_gradient, workers.size)
         layout = self.model.layout
         self.level = layout.level.to(device)
         self.floors = floors_of(config.objective.free_bits, layout.dimension, layout.level)

@@ -1,6 +1,11 @@
-"""The workers that share a run's batches: who this one is, and averages over all of them."""
+"""The workers that share a run's batches: who this one is, and averages over all of them.
+
+What has a gradient is reduced so that W workers, whose parameters' gradients are averaged, have
+the gradient of one worker with the whole batch.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -31,6 +36,14 @@ class Workers:
         distributed.all_reduce(total)
         return total / self.size
 
+    def mean_with_gradient(self, value: Tensor) -> Tensor:
+        """Average of a tensor over the workers, with its gradient."""
+        return value if self.size == 1 else _Mean.apply(value, self.size)
+
+    def gathered(self, share: Tensor) -> Tensor:
+        """The whole batch of which every worker has a share: the inverse of :meth:`share`."""
+        return share if self.size == 1 else _Gathered.apply(share, self.rank, self.size)
+
     def share(self, whole: Tensor) -> Tensor:
         """The rows of a whole batch's tensor that belong to this worker."""
         return whole[self.rank :: self.size]
@@ -41,4 +54,40 @@ class Workers:
             return model
         device = next(model.parameters()).device
         ids = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False
+        )
+
+
+class _Mean(torch.autograd.Function):
+    """Average over workers; backward, the average of the workers' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, size: int) -> Tensor:  # noqa: ANN401
+        ctx.size = size
+        return _sum(value) / size
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        return _sum(gradients[0]) / ctx.size, None
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows of all workers in the order of the whole batch; backward, own rows of the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, share: Tensor, rank: int, size: int) -> Tensor:  # noqa: ANN401
+        ctx.rank, ctx.size = rank, size
+        parts = [torch.empty_like(share) for _ in range(size)]
+        distributed.all_gather(parts, share.contiguous())
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        return _sum(gradients[0])[ctx.rank :: ctx.size].contiguous(), None, None
+
+
+def _sum(value: Tensor) -> Tensor:
+    total = value.detach().clone(memory_format=torch.contiguous_format)
+    distributed.all_reduce(total)
+    return total
