@@ -154,7 +154,7 @@ def _add_sweep(commands: Any) -> None:  # noqa: ANN401 - argparse's type is priv
     words = "search a space: the main job"
     sweep = commands.add_parser("sweep", help=words, description=words)
     sweep.add_argument("space", type=Path, help="search space, such as search_spaces/quick.yaml")
-    sweep.add_argument("--data", default="", help="tunes (bundled), or a folder by `aurl prepare`")
+    sweep.add_argument("--data", default="", help="tunes, melodies, or a folder by `aurl prepare`")
     sweep.add_argument("--trials", type=int, help="trials in all, in place of the space's budget")
     sweep.add_argument("--name", default="", help="the sweep's name (default: the space's)")
     sweep.add_argument("--out", type=Path, default=Path("sweeps"), help="where sweeps are kept")

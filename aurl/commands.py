@@ -11,8 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from aurl.config import to_plain
+from aurl.config import RunConfig, to_plain
 from aurl.data import corpus as corpora
+from aurl.data.corpus import Corpus
 from aurl.data.midi import write_midi
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
@@ -87,7 +88,7 @@ def run_train(args: Namespace) -> int:
     changed = overrides_of(args.set)
     config = exports.from_plain(overridden(to_plain(config), changed))
     scaled, changes = full_run.scaled(config, args.preset)
-    corpus = corpora.load_named(args.data or config.data.corpus)
+    corpus = _music_of(config, args.data)
     exports.check_corpus(scaled, corpus)
     check_fits(scaled, corpus, args.workers_per_trial)
     made_by = {"preset": args.preset, "changed": {**changed, **changes}, **provenance()}
@@ -131,7 +132,7 @@ def run_export(args: Namespace) -> int:
     else:
         folder, origin = args.source, {}
     config, made_by = exports.read_config(folder / "config.yaml")
-    corpus = corpora.load_named(config.data.corpus)
+    corpus = _music_of(config, None)
     exports.check_corpus(config, corpus)
     trained = exports.trained_trial(folder, corpus)
     extra = {**origin, "trial": folder.name, **made_by, **provenance()}
@@ -145,7 +146,7 @@ def run_export(args: Namespace) -> int:
 def run_evaluate(args: Namespace) -> int:
     """Print an export's metrics on the test split."""
     trained = exports.load_export(args.export)
-    corpus = corpora.load_named(args.data or trained.config.data.corpus)
+    corpus = _music_of(trained.config, args.data)
     metrics = exports.test_metrics(trained, corpus)
     if args.json:
         _print_json(exports.finite(metrics))
@@ -153,6 +154,11 @@ def run_evaluate(args: Namespace) -> int:
         for name, value in sorted(metrics.items()):
             print(f"{name:56} {value:.6g}")
     return 0
+
+
+def _music_of(config: RunConfig, data: str | None) -> Corpus:
+    """The corpus that ``--data`` names, or else the configuration."""
+    return corpora.load_named(data or config.data.corpus, config.data.melodies)
 
 
 def run_sample(args: Namespace) -> int:
@@ -174,7 +180,7 @@ def run_reconstruct(args: Namespace) -> int:
     if not args.count >= 1:
         raise ConfigError(f"--count must be >= 1, got {args.count}.")
     trained = exports.load_export(args.export)
-    corpus = corpora.load_named(args.data or trained.config.data.corpus)
+    corpus = _music_of(trained.config, args.data)
     exports.check_corpus(trained.config, corpus)
     write_midi(exports.reconstructions(trained, corpus, args.count), args.out)
     print(f"Originals, each followed by its reconstruction: {args.out}")

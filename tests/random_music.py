@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Int
 
 from aurl.data.grammar import Grammar
+from aurl.data.metrical import BAR_TICKS, DRUMS, METRES, Metrical, tempos
 from aurl.data.piece import NOTE, Metre, Piece, Tempo, sorted_notes
-from aurl.data.vocabulary import BAR_TICKS, DRUMS, METRES, Vocabulary, tempos
 
 VOCABULARIES = {
-    "default": Vocabulary(),
-    "plain": Vocabulary(velocity_bins=0, programs=False, tempo=False, default_tempo=96.0),
-    "drum_default": Vocabulary(velocity_bins=5, default_program=DRUMS, tempo=False),
-    "single_program": Vocabulary(velocity_bins=0, programs=False, default_program=40),
+    "default": Metrical(),
+    "plain": Metrical(velocity_bins=0, programs=False, tempo=False, default_tempo=96.0),
+    "drum_default": Metrical(velocity_bins=5, default_program=DRUMS, tempo=False),
+    "single_program": Metrical(velocity_bins=0, programs=False, default_program=40),
 }
 PLACES = (0, 1, 12, 24, 90, 191)  # few, so that chords happen
 PITCHES = (0, 1, 60, 64, 126, 127)
@@ -41,7 +41,7 @@ plans: st.SearchStrategy[Plan] = st.tuples(
 """Plain data on purpose: a strategy may not call functions whose types beartype checks."""
 
 
-def planned(plan: Plan, vocabulary: Vocabulary) -> Piece:
+def planned(plan: Plan, vocabulary: Metrical) -> Piece:
     """A piece on the grid that the vocabulary can say exactly, filled up to its last bar line."""
     bars, rows = plan
     ticks = [BAR_TICKS[metre] for metre, _ in bars]
@@ -70,7 +70,7 @@ def planned(plan: Plan, vocabulary: Vocabulary) -> Piece:
 
 
 def random_walks(
-    vocabulary: Vocabulary, *, batch: int, n_bars: int, budget: int, seed: int
+    vocabulary: Metrical, *, batch: int, n_bars: int, budget: int, seed: int
 ) -> Int[torch.Tensor, "batch token"]:
     """Sequences of allowed tokens: the kind is drawn evenly, then its value."""
     generator = torch.Generator().manual_seed(seed)

@@ -14,8 +14,8 @@ from aurl.data.attributes import (
     attributes,
     discretized,
 )
+from aurl.data.metrical import METRES
 from aurl.data.piece import NOTE, Key, Metre, Piece, sorted_notes
-from aurl.data.vocabulary import METRES
 
 NAN = float("nan")
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from aurl.config import AugmentationConfig
 from aurl.data.batches import TokenStore, TrainingBatches, check_batches
 from aurl.data.corpus import Corpus
+from aurl.data.metrical import Kind, Metrical
 from aurl.data.tokenizer import encode
-from aurl.data.vocabulary import Kind, Vocabulary
 from aurl.errors import ConfigError
-from tests.tiny import random_piece, tiny_corpus
+from tests.tiny import VOCABULARY, random_piece, tiny_corpus
 
 CORPUS = tiny_corpus()
 STORE = TokenStore(CORPUS)
@@ -109,7 +109,7 @@ def test_workers_together_read_what_one_reads(size: int, step: int, seed: int) -
 @cache
 def loud_corpus() -> Corpus:
     """Windows of notes of many velocities: a velocity shift changes how many tokens there are."""
-    vocabulary = Vocabulary(velocity_bins=8, programs=False, tempo=False)
+    vocabulary = Metrical(velocity_bins=8, programs=False, tempo=False)
     rng = np.random.default_rng(0)
     pieces = [random_piece(rng, 4 + index % 8) for index in range(len(CORPUS))]
     for piece in pieces:
@@ -155,7 +155,7 @@ def test_seeds_read_in_different_orders() -> None:
 def test_augmentation_changes_pitches_alone_and_each_window_by_its_own_draw() -> None:
     plain, changed = batches(64).at(0), batches(64, transpose=3).at(0)
     assert plain.shape == changed.shape
-    pitches = CORPUS.vocabulary.ids(Kind.PITCH)
+    pitches = VOCABULARY.ids(Kind.PITCH)
     is_pitch = (plain >= pitches.start) & (plain < pitches.stop)
     assert torch.equal(plain[~is_pitch], changed[~is_pitch])
     moved = (changed - plain).masked_fill(~is_pitch, 0)

@@ -10,12 +10,12 @@ from made_pieces import random_tune
 
 from aurl.data import corpus as corpora
 from aurl.data.attributes import ATTRIBUTES
-from aurl.data.corpus import ARRAYS, Corpus, load, load_named, save
+from aurl.data.corpus import ARRAYS, TARGET_RATE_NATS_PER_BAR, Corpus, load, load_named, save
+from aurl.data.metrical import Metrical
 from aurl.data.tokenizer import encode
-from aurl.data.vocabulary import Vocabulary
 from aurl.errors import DataError
 
-VOCABULARY = Vocabulary(velocity_bins=0, programs=False, tempo=False)
+VOCABULARY = Metrical(velocity_bins=0, programs=False, tempo=False)
 
 
 def small() -> Corpus:
@@ -79,7 +79,7 @@ def test_the_fingerprint_is_of_the_content_not_of_the_name() -> None:
     assert replace(corpus, name="x", details={}, fingerprint="").fingerprint == corpus.fingerprint
     changes: list[dict[str, Any]] = [
         {"n_bars": 3},
-        {"vocabulary": Vocabulary(velocity_bins=0, programs=False)},
+        {"vocabulary": Metrical(velocity_bins=0, programs=False)},
         {"piece_names": ("a.mid", "b.mid", "d.mid")},
         *({name: np.roll(getattr(corpus, name), 1)} for name in ("tokens", "split", "piece")),
     ]
@@ -126,7 +126,7 @@ def test_load_refuses_a_folder_with_a_part_missing_cut_or_of_another_type(saved:
         ("schema", 99, r"data must be a corpus of schema 1, got 99\."),
         ("n_bars", 3, r"manifest\.json is not what was saved there"),
         ("piece_names", ["x", "y", "z"], r"manifest\.json is not what was saved there"),
-        ("vocabulary", {"kind": "events"}, r"data is damaged: vocabulary\.kind must be"),
+        ("vocabulary", {"kind": "odd"}, r"data is damaged: vocabulary\.kind must be"),
         ("vocabulary", 3, r"data is damaged: "),
         ("arrays", {}, r"data is damaged: 'tokens'"),
     ],
@@ -199,6 +199,9 @@ def test_the_bundled_tunes_are_a_corpus(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(list(tmp_path.glob("aurl/tunes-*"))) == 2  # the corpus and its lock
 
 
-def test_the_controlled_corpus_is_refused_plainly_until_it_is_there() -> None:
-    with pytest.raises(DataError, match=r"--data must be tunes .* got melodies: .* Use tunes\."):
-        load_named("melodies")
+def test_the_target_rate_is_of_the_factors_where_they_are_known() -> None:
+    assert small().target_rate_nats == 2 * TARGET_RATE_NATS_PER_BAR
+    assert not small().is_constructed
+    constructed = replace(small(), factor_entropy_nats=3.0)
+    assert constructed.is_constructed
+    assert constructed.target_rate_nats == 3.0

@@ -12,6 +12,7 @@ import pytest
 
 from aurl import cli
 from aurl.config import RunConfig
+from aurl.data.corpus import TARGET_RATE_NATS_PER_BAR
 from aurl.files import read_yaml
 from aurl.search.space import load_space
 
@@ -153,7 +154,7 @@ def test_target_rate_is_what_its_record_argues_for() -> None:
     entropies = [float(value) for value in re.findall(r"^\| \w+ \| ([\d.]+) \|$", record, re.M)]
     total = float(re.findall(r"\*\*sum\*\* \| \*\*([\d.]+)\*\*", record)[0])
     assert sum(entropies) == pytest.approx(total, abs=0.006)
-    assert round(total / 2, 1) == RunConfig().evaluation.target_rate_nats_per_bar
+    assert round(total / 2, 1) == TARGET_RATE_NATS_PER_BAR
 
 
 def test_readme_counts_the_trials_of_the_quick_space() -> None:

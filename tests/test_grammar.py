@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from random_music import VOCABULARIES, Plan, planned, plans, random_walks
 
 from aurl.data.grammar import Grammar, accepted, is_valid
+from aurl.data.metrical import BAR_TICKS, METRES, Kind, Metrical
 from aurl.data.tokenizer import encode
-from aurl.data.vocabulary import BAR_TICKS, METRES, Kind, Vocabulary
 
 each_vocabulary = pytest.mark.parametrize("name", list(VOCABULARIES))
 
 
-def may_follow(vocabulary: Vocabulary, before: list[int], n_bars: int) -> set[str]:
+def may_follow(vocabulary: Metrical, before: list[int], n_bars: int) -> set[str]:
     """What may come after some tokens, in words, as the language's definition says: no tables.
 
     The slow second opinion on the grammar: it reads the sequence anew from its description.
@@ -34,7 +34,7 @@ def may_follow(vocabulary: Vocabulary, before: list[int], n_bars: int) -> set[st
     return words
 
 
-def bars_and_onsets(vocabulary: Vocabulary, said: list[str], n_bars: int) -> Iterator[str]:
+def bars_and_onsets(vocabulary: Metrical, said: list[str], n_bars: int) -> Iterator[str]:
     metre = next((word for word in reversed(said) if word.startswith("METRE")), None)
     tempo = next((word for word in reversed(said) if word.startswith("TEMPO")), None)
     metres = {f"METRE {n}/{d}": ticks for (n, d), ticks in zip(METRES, BAR_TICKS, strict=True)}
@@ -55,7 +55,7 @@ def in_bar(said: list[str]) -> list[str]:
     return said[len(said) - said[::-1].index("BAR") :]
 
 
-def notes_to_come(vocabulary: Vocabulary, said: list[str]) -> Iterator[str]:
+def notes_to_come(vocabulary: Metrical, said: list[str]) -> Iterator[str]:
     programs = [*(str(program) for program in range(128)), "drums"]
     program, note = vocabulary.default_program, (-1, -1)
     steps = [
@@ -93,7 +93,7 @@ def test_allowed_is_what_the_definition_says_after_every_token(name: str) -> Non
         grammar.advance(walks[:, index])
 
 
-def steps_accepted(vocabulary: Vocabulary, tokens: torch.Tensor, n_bars: int) -> list[int]:
+def steps_accepted(vocabulary: Metrical, tokens: torch.Tensor, n_bars: int) -> list[int]:
     """What :func:`accepted` says, found with a :class:`Grammar`, token by token."""
     count = torch.zeros(len(tokens), dtype=torch.int64)
     going = torch.ones(len(tokens), dtype=torch.bool)
@@ -194,7 +194,7 @@ def ends(grammar: Grammar, budget: int) -> bool:
 
 
 def test_a_prompt_may_be_padded() -> None:
-    vocabulary = Vocabulary()
+    vocabulary = Metrical()
     walks = random_walks(vocabulary, batch=2, n_bars=2, budget=50, seed=1)
     ragged = walks[:, :12].clone()
     ragged[1, 7:] = vocabulary.pad
@@ -221,4 +221,4 @@ def test_after_end_there_is_only_padding() -> None:
 
 def test_grammar_refuses_a_piece_without_bars() -> None:
     with pytest.raises(ValueError, match=r"n_bars must be >= 1, got 0\."):
-        Grammar(Vocabulary(), 1, 0)
+        Grammar(Metrical(), 1, 0)

@@ -15,7 +15,6 @@ from aurl.data.midi import write_midi
 from aurl.data.piece import Piece
 from aurl.data.prepare import REFUSED, PrepareOptions, Summary, prepare
 from aurl.data.sources import read_source
-from aurl.data.tokenizer import decode
 from aurl.errors import ConfigError, DataError
 from aurl.files import read_lines
 
@@ -82,7 +81,7 @@ def test_every_note_of_every_kept_file_is_in_its_windows(mixed: Any) -> None:
         lines = piece.bar_lines(piece.n_bars + corpus.n_bars)
         found: set[tuple[int, int]] = set()
         for window in np.flatnonzero(corpus.piece == index):
-            notes = decode(corpus.window(int(window)), corpus.vocabulary).notes
+            notes = corpus.vocabulary.decode(corpus.window(int(window))).notes
             start = int(lines[corpus.first_bar[window]])
             found |= {
                 (onset + start, pitch) for onset, pitch in notes[["onset", "pitch"]].tolist()

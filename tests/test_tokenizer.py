@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from random_music import VOCABULARIES, Plan, planned, plans, random_walks
 
 from aurl.data.grammar import is_valid
+from aurl.data.metrical import DRUMS, Kind, Metrical, tempos
 from aurl.data.piece import NOTE, Key, Metre, Piece, Tempo, sliced, sorted_notes
 from aurl.data.tokenizer import choose_vocabulary, decode, encode
-from aurl.data.vocabulary import DRUMS, Kind, Vocabulary, tempos
 from aurl.errors import DataError
 
 each_vocabulary = pytest.mark.parametrize("name", list(VOCABULARIES))
@@ -24,7 +24,7 @@ def piece_of(*notes: tuple[int, ...], **facts: object) -> Piece:
     return Piece(**{"ticks_per_quarter": 24, "notes": found, **facts})  # pyright: ignore[reportArgumentType]
 
 
-def words(tokens: np.ndarray, vocabulary: Vocabulary) -> str:
+def words(tokens: np.ndarray, vocabulary: Metrical) -> str:
     return " | ".join(vocabulary.describe(int(token)) for token in tokens)
 
 
@@ -67,7 +67,7 @@ def test_encoding_writes_only_what_differs_from_what_is_in_force() -> None:
         metres=(metre(0, 3, 4),),
         length=144,
     )
-    assert words(encode(piece, Vocabulary()), Vocabulary()) == (
+    assert words(encode(piece, Metrical()), Metrical()) == (
         "START | BAR | METRE 3/4 | TEMPO 125.2 | POSITION 0 | VELOCITY 127 | PITCH 60 | "
         "DURATION 24 | PITCH 64 | DURATION 24 | PROGRAM drums | PITCH 36 | DURATION 24 | "
         "POSITION 24 | PROGRAM 0 | PITCH 60 | DURATION 96 | DURATION 1 | "
@@ -104,7 +104,7 @@ def test_a_tempo_inside_a_bar_holds_from_its_bar_line() -> None:
     slow, fast = (tempos()[value] for value in (3, 20))
     changes = (Tempo(tick=0, bpm=slow), Tempo(tick=110, bpm=slow), Tempo(tick=120, bpm=fast))
     piece = piece_of((0, 24, 60), (150, 24, 60), tempos=changes)
-    again = decode(encode(piece, Vocabulary()), Vocabulary())
+    again = decode(encode(piece, Metrical()), Metrical())
     assert again.tempos == (Tempo(tick=0, bpm=slow), Tempo(tick=96, bpm=fast))
 
 
@@ -124,7 +124,7 @@ def test_windows_of_a_piece_are_sequences_of_their_number_of_bars(plan: Plan) ->
 
 def test_velocity_and_tempo_read_as_the_nearest_bin() -> None:
     piece = piece_of((0, 24, 60, 63), tempos=(Tempo(tick=0, bpm=700.0),))
-    again = decode(encode(piece, Vocabulary()), Vocabulary())
+    again = decode(encode(piece, Metrical()), Metrical())
     assert abs(int(again.notes["velocity"][0]) - 63) <= 2
     assert again.tempos[0].bpm == 300.0
 
@@ -170,7 +170,7 @@ def test_velocity_and_tempo_read_as_the_nearest_bin() -> None:
     ],
 )
 def test_encode_refuses_what_cannot_be_said(
-    piece: Piece, vocabulary: Vocabulary, message: str
+    piece: Piece, vocabulary: Metrical, message: str
 ) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         encode(piece, vocabulary)
@@ -214,7 +214,7 @@ def test_chosen_vocabulary_makes_the_commonest_the_default() -> None:
     quiet = piece_of((0, 1, 60, 41, 7), (1, 1, 60, 43, 7), (2, 1, 60, 90, 0, True))
     other = piece_of((0, 1, 60, 41, 7), tempos=(Tempo(tick=0, bpm=60.0),))
     vocabulary = choose_vocabulary([quiet, other], velocity_bins=32)
-    assert vocabulary == Vocabulary(
+    assert vocabulary == Metrical(
         default_program=7, default_velocity=42, programs=True, tempo=True, default_tempo=60.0
     )
 
@@ -222,7 +222,7 @@ def test_chosen_vocabulary_makes_the_commonest_the_default() -> None:
 def test_chosen_vocabulary_leaves_out_what_never_changes() -> None:
     piece = piece_of((0, 1, 60, 33, 40), tempos=(Tempo(tick=0, bpm=100.0),))
     vocabulary = choose_vocabulary([piece, piece], velocity_bins=0)
-    assert vocabulary == Vocabulary(
+    assert vocabulary == Metrical(
         velocity_bins=0,
         programs=False,
         tempo=False,
@@ -241,7 +241,7 @@ def test_chosen_vocabulary_keeps_programs_where_there_are_drums() -> None:
 
 
 def test_vocabulary_of_silence_is_plain() -> None:
-    assert choose_vocabulary([piece_of()], velocity_bins=0) == Vocabulary(
+    assert choose_vocabulary([piece_of()], velocity_bins=0) == Metrical(
         velocity_bins=0, programs=False, tempo=False
     )
 

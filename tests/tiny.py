@@ -8,12 +8,12 @@ import numpy as np
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data.attributes import ATTRIBUTES, attributes
 from aurl.data.corpus import Corpus
+from aurl.data.metrical import Metrical
 from aurl.data.piece import NOTE, Piece, sorted_notes
 from aurl.data.tokenizer import encode
-from aurl.data.vocabulary import Vocabulary
 from aurl.plain import overridden
 
-VOCABULARY = Vocabulary(velocity_bins=0, programs=False, tempo=False)
+VOCABULARY = Metrical(velocity_bins=0, programs=False, tempo=False)
 N_BARS = 2
 SMALL: dict[str, Any] = {
     "model.d_model": 16,

@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from aurl.data.metrical import METRES
 from aurl.data.piece import Metre, Piece, bar_length
-from aurl.data.vocabulary import METRES
 
 CATEGORICAL: tuple[str, ...] = ("tonic", "mode", "metre")
 """Attributes whose values are names: they have no order, and each value is a class."""
@@ -45,7 +45,7 @@ def attributes(piece: Piece) -> Float[np.ndarray, " attribute"]:
     over the notes that are not drums, as are ``contour``, ``polyphony`` and
     ``pitch_class_entropy``. The categorical ones are those in force at the start: ``tonic`` is a
     pitch class, ``mode`` 0 for major and 1 for minor, ``metre`` a place in
-    :data:`~aurl.data.vocabulary.METRES`.
+    :data:`~aurl.data.metrical.METRES`.
 
     Returns:
         NaN where an attribute is not defined: without notes all but the categorical ones.

@@ -19,12 +19,14 @@ class TokenStore:
     """The windows of a corpus as one flat tensor on the device, gathered into padded batches."""
 
     MULTIPLE = 8
-    """Padded lengths are rounded up to this, so that few shapes occur."""
+    """Padded lengths are rounded up to this, so that few shapes occur, where lengths differ."""
 
     def __init__(self, corpus: Corpus, device: torch.device | str = "cpu") -> None:
         self.pad = corpus.vocabulary.pad
         flat = np.asarray(corpus.tokens).astype(np.int32)
         self.tokens = torch.from_numpy(flat).to(device)
+        lengths = np.diff(np.asarray(corpus.offsets))
+        self.multiple = self.MULTIPLE if lengths.min() < lengths.max() else 1
         self.offsets = torch.from_numpy(np.asarray(corpus.offsets).astype(np.int64)).to(device)
 
     def lengths(self, windows: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
@@ -33,11 +35,11 @@ class TokenStore:
         return self.offsets[windows + 1] - self.offsets[windows]
 
     def padded(self, windows: Int[Tensor, " batch"]) -> Int[Tensor, "batch token"]:
-        """The token ids of ``windows``, padded to the longest, rounded up to a multiple of 8."""
+        """The token ids of ``windows``, padded to the longest, rounded up to :attr:`multiple`."""
         windows = windows.to(self.offsets.device)
         start, end = self.offsets[windows], self.offsets[windows + 1]
         longest = int((end - start).max())
-        longest += -longest % self.MULTIPLE
+        longest += -longest % self.multiple
         index = start[:, None] + torch.arange(longest, device=start.device)
         inside = index < end[:, None]
         flat = self.tokens[torch.where(inside, index, 0)].long()

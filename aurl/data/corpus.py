@@ -19,9 +19,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
+from aurl.config import MelodiesConfig
 from aurl.data.duplicates import SPLITS
 from aurl.data.midi import printable
-from aurl.data.vocabulary import Vocabulary
+from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import AurlError, ConfigError, DataError
 from aurl.files import atomic, file_hash, read_json, write_json
 
@@ -35,8 +36,14 @@ ARRAYS = {
     "split": np.dtype("i1"),
     "attributes": np.dtype("<f4"),
 }
+TARGET_RATE_NATS_PER_BAR = 6.7
+"""Of music as it is found; docs/decisions/0003 argues for it."""
+
 TUNES = Path(__file__).with_name("tunes.zip")
 TUNES_LICENCE = "Public domain (Ryan's Mammoth Collection, 1883)"
+BUNDLED = ("tunes", "melodies")
+"""The corpora that have a name and no folder."""
+
 Split: TypeAlias = Literal["train", "val", "test"]
 
 
@@ -53,7 +60,7 @@ class Corpus:
     """Window ``i`` is ``tokens[offsets[i] : offsets[i + 1]]``."""
 
     piece: Int[np.ndarray, " window"]
-    """Index into ``piece_names``."""
+    """Index into ``piece_names``, where pieces have names."""
 
     first_bar: Int[np.ndarray, " window"]
     split: Int[np.ndarray, " window"]
@@ -70,6 +77,10 @@ class Corpus:
     fingerprint: str = ""
     """SHA-256 of the content; computed where it is not given."""
 
+    factor_entropy_nats: float | None = None
+    """Of what the music was constructed from, in nats a window; None for music as it is found.
+    Where it is given, the attributes are the factors of the construction, classes from 0 on."""
+
     def __post_init__(self) -> None:
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", _fingerprint(self, array_hashes(self)))
@@ -84,6 +95,18 @@ class Corpus:
     def indices(self, split: Split) -> Int[np.ndarray, " window"]:
         """The windows of a split, ascending."""
         return np.flatnonzero(self.split == SPLITS.index(split)).astype(np.int64)
+
+    @property
+    def is_constructed(self) -> bool:
+        """Whether the factors behind the music are known."""
+        return self.factor_entropy_nats is not None
+
+    @property
+    def target_rate_nats(self) -> float:
+        """What a code should say of a window: its factors; of found music, what is argued for."""
+        if self.factor_entropy_nats is not None:
+            return self.factor_entropy_nats
+        return TARGET_RATE_NATS_PER_BAR * self.n_bars
 
     @property
     def max_tokens(self) -> int:
@@ -156,7 +179,7 @@ def _mapped(folder: Path, manifest: Mapping[str, Any]) -> Corpus:
             raise ValueError(f"{name}.npy holds {arrays[name].dtype}, not {dtype}")
     return Corpus(
         **arrays,
-        vocabulary=Vocabulary.from_dict(manifest["vocabulary"]),
+        vocabulary=vocabulary_from(manifest["vocabulary"]),
         n_bars=manifest["n_bars"],
         fingerprint=manifest["fingerprint"],
         attribute_names=tuple(manifest["attribute_names"]),
@@ -189,8 +212,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def load_named(name: str) -> Corpus:
-    """The corpus that ``--data`` names: ``tunes``, or a folder that ``aurl prepare`` made.
+def load_named(name: str, melodies: MelodiesConfig | None = None) -> Corpus:
+    """The corpus that ``--data`` names: ``tunes``, ``melodies``, or a folder by ``aurl prepare``.
+
+    ``melodies`` is built in memory, as much of it as its settings say.
 
     ``tunes`` is built from the bundled files on first use, into ``$XDG_CACHE_HOME/aurl`` (by
     default ``~/.cache/aurl``), once for each version of the files and of the code; processes that
@@ -199,11 +224,10 @@ def load_named(name: str) -> Corpus:
     Raises:
         DataError: As :func:`load`, or if the cache folder cannot be written.
     """
-    if name == "melodies" and not Path(name).exists():
-        raise DataError(
-            "--data must be tunes or a folder made by `aurl prepare`, got melodies: this version "
-            "does not have the controlled corpus yet. Use tunes."
-        )
+    if name == "melodies":
+        from aurl.data.melodies import melodies_corpus  # it builds on this module
+
+        return melodies_corpus(melodies or MelodiesConfig())
     if name != "tunes":
         return load(Path(name))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aurl"

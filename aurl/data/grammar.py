@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from aurl.data.vocabulary import KEEP, NONE, Kind, Vocabulary
+from aurl.data.metrical import KEEP, NONE, Kind, Metrical
 
 N_KINDS = len(Kind)
 NOTHING, FIRST_BAR, FIRST_METRE, FULL_DURATION = range(N_KINDS, N_KINDS + 4)
@@ -69,7 +69,7 @@ class Grammar:
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, batch: int, n_bars: int, device: torch.device | str = "cpu"
+        self, vocabulary: Metrical, batch: int, n_bars: int, device: torch.device | str = "cpu"
     ) -> None:
         if n_bars < 1:
             raise ValueError(f"n_bars must be >= 1, got {n_bars}.")
@@ -137,7 +137,7 @@ class Grammar:
 class _Rules:
     """The grammar of one vocabulary as tensors on one device."""
 
-    def __init__(self, vocabulary: Vocabulary, device: torch.device) -> None:
+    def __init__(self, vocabulary: Metrical, device: torch.device) -> None:
         tables = vocabulary.tables(device)
         self.becomes = tables.becomes.T.contiguous()
         self.values = tables.value.to(torch.int16)[:, None]
@@ -158,12 +158,12 @@ class _Rules:
 
 
 @lru_cache(maxsize=64)
-def _rules(vocabulary: Vocabulary, device: torch.device) -> _Rules:
+def _rules(vocabulary: Metrical, device: torch.device) -> _Rules:
     return _Rules(vocabulary, device)
 
 
 def accepted(
-    vocabulary: Vocabulary, tokens: Int[Tensor, "batch token"], n_bars: int
+    vocabulary: Metrical, tokens: Int[Tensor, "batch token"], n_bars: int
 ) -> Int[Tensor, " batch"]:
     """How many tokens at the beginning of each sequence the grammar accepts.
 
@@ -186,7 +186,7 @@ def accepted(
 
 
 def is_valid(
-    vocabulary: Vocabulary, tokens: Int[Tensor, "batch token"], n_bars: int
+    vocabulary: Metrical, tokens: Int[Tensor, "batch token"], n_bars: int
 ) -> Bool[Tensor, " batch"]:
     """Whether each sequence is a whole one, ``START`` to ``END`` and then ``PAD``."""
     whole = (tokens == Kind.END).any(dim=1)

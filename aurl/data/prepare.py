@@ -173,7 +173,7 @@ class _Gathered:
 def _gathered(sources: Sequence[Source], options: PrepareOptions, effort: Effort) -> _Gathered:
     kept, refusals = read_all(sources, effort)
     pieces = [each.piece for each in kept]
-    vocabulary = choose_vocabulary(pieces, velocity_bins=options.velocity_bins)
+    vocabulary: Vocabulary = choose_vocabulary(pieces, velocity_bins=options.velocity_bins)
     requests = [
         WindowRequest(
             piece=piece,

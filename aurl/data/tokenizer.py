@@ -21,17 +21,17 @@ import torch
 from jaxtyping import Int, Integer, Shaped, UInt16
 
 from aurl.data.grammar import accepted
-from aurl.data.piece import GRID, NOTE, Metre, Piece, Tempo, bar_length
-from aurl.data.vocabulary import (
+from aurl.data.metrical import (
     BAR_TICKS,
     DRUMS,
     MAX_DURATION,
     METRES,
     Kind,
-    Vocabulary,
+    Metrical,
     tempo_value,
     tempos,
 )
+from aurl.data.piece import GRID, NOTE, Metre, Piece, Tempo, bar_length
 from aurl.errors import DataError
 
 Number = TypeVar("Number", int, float)
@@ -46,7 +46,7 @@ class _Bar:
 
 
 def encode(
-    piece: Piece, vocabulary: Vocabulary, n_bars: int | None = None
+    piece: Piece, vocabulary: Metrical, n_bars: int | None = None
 ) -> UInt16[np.ndarray, " token"]:
     """The piece as tokens, ``START`` to ``END``.
 
@@ -92,7 +92,7 @@ def encode(
     return np.asarray(ids, np.uint16)
 
 
-def decode(tokens: Integer[np.ndarray, " token"], vocabulary: Vocabulary) -> Piece:
+def decode(tokens: Integer[np.ndarray, " token"], vocabulary: Metrical) -> Piece:
     """The piece that a sequence says; what comes after its ``END`` is not read.
 
     Notes keep the order and time they were written at; its ``length`` reaches the last bar line.
@@ -139,7 +139,7 @@ def decode(tokens: Integer[np.ndarray, " token"], vocabulary: Vocabulary) -> Pie
     )
 
 
-def choose_vocabulary(pieces: Iterable[Piece], velocity_bins: int) -> Vocabulary:
+def choose_vocabulary(pieces: Iterable[Piece], velocity_bins: int) -> Metrical:
     """The vocabulary that costs a corpus the fewest tokens.
 
     The defaults are the commonest program and velocity. There is no PROGRAM where all notes are of
@@ -154,7 +154,7 @@ def choose_vocabulary(pieces: Iterable[Piece], velocity_bins: int) -> Vocabulary
         programs.update(_program_values(piece.notes).tolist())
         velocities.update(piece.notes["velocity"].tolist())
         speeds.update(tempo.bpm for tempo in piece.tempos)
-    vocabulary = Vocabulary(
+    vocabulary = Metrical(
         velocity_bins=velocity_bins,
         programs=len(programs) > 1 or DRUMS in programs,
         tempo=len({tempo_value(bpm) for bpm in speeds}) > 1,
@@ -181,7 +181,7 @@ def _commonest(counts: Counter[Number]) -> Number:
     return min(counts, key=lambda value: (-counts[value], value))
 
 
-def _said_velocity(velocity: int, vocabulary: Vocabulary) -> int:
+def _said_velocity(velocity: int, vocabulary: Metrical) -> int:
     if not vocabulary.velocity_bins:
         return velocity
     value = vocabulary.velocity_values(np.asarray([velocity]))[0]
@@ -198,7 +198,7 @@ def _changes(values: Int[np.ndarray, " bar"]) -> list[tuple[int, int]]:
 
 
 def _whole(
-    tokens: Integer[np.ndarray, " token"], vocabulary: Vocabulary
+    tokens: Integer[np.ndarray, " token"], vocabulary: Metrical
 ) -> Int[np.ndarray, " read"]:
     """The tokens up to END, checked."""
     ids = tokens.astype(np.int64)
@@ -228,7 +228,7 @@ def _program_values(notes: Shaped[np.ndarray, " note"]) -> Int[np.ndarray, " not
 _Note = tuple[int, int, int, int, int]  # onset, program value, velocity value, pitch, duration
 
 
-def _notes_as_values(notes: Shaped[np.ndarray, " note"], vocabulary: Vocabulary) -> list[_Note]:
+def _notes_as_values(notes: Shaped[np.ndarray, " note"], vocabulary: Metrical) -> list[_Note]:
     programs = _program_values(notes)
     other = programs != vocabulary.default_program
     if not vocabulary.programs and other.any():
@@ -249,7 +249,7 @@ def _notes_as_values(notes: Shaped[np.ndarray, " note"], vocabulary: Vocabulary)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _bar_tokens(notes: Sequence[_Note], start: int, vocabulary: Vocabulary) -> Iterator[int]:
+def _bar_tokens(notes: Sequence[_Note], start: int, vocabulary: Metrical) -> Iterator[int]:
     position_ids, pitch_ids = vocabulary.ids(Kind.POSITION), vocabulary.ids(Kind.PITCH)
     program_ids, velocity_ids = vocabulary.ids(Kind.PROGRAM), vocabulary.ids(Kind.VELOCITY)
     duration_ids = vocabulary.ids(Kind.DURATION)

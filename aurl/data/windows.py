@@ -8,7 +8,6 @@ from jaxtyping import Float, Int, UInt16
 
 from aurl.data.attributes import ATTRIBUTES, attributes
 from aurl.data.piece import Piece, sliced
-from aurl.data.tokenizer import encode
 from aurl.data.vocabulary import Vocabulary
 from aurl.errors import DataError
 
@@ -66,7 +65,7 @@ def cut(request: WindowRequest) -> Windows:
             left_out["empty"] += 1
             continue
         try:
-            tokens = encode(window, request.vocabulary, n_bars)
+            tokens = request.vocabulary.encode(window, n_bars)
         except DataError as error:
             left_out[str(error).partition(":")[0]] += 1
             continue

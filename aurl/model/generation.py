@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aurl.data.grammar import Grammar
 from aurl.model.vae import Vae
 
 
@@ -66,7 +65,7 @@ def generate(
     batch = z.shape[0]
     tokens = torch.full((batch, max_tokens), vocabulary.pad, device=z.device)
     tokens[:, 0] = vocabulary.start
-    grammar = Grammar(vocabulary, batch, model.n_bars, z.device)
+    grammar = vocabulary.grammar(batch, model.n_bars, z.device)
     grammar.advance(tokens[:, 0])
     caches = model.decoder.caches(batch, max_tokens)
     for index in range(1, max_tokens):

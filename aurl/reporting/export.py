@@ -20,8 +20,7 @@ from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
 from aurl.data.midi import write_midi
 from aurl.data.piece import Piece
-from aurl.data.tokenizer import decode
-from aurl.data.vocabulary import Vocabulary
+from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import DataError, SweepError
 from aurl.files import atomic, read_json, read_yaml, write_json, write_text, write_yaml
 from aurl.model.generation import Sampling, generate
@@ -65,7 +64,7 @@ class TrainedModel:
             sampling=sampling,
             generator=torch_generator(seed, "generation"),
         )
-        return [decode(row, self.vocabulary) for row in tokens.numpy()]
+        return [self.vocabulary.decode(row) for row in tokens.numpy()]
 
     def samples(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> list[Piece]:
         """Pieces decoded from draws of the prior."""
@@ -100,7 +99,7 @@ def load_export(folder: Path) -> TrainedModel:
         )
     config, made_by = read_config(folder / "config.yaml")
     about = read_json(folder / "vocabulary.json")
-    vocabulary = Vocabulary.from_dict(about["vocabulary"])
+    vocabulary = vocabulary_from(about["vocabulary"])
     model = Vae(config, vocabulary, about["n_bars"])
     checkpoint.load_weights(folder / "model.safetensors", model)
     return TrainedModel(
@@ -228,7 +227,7 @@ def reconstructions(trained: TrainedModel, corpus: Corpus, count: int = EXAMPLES
     pairs = [
         piece
         for window, made in zip(chosen, decoded, strict=True)
-        for piece in (decode(corpus.window(int(window)), trained.vocabulary), made)
+        for piece in (trained.vocabulary.decode(corpus.window(int(window))), made)
     ]
     return in_sequence(pairs, bars_each=trained.n_bars)
 

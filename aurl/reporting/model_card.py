@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
@@ -46,7 +48,7 @@ A hierarchical Transformer VAE of windows of {corpus.n_bars} bars, made by aurl.
 
 ## Data
 
-Corpus `{corpus.name}` ({len(corpus.piece_names)} pieces, fingerprint `{corpus.fingerprint}`).
+Corpus `{corpus.name}` ({len(np.unique(corpus.piece))} pieces, fingerprint `{corpus.fingerprint}`).
 Licence of the data: {corpus.licence}
 
 ## Model

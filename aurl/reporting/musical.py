@@ -7,7 +7,6 @@ from jaxtyping import Int
 
 from aurl.data.corpus import Corpus
 from aurl.data.piece import Piece
-from aurl.data.tokenizer import decode
 from aurl.metrics.chords import ProgressionModel, chords
 from aurl.metrics.musical_evaluation import Music, musical_evaluation
 from aurl.seeding import numpy_generator
@@ -63,4 +62,4 @@ def _halves(corpus: Corpus) -> tuple[Int[np.ndarray, " window"], Int[np.ndarray,
 
 
 def _pieces(corpus: Corpus, windows: Int[np.ndarray, " window"]) -> list[Piece]:
-    return [decode(corpus.window(int(window)), corpus.vocabulary) for window in windows]
+    return [corpus.vocabulary.decode(corpus.window(int(window))) for window in windows]

@@ -80,11 +80,12 @@ def latent_use(trial: str, metrics: Mapping[str, float]) -> str:
         low, high = metrics[f"test/{name}/low"], metrics[f"test/{name}/high"]
         return f"{metrics[f'test/{name}']:.3f} [{low:.3f}, {high:.3f}]"
 
-    f1 = "test/reconstruction_score"
+    score = "test/reconstruction_score"
     return (
         f"{trial} on the test split, with 95 % intervals by piece:\n"
         f"  z shuffled between pieces costs {interval('latent_use_nats')} nats a sequence\n"
-        f"  note F1 from z {metrics[f1]:.3f}, from z = 0 {metrics[f'{f1}/zero_z']:.3f}: "
+        f"  reconstruction score from z {metrics[score]:.3f}, "
+        f"from z = 0 {metrics[f'{score}/zero_z']:.3f}: "
         f"gain {interval('reconstruction_score/gain')}"
     )
 

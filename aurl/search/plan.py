@@ -9,11 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from aurl.config import MelodiesConfig
 from aurl.data import corpus as corpora
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
-from aurl.plain import Plain
+from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
 from aurl.search.space import Space, examples, space_of
 from aurl.training.loop import check_fits
@@ -87,7 +88,7 @@ def plan(options: SweepOptions) -> Sweep:
         values = {**values, "budget": {**values["budget"], "trials": options.trials}}
     space = space_of(values, overrides=overrides)
     place = str(space.base["data"]["corpus"])
-    corpus = corpora.load_named(place)
+    corpus = corpora.load_named(place, build(MelodiesConfig, space.base["data"]["melodies"]))
     space = _on_corpus(space, place, corpus)
     space, note = within_budget(space, corpus, options.shape.workers_per_trial)
     for example in examples(space):
@@ -148,10 +149,9 @@ def provenance() -> Plain:
 
 def _on_corpus(space: Space, place: str, corpus: Corpus) -> Space:
     """The space with its corpus named so that it is found from any folder."""
-    found = place if place == "tunes" else str(Path(place).absolute())
-    return replace(
-        space, base={**space.base, "data": {"corpus": found, "fingerprint": corpus.fingerprint}}
-    )
+    found = place if place in corpora.BUNDLED else str(Path(place).absolute())
+    data = {**space.base["data"], "corpus": found, "fingerprint": corpus.fingerprint}
+    return replace(space, base={**space.base, "data": data})
 
 
 def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, str]:

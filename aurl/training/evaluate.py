@@ -5,6 +5,7 @@ Windows, noise and shuffles are fixed by the corpus and the split, not by the ru
 always compared on the same music with the same draws.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,6 @@ from aurl.config import RunConfig
 from aurl.data.attributes import discretized
 from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
-from aurl.data.tokenizer import decode
 from aurl.metrics.active_units import active_units
 from aurl.metrics.bootstrap import Interval, mean_interval
 from aurl.metrics.dci import ForestSettings
@@ -62,12 +62,7 @@ class Evaluator:
         self.split = split
         order = numpy_generator(0, "evaluation", split).permutation(corpus.indices(split))
         self.windows = order[: self.settings.final_windows]
-        train = corpus.indices("train")
-        self.factors, self.factor_names = discretized(
-            np.asarray(corpus.attributes)[self.windows],
-            np.asarray(corpus.attributes)[train],
-            corpus.attribute_names,
-        )
+        self.factors, self.factor_names = _factors(corpus, self.windows)
 
     @torch.no_grad()
     def evaluate(self, model: Vae, *, final: bool) -> dict[str, float]:
@@ -115,8 +110,10 @@ class Evaluator:
             reconstruction_shuffled_z=measured.nll_shuffled,
             dimension=model.layout.dimension.numpy(),
         )
-        target = self.settings.target_rate_nats_per_bar * self.corpus.n_bars
-        return kl_health(evidence, KLHealthSettings(target_rate_nats=target))
+        per_bar, corpus = self.settings.target_rate_nats_per_bar, self.corpus
+        target = corpus.target_rate_nats if per_bar is None else per_bar * corpus.n_bars
+        n_factors = len(corpus.attribute_names) if corpus.is_constructed else None
+        return kl_health(evidence, KLHealthSettings(target_rate_nats=target, n_target=n_factors))
 
     def _disentanglement(
         self, model: Vae, measured: "Measured", health: KLHealth
@@ -224,18 +221,29 @@ class Reconstructions:
     ) -> None:
         self.piece = np.asarray(corpus.piece)[windows]
         self._model = model
+        self._constructed = corpus.is_constructed
         self._longest = corpus.max_tokens
-        self._truth = [_notes(corpus.window(int(window)), model) for window in windows]
+        self._windows = [corpus.window(int(window)) for window in windows]
+        self._truth = [_notes(window, model) for window in self._windows]
         self._z = z
-        self.f1 = self._scores(z)
+        tokens = self._decoded(z)
+        self.exact = self._exact([*tokens])
+        self.score = self._scores(tokens)
 
     def summary(self, *, final: bool) -> dict[str, float]:
-        """Note F1 of the reconstructions; ``final`` adds z = 0 and intervals by piece."""
-        values = {"reconstruction_score": float(self.f1.mean())}
+        """Score of the reconstructions; ``final`` adds z = 0 and intervals by piece.
+
+        The score is the share of notes that come back (F1), or, where the music is constructed, of
+        windows that come back whole: there the code can say all there is to say.
+        """
+        values = {
+            "reconstruction_score": float(self.score.mean()),
+            "sequence_accuracy": float(self.exact.mean()),
+        }
         if not final:
             return values
-        without = self._scores(torch.zeros_like(self._z[:1]), same=len(self.f1))
-        gain = self.f1 - without
+        without = self._scores(self._decoded(torch.zeros_like(self._z[:1])))
+        gain = self.score - without
         interval = interval_by_piece(gain, self.piece)
         return values | {
             "reconstruction_score/zero_z": float(without.mean()),
@@ -244,14 +252,27 @@ class Reconstructions:
             "reconstruction_score/gain/high": interval.high,
         }
 
-    def _scores(self, z: Tensor, *, same: int = 0) -> Float[np.ndarray, " sample"]:
-        """F1 of each window against what ``z`` decodes to (one for all, if ``same``)."""
+    def _decoded(self, z: Tensor) -> Int[np.ndarray, "sequence token"]:
+        """What ``z`` decodes to, greedily."""
         tokens = generate(self._model, z, max_tokens=self._longest, sampling=Sampling())
-        found = [_notes(row, self._model) for row in tokens.cpu().numpy()]
-        found = found * same if same else found
+        return tokens.cpu().numpy()
+
+    def _scores(self, tokens: Int[np.ndarray, "sequence token"]) -> Float[np.ndarray, " sample"]:
+        """Score of each window against what its code decoded to, or one sequence for all."""
+        times = len(self._windows) // len(tokens)
+        if self._constructed:
+            return self._exact([*tokens] * times)
+        found = [_notes(row, self._model) for row in tokens] * times
         return np.array(
             [note_f1(truth, notes) for truth, notes in zip(self._truth, found, strict=True)]
         )
+
+    def _exact(self, rows: Sequence[Int[np.ndarray, " token"]]) -> Float[np.ndarray, " sample"]:
+        """1 for each window that is decoded token for token, else 0."""
+        pad = self._model.vocabulary.pad
+        pairs = zip(self._windows, rows, strict=True)
+        same = [np.array_equal(window, row[row != pad]) for window, row in pairs]
+        return np.array(same, np.float64)
 
 
 def interval_by_piece(
@@ -291,9 +312,19 @@ def _likelihood(model: Vae, tokens: Tensor, z: Tensor, other_z: Tensor) -> tuple
     return tuple(column.cpu().numpy() for column in columns)
 
 
+def _factors(
+    corpus: Corpus, windows: Int[np.ndarray, " sample"]
+) -> tuple[Int[np.ndarray, "sample factor"], list[str]]:
+    """What the codes of ``windows`` are asked about: known factors, or musical attributes."""
+    values = np.asarray(corpus.attributes)
+    if corpus.is_constructed:
+        return values[windows].astype(np.int64), list(corpus.attribute_names)
+    return discretized(values[windows], values[corpus.indices("train")], corpus.attribute_names)
+
+
 def _notes(tokens: np.ndarray, model: Vae) -> Int[np.ndarray, "note 2"]:
     """Onset and pitch of each note; drums have pitches of their own, above 128."""
-    notes = decode(tokens, model.vocabulary).notes
+    notes = model.vocabulary.decode(tokens).notes
     pitch = notes["pitch"].astype(np.int64) + 128 * notes["is_drum"]
     return np.stack([notes["onset"], pitch], axis=1)
 

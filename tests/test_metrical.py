@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from random_music import VOCABULARIES, Plan, planned, plans, random_walks
 
 from aurl.data.grammar import is_valid
+from aurl.data.metrical import BAR_TICKS, Kind, Metrical, tempo_value, tempos
 from aurl.data.piece import Piece, Tempo
 from aurl.data.tokenizer import decode, encode
-from aurl.data.vocabulary import BAR_TICKS, Kind, Vocabulary, tempo_value, tempos
 from aurl.errors import ConfigError, DataError
 
 each_vocabulary = pytest.mark.parametrize("name", list(VOCABULARIES))
 DEFAULT, PLAIN = VOCABULARIES["default"], VOCABULARIES["plain"]
 
 
-def tokens_of(piece: Piece, vocabulary: Vocabulary, room: int = 4) -> torch.Tensor:
+def tokens_of(piece: Piece, vocabulary: Metrical, room: int = 4) -> torch.Tensor:
     """The piece as a batch of one, with room for some tokens more."""
     ids = encode(piece, vocabulary).astype(np.int64)
     return torch.from_numpy(np.pad(ids, (0, room)))[None]
@@ -35,8 +35,8 @@ def test_blocks_of_ids_follow_one_another_and_fill_the_vocabulary(name: str) -> 
 
 
 def test_size_of_the_default_and_of_the_plainest_vocabulary() -> None:
-    assert Vocabulary().size == 707
-    assert Vocabulary(velocity_bins=0).size == 675
+    assert Metrical().size == 707
+    assert Metrical(velocity_bins=0).size == 675
     assert PLAIN.size == 514
 
 
@@ -68,7 +68,7 @@ def test_describe_refuses_what_is_not_a_token(token: int) -> None:
 @each_vocabulary
 def test_a_vocabulary_survives_json_and_pickle(name: str) -> None:
     vocabulary = VOCABULARIES[name]
-    assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
+    assert Metrical.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
     assert pickle.loads(pickle.dumps(vocabulary)) == vocabulary
     assert hash(replace(vocabulary)) == hash(vocabulary)
 
@@ -86,14 +86,14 @@ def test_a_vocabulary_survives_json_and_pickle(name: str) -> None:
 )
 def test_from_dict_names_the_key_that_is_wrong(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        Vocabulary.from_dict({**PLAIN.to_dict(), **change})
+        Metrical.from_dict({**PLAIN.to_dict(), **change})
 
 
 def test_from_dict_refuses_a_missing_key() -> None:
     data = PLAIN.to_dict()
     del data["tempo"]
     with pytest.raises(DataError, match=r"vocabulary\.tempo must be given, got nothing\."):
-        Vocabulary.from_dict(data)
+        Metrical.from_dict(data)
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ def test_from_dict_refuses_a_missing_key() -> None:
 )
 def test_vocabulary_refuses_values_out_of_range(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Vocabulary(**change)
+        Metrical(**change)
 
 
 @pytest.mark.parametrize("bins", [2, 5, 32, 64, 100, 127])
 def test_every_velocity_reads_as_the_nearest_bin(bins: int) -> None:
-    vocabulary = Vocabulary(velocity_bins=bins)
+    vocabulary = Metrical(velocity_bins=bins)
     centres = vocabulary.velocities()
     assert vocabulary.velocity_values(centres).tolist() == list(range(bins))
     every = np.arange(1, 128)
@@ -130,7 +130,7 @@ def test_every_tempo_reads_as_the_nearest_bin_in_ratio() -> None:
         assert abs(np.log(tempos()[tempo_value(bpm)] / bpm)) <= step / 2
 
 
-def slow_positions(vocabulary: Vocabulary, ids: list[int]) -> tuple[list[int], list[float]]:
+def slow_positions(vocabulary: Metrical, ids: list[int]) -> tuple[list[int], list[float]]:
     """Bar and phase by reading the tokens one after the other."""
     bars, phases = [], []
     bar, position, ticks = -1, 0, 96

@@ -1,0 +1,98 @@
+"""Evaluation on constructed music: its factors, its rate and its score."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from aurl.config import MelodiesConfig, RunConfig
+from aurl.data.batches import TokenStore
+from aurl.data.corpus import Corpus, load_named
+from aurl.data.melodies import ENTROPY_NATS, FACTORS
+from aurl.metrics.kl_health import KLHealth, KLHealthSettings
+from aurl.model.vae import Vae
+from aurl.seeding import seeded
+from aurl.training import evaluate
+from aurl.training.evaluate import Evaluator
+from tests.tiny import small_config, tiny_corpus
+
+MELODIES = load_named("melodies", MelodiesConfig(train=200))
+
+
+def evaluator(corpus: Corpus, config: RunConfig) -> Evaluator:
+    return Evaluator(corpus, TokenStore(corpus), config, split="val")
+
+
+def untrained(corpus: Corpus, config: RunConfig) -> Vae:
+    with seeded(0, "initialisation"):
+        return Vae(config, corpus.vocabulary, corpus.n_bars)
+
+
+def test_the_factors_of_constructed_music_are_used_as_they_are() -> None:
+    found = evaluator(MELODIES, small_config())
+    assert found.factor_names == list(FACTORS)
+    assert np.array_equal(found.factors, MELODIES.attributes[found.windows])
+    assert len(np.unique(found.factors[:, 3])) > 8  # no quantile bins
+
+
+def test_constructed_windows_are_not_padded() -> None:
+    store = TokenStore(MELODIES)
+    assert store.padded(torch.arange(3)).shape == (3, 17)
+    assert not (store.padded(torch.arange(3)) == MELODIES.vocabulary.pad).any()
+
+
+@pytest.mark.parametrize(
+    ("corpus", "changes", "target", "n_target"),
+    [
+        (MELODIES, {}, ENTROPY_NATS, 9),
+        (MELODIES, {"evaluation__target_rate_nats_per_bar": 3}, 6.0, 9),
+        (tiny_corpus(), {}, 13.4, None),
+        (tiny_corpus(), {"evaluation__target_rate_nats_per_bar": 3}, 6.0, None),
+    ],
+)
+def test_the_target_is_the_corpus_s_unless_it_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+    corpus: Corpus,
+    changes: dict[str, Any],
+    target: float,
+    n_target: int | None,
+) -> None:
+    seen: list[KLHealthSettings] = []
+
+    def spy(evidence: Any, settings: KLHealthSettings) -> KLHealth:
+        seen.append(settings)
+        return real(evidence, settings)
+
+    real = evaluate.kl_health
+    monkeypatch.setattr(evaluate, "kl_health", spy)
+    config = small_config(**changes)
+    evaluator(corpus, config).evaluate(untrained(corpus, config), final=False)
+    (settings,) = seen
+    assert settings.target_rate_nats == pytest.approx(target)
+    assert settings.n_target == n_target
+
+
+@pytest.mark.parametrize("corpus", [MELODIES, tiny_corpus()], ids=["constructed", "found"])
+def test_whole_windows_are_the_score_of_constructed_music_and_notes_of_other(
+    monkeypatch: pytest.MonkeyPatch, corpus: Corpus
+) -> None:
+    config = small_config(evaluation__reconstructions=4)
+    found = evaluator(corpus, config)
+    truth = TokenStore(corpus).padded(torch.from_numpy(found.windows[:4]))
+    almost = truth.clone()
+
+    def answers(model: Vae, z: torch.Tensor, **rest: Any) -> torch.Tensor:
+        return almost if len(z) == 4 else truth[1:2]  # z = 0 gives the second window
+
+    almost[0] = truth[1]  # one of four comes back as another
+    monkeypatch.setattr(evaluate, "generate", answers)
+    values = found.evaluate(untrained(corpus, config), final=True)
+    assert values["val/sequence_accuracy"] == 0.75
+    if corpus is MELODIES:
+        assert values["val/reconstruction_score"] == 0.75
+        assert values["val/reconstruction_score/zero_z"] == 0.25
+        assert values["val/reconstruction_score/gain"] == 0.5
+    else:
+        assert 0.75 <= values["val/reconstruction_score"] < 1.0
+    assert 0.0 <= values["val/token_accuracy"] <= 1.0
