@@ -117,6 +117,14 @@ def test_dci_et_of_nothing_is_zero(codes: np.ndarray, factors: np.ndarray) -> No
     assert (scores.weighted_disentanglement, scores.normalized_informativeness) == (0, 0)
 
 
+def test_splits_that_gain_nothing_give_no_importance_and_no_nan() -> None:
+    codes = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 1.0])[:, None]  # says nothing of the factor
+    factors = np.array([0, 1, 0, 1, 0, 1])[:, None]
+    scores = dci_et(codes, factors, np.arange(6) < 4, QUICK)
+    assert scores.importance.tolist() == [[0.0]]
+    assert (scores.disentanglement, scores.completeness) == (0.0, 0.0)
+
+
 def test_constant_codes_score_zero() -> None:
     _, factors, train = toy()
     scores = dci_et(np.ones((len(factors), 3)), factors, train, QUICK)
@@ -124,7 +132,7 @@ def test_constant_codes_score_zero() -> None:
     assert scores.normalized_informativeness == 0.0
 
 
-@pytest.mark.parametrize("name", ["n_trees", "max_depth"])
+@pytest.mark.parametrize("name", ["n_trees", "max_depth", "n_jobs"])
 def test_forest_settings_refuse_nothing(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
         ForestSettings(**{name: 0})

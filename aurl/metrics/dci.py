@@ -15,11 +15,14 @@ and columns is that of disentanglement_lib ``evaluation/metrics/dci.py`` at 86a6
 Geurts et al. 2006, https://doi.org/10.1007/s10994-006-6226-1. The weighted forms are our own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
+from aurl.metrics.counted import counted_factors, mean_of_counted
 from aurl.metrics.mutual_information import rank_bins
 
 _INPUT_BINS = 256  # what the forest sees of a code: finer than any split it needs
@@ -38,8 +41,11 @@ class ForestSettings:
     seed: int = 0
     """Seed of the forest; factor k uses ``seed + k``."""
 
+    n_jobs: int = 1
+    """Threads; the scores do not depend on it."""
+
     def __post_init__(self) -> None:
-        for name in ("n_trees", "max_depth"):
+        for name in ("n_trees", "max_depth", "n_jobs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}.")
 
@@ -98,32 +104,57 @@ def dci_et(
     from sklearn.ensemble import ExtraTreesClassifier
 
     settings = ForestSettings() if settings is None else settings
-    bins = rank_bins(codes, n_bins=_INPUT_BINS)
-    n_factors = factors.shape[1]
-    importance = np.zeros((codes.shape[1], n_factors))
-    accuracy, chance = np.zeros(n_factors), np.zeros(n_factors)
-    counted = _varies(factors[train]) & _varies(factors[~train]) & (codes.shape[1] > 0)
-    for k in np.flatnonzero(counted):
-        forest = ExtraTreesClassifier(
+
+    def forest(k: int) -> ExtraTreesClassifier:
+        return ExtraTreesClassifier(
             settings.n_trees,
             criterion="entropy",
             max_depth=settings.max_depth,
             max_features=None,  # pyright: ignore[reportArgumentType]  # inferred from its default
-            n_jobs=1,
-            random_state=settings.seed + int(k),
-        ).fit(bins[train], factors[train, k])
-        importance[:, k] = forest.feature_importances_
+            n_jobs=settings.n_jobs,
+            random_state=settings.seed + k,
+        )
+
+    return dci_scores(forest, rank_bins(codes, n_bins=_INPUT_BINS), factors, train)
+
+
+def dci_scores(
+    classifier: Callable[[int], Any],
+    inputs: Real[np.ndarray, "sample latent"],
+    factors: Int[np.ndarray, "sample factor"],
+    train: Bool[np.ndarray, " sample"],
+) -> DciScores:
+    """DCI from the importances of whichever classifier.
+
+    Args:
+        classifier: A new scikit-learn classifier with ``feature_importances_`` for factor k.
+        inputs: What it sees of the codes.
+        factors: Classes, any integers.
+        train: True where it is fitted; it is scored on the other samples.
+
+    Returns:
+        Scores of the factors that vary on both sides; all 0 when there is none, or no code.
+    """
+    n_factors = factors.shape[1]
+    importance = np.zeros((inputs.shape[1], n_factors))
+    accuracy, chance = np.zeros(n_factors), np.zeros(n_factors)
+    counted = counted_factors(factors, train) & (inputs.shape[1] > 0)
+    for k in np.flatnonzero(counted):
+        fitted = classifier(int(k)).fit(inputs[train], factors[train, k])
+        with np.errstate(invalid="ignore"):  # 0 / 0 where every split of every tree gains nothing
+            importance[:, k] = np.nan_to_num(fitted.feature_importances_)
         truth = factors[~train, k]
-        accuracy[k] = np.mean(forest.predict(bins[~train]) == truth)
+        accuracy[k] = np.mean(fitted.predict(inputs[~train]) == truth)
         chance[k] = np.mean(_commonest(factors[train, k]) == truth)
-    weighted = importance * _predictability(accuracy, chance)
+    predictability = _predictability(accuracy, chance)
+    weighted = importance * predictability
     return DciScores(
         disentanglement=disentanglement_of(importance[:, counted]),
         completeness=completeness_of(importance[:, counted]),
-        informativeness=_mean(accuracy[counted]),
+        informativeness=mean_of_counted(accuracy, counted),
         weighted_disentanglement=disentanglement_of(weighted[:, counted]),
         weighted_completeness=completeness_of(weighted[:, counted]),
-        normalized_informativeness=_mean(_predictability(accuracy, chance)[counted]),
+        normalized_informativeness=mean_of_counted(predictability, counted),
         importance=importance,
         accuracy=accuracy,
         chance=chance,
@@ -183,16 +214,6 @@ def _predictability(accuracy: np.ndarray, chance: np.ndarray) -> np.ndarray:
     return np.clip((accuracy - chance) / (1.0 - chance), 0.0, 1.0)
 
 
-def _varies(factors: np.ndarray) -> np.ndarray:
-    if factors.shape[0] == 0:
-        return np.zeros(factors.shape[1], dtype=bool)
-    return (factors != factors[0]).any(axis=0)
-
-
 def _commonest(classes: np.ndarray) -> np.integer:
     values, counts = np.unique(classes, return_counts=True)
     return values[counts.argmax()]
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else 0.0
