@@ -64,6 +64,14 @@ def test_a_longer_run_of_the_same_model_draws_more_samples() -> None:
     assert exports.test_metrics(trained, tiny_corpus())["test/music/samples"] == 3.0
 
 
+def test_decoding_in_parts_gives_the_same_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = untrained(small_config())
+    whole = trained.samples(5, temperature=0.0)
+    monkeypatch.setattr(exports, "DECODED_AT_ONCE", 2)
+    assert trained.samples(5, temperature=0.0) == whole
+    assert len(trained.samples(5)) == 5
+
+
 def test_data_and_control_are_the_same_for_every_model() -> None:
     corpus = tiny_corpus()
     rng = np.random.default_rng(0)

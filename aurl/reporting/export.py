@@ -34,6 +34,7 @@ from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
 
 EXAMPLES = 8
+DECODED_AT_ONCE = 64  # bounds the memory of their cached keys and values
 MADE_BY = "made_by"
 """Key of ``config.yaml`` that says where a configuration comes from; it configures nothing."""
 
@@ -57,14 +58,18 @@ class TrainedModel:
 
     def pieces(self, z: Tensor, sampling: Sampling, seed: int = 0) -> list[Piece]:
         """Decode latent vectors to pieces of ``n_bars`` bars."""
-        tokens = generate(
-            self.model,
-            z,
-            max_tokens=self.max_tokens,
-            sampling=sampling,
-            generator=torch_generator(seed, "generation"),
-        )
-        return [self.vocabulary.decode(row) for row in tokens.numpy()]
+        generator = torch_generator(seed, "generation")
+        parts = [
+            generate(
+                self.model,
+                part,
+                max_tokens=self.max_tokens,
+                sampling=sampling,
+                generator=generator,
+            )
+            for part in z.split(DECODED_AT_ONCE)
+        ]
+        return [self.vocabulary.decode(row) for part in parts for row in part.numpy()]
 
     def samples(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> list[Piece]:
         """Pieces decoded from draws of the prior."""
