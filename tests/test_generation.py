@@ -61,6 +61,42 @@ def test_no_invalid_token_is_ever_drawn(model: Vae, sampling: Sampling, batch: i
     assert is_valid(VOCABULARY, tokens, N_BARS).all()
 
 
+@pytest.mark.slow
+def test_ten_thousand_draws_hold_no_invalid_sequence(model: Vae) -> None:
+    for part in range(10):
+        tokens = generate(
+            model,
+            codes(model, 1000),
+            max_tokens=48 + 16 * part,
+            sampling=Sampling(temperature=1.0 + 0.2 * part, top_k=10 * (part % 3)),
+            generator=torch.Generator().manual_seed(part),
+        )
+        assert len(tokens) == 1000
+        assert is_valid(VOCABULARY, tokens, N_BARS).all()
+
+
+@pytest.mark.parametrize("length", [1, 4, 17])
+def test_a_prompt_is_gone_on_from_as_if_it_had_been_decoded(model: Vae, length: int) -> None:
+    z = codes(model, 6)
+    whole = generate(model, z, max_tokens=128, sampling=Sampling())
+    again = generate(model, z, max_tokens=128, sampling=Sampling(), prompt=whole[:, :length])
+    assert torch.equal(again, whole)
+    music = TokenStore(tiny_corpus()).padded(torch.arange(6))
+    tokens = generate(model, z, max_tokens=128, sampling=Sampling(), prompt=music[:, :length])
+    assert torch.equal(tokens[:, :length], music[:, :length])
+    assert is_valid(VOCABULARY, tokens, N_BARS).all()
+
+
+def test_a_prompt_that_is_no_beginning_is_refused(model: Vae) -> None:
+    music = TokenStore(tiny_corpus()).padded(torch.arange(2))
+    wrong = music[:, :9].clone()
+    wrong[1, 5] = VOCABULARY.start
+    with pytest.raises(ValueError, match=r"prompt must be what the grammar allows, .* token 5"):
+        generate(model, codes(model, 2), max_tokens=64, sampling=Sampling(), prompt=wrong)
+    with pytest.raises(ValueError, match=r"max_tokens must be more than the prompt's 9, got 9"):
+        generate(model, codes(model, 2), max_tokens=9, sampling=Sampling(), prompt=music[:, :9])
+
+
 def test_the_same_seed_gives_the_same_music_and_another_gives_other(model: Vae) -> None:
     def sampled(seed: int) -> Tensor:
         return generate(

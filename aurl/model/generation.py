@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from aurl.data.vocabulary import GrammarState
 from aurl.model.vae import Vae
 
 
@@ -39,6 +40,7 @@ def generate(
     max_tokens: int,
     sampling: Sampling,
     generator: torch.Generator | None = None,
+    prompt: Int[Tensor, "batch prompt"] | None = None,
 ) -> Int[Tensor, "batch token"]:
     """Decode latent vectors freely, each token read back as input to the next.
 
@@ -51,35 +53,49 @@ def generate(
         max_tokens: Most tokens of a sequence, START included.
         sampling: Temperature and truncation.
         generator: Where the draws come from; required unless the temperature is 0.
+        prompt: Beginnings, START first and of one length, that the sequences go on from.
 
     Returns:
         Sequences from START on, padded after END.
 
     Raises:
-        ValueError: If draws are asked for without a generator, or ``max_tokens`` is too small for
-            any sequence.
+        ValueError: If draws are asked for without a generator, the grammar refuses the prompt, or
+            ``max_tokens`` is too small for any sequence.
     """
     if sampling.temperature > 0.0 and generator is None:
         raise ValueError("generator must be given when temperature > 0, got None.")
     vocabulary = model.vocabulary
     batch = z.shape[0]
+    if prompt is None:
+        prompt = torch.full((batch, 1), vocabulary.start, device=z.device)
+    read, length = 0, prompt.shape[1]
+    if length >= max_tokens:
+        raise ValueError(f"max_tokens must be more than the prompt's {length}, got {max_tokens}.")
     tokens = torch.full((batch, max_tokens), vocabulary.pad, device=z.device)
-    tokens[:, 0] = vocabulary.start
+    tokens[:, :length] = prompt
     grammar = vocabulary.grammar(batch, model.n_bars, z.device)
-    grammar.advance(tokens[:, 0])
+    _follow(grammar, prompt)
     caches = model.decoder.caches(batch, max_tokens)
-    for index in range(1, max_tokens):
+    for index in range(length, max_tokens):
         bar, phase = vocabulary.positions(tokens[:, :index])
-        logits = model.decoder(
-            tokens[:, index - 1 : index], z, bar[:, -1:], phase[:, -1:], caches=caches
-        )[:, 0]
+        new = slice(read, index)
+        logits = model.decoder(tokens[:, new], z, bar[:, new], phase[:, new], caches=caches)[:, -1]
         logits = logits.masked_fill(~grammar.allowed(max_tokens - index), -torch.inf)
         chosen = drawn(logits, sampling, generator)
         tokens[:, index] = chosen
         grammar.advance(chosen)
+        read = index
         if bool((chosen == vocabulary.pad).all()):
             return tokens[:, :index]
     return tokens
+
+
+def _follow(grammar: GrammarState, prompt: Int[Tensor, "batch prompt"]) -> None:
+    """Read a prompt, refusing what the grammar does not allow."""
+    for place, column in enumerate(prompt.unbind(dim=1)):
+        if not bool(grammar.allowed().gather(1, column[:, None]).all()):
+            raise ValueError(f"prompt must be what the grammar allows, got another token {place}.")
+        grammar.advance(column)
 
 
 def drawn(
