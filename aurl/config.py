@@ -6,9 +6,10 @@ Defaults < YAML < ``--set``. Nothing below the command line reads YAML, the envi
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from aurl.errors import ConfigError
+from aurl.latent_config import LatentConfig
 from aurl.objective_config import ObjectiveConfig
 from aurl.plain import Plain, build
 
@@ -93,71 +94,6 @@ class ModelConfig:
             )
         if not 0.0 <= self.token_dropout < 1.0:
             raise ConfigError(f"model.token_dropout must be in [0, 1), got {self.token_dropout}.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LevelConfig:
-    """One level of the latent hierarchy."""
-
-    name: str
-    """What the level is called in metrics and messages."""
-
-    dim: int
-    """Latent dimensions of one slot; 0 removes the level."""
-
-    span: float | Literal["sequence"] = "sequence"
-    """Bars that one slot covers (a fraction is allowed), or the whole ``sequence``."""
-
-    def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise ConfigError(f"latent.levels name must be one plain word, got {self.name!r}.")
-        if not self.dim >= 0:
-            raise ConfigError(f"latent.levels.{self.name}.dim must be >= 0, got {self.dim}.")
-        if self.span != "sequence" and not 0.0 < self.span < float("inf"):
-            raise ConfigError(
-                f"latent.levels.{self.name}.span must be bars > 0 or 'sequence', got {self.span}."
-            )
-
-
-def _default_levels() -> tuple[LevelConfig, ...]:
-    return (
-        LevelConfig(name="global", dim=16, span="sequence"),
-        LevelConfig(name="local", dim=16, span=2.0),
-        LevelConfig(name="fine", dim=16, span=1.0),
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LatentConfig:
-    """The latent hierarchy, coarse to fine."""
-
-    levels: tuple[LevelConfig, ...] = field(default_factory=_default_levels)
-    """Each level has one slot per span; addressed by name: ``latent.levels.fine.dim``."""
-
-    posterior: Literal["standard", "batch_norm"] = "standard"
-    """``batch_norm`` normalises the means over the batch, which keeps the KL off zero."""
-
-    gamma: float | None = None
-    """Standard deviation that ``batch_norm`` gives the means of each dimension: its KL is then at
-    least gamma^2 / 2 nats a slot."""
-
-    def __post_init__(self) -> None:
-        if self.posterior == "batch_norm" and self.gamma is None:
-            raise ConfigError(
-                "latent.gamma must be set for the posterior 'batch_norm', got nothing."
-            )
-        if self.posterior == "standard" and self.gamma is not None:
-            raise ConfigError(
-                f"latent.gamma must be left out for the posterior 'standard', got {self.gamma}: "
-                "it would have no effect."
-            )
-        if self.gamma is not None and not 0.0 < self.gamma < float("inf"):
-            raise ConfigError(f"latent.gamma must be > 0, got {self.gamma}.")
-        names = [level.name for level in self.levels]
-        if len(set(names)) != len(names):
-            raise ConfigError(f"latent.levels must have distinct names, got {names}.")
-        if sum(level.dim for level in self.levels) == 0:
-            raise ConfigError("latent.levels must have a dimension in all, got dim 0 everywhere.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,6 +190,13 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"seed must be in 0..2147483647, got {self.seed}.")
+        floor = self.objective.free_bits
+        by_dimension = floor.threshold > 0.0 and floor.granularity == "dimension"
+        if by_dimension and not self.latent.is_standard:
+            raise ConfigError(
+                "objective.free_bits.granularity must be level or total under a mixture or flow "
+                "prior, got dimension: the KL has no part for each dimension there."
+            )
 
 
 def to_plain(config: RunConfig) -> Plain:

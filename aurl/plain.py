@@ -133,7 +133,9 @@ def _coerce_union(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
     literals = [word for option in options for word in get_args(option)]
     if value in literals:
         return value
-    scalar = next(option for option in options if option in (int, float, str))
+    scalar = next((option for option in options if option in (int, float, str)), None)
+    if scalar is None:
+        raise ConfigError(f"{path} must be one of {', '.join(literals)}, got {value!r}.")
     try:
         return _coerce_scalar(scalar, value, path)
     except ConfigError as error:
@@ -148,8 +150,13 @@ def _coerce_scalar(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
         if number is not None:
             return float(number)
     if type(value) is not kind:
-        name = {"int": "a whole number", "float": "a number", "str": "text"}[kind.__name__]
-        raise ConfigError(f"{path} must be {name}, got {value!r}.")
+        names = {
+            "int": "a whole number",
+            "float": "a number",
+            "str": "text",
+            "bool": "true or false",
+        }
+        raise ConfigError(f"{path} must be {names[kind.__name__]}, got {value!r}.")
     return value
 
 

@@ -15,7 +15,7 @@ from aurl.data.attributes import (
     discretized,
 )
 from aurl.data.metrical import METRES
-from aurl.data.piece import NOTE, Key, Metre, Piece, sorted_notes
+from aurl.data.piece import NOTE, Key, Metre, Piece, Tempo, sorted_notes
 
 NAN = float("nan")
 
@@ -110,10 +110,15 @@ def test_key_is_the_one_in_force_at_the_start() -> None:
     assert math.isnan(value(replace(piece, keys=keys[1:]), "tonic"))
 
 
-def test_without_notes_only_the_categorical_attributes_are_defined() -> None:
+def test_without_notes_only_tempo_and_the_categorical_attributes_are_defined() -> None:
     piece = piece_of(keys=(Key(tick=0, tonic=0, is_minor=False),))
     defined = [name for name in ATTRIBUTES if not math.isnan(value(piece, name))]
-    assert tuple(defined) == CATEGORICAL
+    assert tuple(defined) == ("tempo", *CATEGORICAL)
+
+
+def test_tempo_is_the_one_in_force_at_the_start() -> None:
+    tempos = (Tempo(tick=0, bpm=90.0), Tempo(tick=48, bpm=140.0))
+    assert value(replace(piece_of((0, 96, 60)), tempos=tempos), "tempo") == 90.0
 
 
 def test_drums_alone_have_no_pitches() -> None:
@@ -151,6 +156,7 @@ def test_attributes_do_not_depend_on_the_resolution(plan: Plan) -> None:
         ticks_per_quarter=120,
         notes=notes,
         metres=tuple(replace(metre, tick=5 * metre.tick) for metre in piece.metres),
+        tempos=tuple(replace(tempo, tick=5 * tempo.tick) for tempo in piece.tempos),
         length=5 * piece.length,
     )
     np.testing.assert_allclose(attributes(fine), attributes(piece))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aurl.config import LevelConfig
+from aurl.latent_config import LevelConfig
 from aurl.model.latents import LatentLayout, Posterior
 from aurl.model.mean_norm import MeanNorm
 from aurl.model.vae import Vae

@@ -29,6 +29,7 @@ ATTRIBUTES: tuple[str, ...] = (
     "contour",
     "polyphony",
     "pitch_class_entropy",
+    "tempo",
     *CATEGORICAL,
 )
 
@@ -43,12 +44,13 @@ def attributes(piece: Piece) -> Float[np.ndarray, " attribute"]:
 
     ``mean_pitch`` is in MIDI numbers and ``pitch_range`` in semitones, highest minus lowest, both
     over the notes that are not drums, as are ``contour``, ``polyphony`` and
-    ``pitch_class_entropy``. The categorical ones are those in force at the start: ``tonic`` is a
-    pitch class, ``mode`` 0 for major and 1 for minor, ``metre`` a place in
-    :data:`~aurl.data.metrical.METRES`.
+    ``pitch_class_entropy``. ``tempo``, in quarters a minute, and the categorical ones are those in
+    force at the start: ``tonic`` is a pitch class, ``mode`` 0 for major and 1 for minor, ``metre``
+    a place in :data:`~aurl.data.metrical.METRES`.
 
     Returns:
-        NaN where an attribute is not defined: without notes all but the categorical ones.
+        NaN where an attribute is not defined: without notes all but tempo and the categorical
+        ones.
     """
     pitched = piece.notes[~piece.notes["is_drum"]]
     key = [each for each in piece.keys if each.tick == 0]
@@ -61,6 +63,7 @@ def attributes(piece: Piece) -> Float[np.ndarray, " attribute"]:
         "contour": contour(pitched, piece.ticks_per_quarter),
         "polyphony": polyphony(pitched),
         "pitch_class_entropy": pitch_class_entropy(pitched),
+        "tempo": piece.tempos[0].bpm,
         "tonic": float(key[0].tonic) if key else np.nan,
         "mode": float(key[0].is_minor) if key else np.nan,
         "metre": float(METRES.index(metre)) if metre in METRES else np.nan,

@@ -4,25 +4,44 @@ Everything is a pure function of (seed, step): a resumed run reads what the unin
 have read, and W workers together read what one worker reads.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from aurl.config import AugmentationConfig
+from aurl.data.context import context_classes, shifted
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
+from aurl.latent_config import ContextName
 from aurl.seeding import numpy_generator, torch_generator
 
 
 class TokenStore:
-    """The windows of a corpus as one flat tensor on the device, gathered into padded batches."""
+    """The windows of a corpus as one flat tensor on the device, gathered into padded batches.
+
+    Args:
+        corpus: The windows.
+        device: Where to keep them.
+        context: Which musical context to keep of each window, as classes.
+    """
 
     MULTIPLE = 8
     """Padded lengths are rounded up to this, so that few shapes occur, where lengths differ."""
 
-    def __init__(self, corpus: Corpus, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        device: torch.device | str = "cpu",
+        *,
+        context: Sequence[ContextName] = (),
+    ) -> None:
         self.pad = corpus.vocabulary.pad
+        self.context_names = tuple(context)
+        classes = context_classes(np.asarray(corpus.attributes), corpus.attribute_names, context)
+        self.context = torch.from_numpy(classes).to(device)
         flat = np.asarray(corpus.tokens).astype(np.int32)
         self.tokens = torch.from_numpy(flat).to(device)
         lengths = np.diff(np.asarray(corpus.offsets))
@@ -89,13 +108,20 @@ class TrainingBatches:
 
     def at(self, step: int) -> Int[Tensor, "batch token"]:
         """This worker's share of the windows of ``step``, augmented."""
+        return self.with_context(step)[0]
+
+    def with_context(
+        self, step: int
+    ) -> tuple[Int[Tensor, "batch token"], Int[Tensor, "batch context"]]:
+        """The windows of :meth:`at` and the classes of their context, as augmented."""
         epoch, index = divmod(step, len(self.windows) // self.batch_size)
         if epoch != self._epoch:
             self._order, self._epoch = self._epoch_order(epoch), epoch
-        chosen = self._order[index]
-        whole = self.store.padded(torch.from_numpy(chosen))  # one width for all workers
+        chosen = torch.from_numpy(self._order[index])
+        whole = self.store.padded(chosen)  # one width for all workers
         tokens = whole[self.rank :: self.n_workers]
-        return self._augmented(tokens, step)
+        own = chosen[self.rank :: self.n_workers].to(self.store.context.device)
+        return self._augmented(tokens, self.store.context[own], step)
 
     def _epoch_order(self, epoch: int) -> Int[np.ndarray, "step batch"]:
         """The windows of each step of an epoch: random batches of windows of like length.
@@ -112,21 +138,35 @@ class TrainingBatches:
         batches = np.concatenate(ordered).reshape(n_batches, self.batch_size)
         return rng.permutation(batches, axis=0)
 
-    def _augmented(self, tokens: Tensor, step: int) -> Tensor:
+    def _augmented(
+        self, tokens: Tensor, context: Tensor, step: int
+    ) -> tuple[Int[Tensor, "batch token"], Int[Tensor, "batch context"]]:
         changes = self.augmentation
         if changes.transpose:
-            tokens = self.vocabulary.transposed(
-                tokens, self._draw("pitch", step, changes.transpose)
-            )
+            by = self._draw("pitch", step, changes.transpose)
+            changed = self.vocabulary.transposed(tokens, by)
+            context = self._moved(context, "key", by * (changed != tokens).any(dim=1))
+            tokens = changed
         if changes.tempo:
-            tokens = self.vocabulary.with_tempo_shift(
-                tokens, self._draw("tempo", step, changes.tempo)
-            )
+            by = self._draw("tempo", step, changes.tempo)
+            changed = self.vocabulary.with_tempo_shift(tokens, by)
+            context = self._moved(context, "tempo", by * (changed != tokens).any(dim=1))
+            tokens = changed
         if changes.velocity:
             tokens = self.vocabulary.with_velocity_shift(
                 tokens, self._draw("velocity", step, changes.velocity)
             )
-        return tokens
+        return tokens, context
+
+    def _moved(self, context: Tensor, name: ContextName, by: Tensor) -> Tensor:
+        """The classes of windows of which one context has moved; those left as they were, by 0."""
+        if name not in self.store.context_names:
+            return context
+        columns = [
+            shifted(name, column, by) if name == other else column
+            for other, column in zip(self.store.context_names, context.T, strict=True)
+        ]
+        return torch.stack(columns, dim=1)
 
     def _draw(self, what: str, step: int, largest: int) -> Int[Tensor, " batch"]:
         drawn = torch.randint(

@@ -11,8 +11,9 @@ The geometric mean of five terms in [0, 1], each floored, all published:
 ==========================  ==============================================================
 
 All KL here is raw, in nats, before free bits. Rates are per latent dimension (the mean over its
-slots), totals are per sequence (see ``dimensions``). The aggregate-posterior term is for a
-standard normal prior.
+slots), totals are per sequence (see ``dimensions``). Under a learned prior, ``rates`` says what
+each dimension carries where its KL is not known, and the aggregate posterior is held against
+``prior_samples``.
 
 Source: own; design.md, section 8. The last term is the use of z measured by shuffling codes; the
 fourth is the moment-matched form of the marginal KL of Hoffman & Johnson 2016, "ELBO surgery".
@@ -104,6 +105,13 @@ class LatentEvidence:
     dimension: Int[np.ndarray, " coordinate"] | None = None
     """Dimension of every coordinate, numbered from 0; None if each is its own."""
 
+    rates: Float[np.ndarray, " coordinate"] | None = None
+    """Nats that each coordinate carries, where that is not its mean ``kl``: under a prior without
+    a closed form, its information about the data. None if it is."""
+
+    prior_samples: Float[np.ndarray, "draw coordinate"] | None = None
+    """Draws from a learned prior; None if the prior is standard normal."""
+
     def __post_init__(self) -> None:
         if len(self.kl) < 2:
             raise ValueError(f"kl must hold at least 2 samples, got {len(self.kl)}.")
@@ -156,7 +164,8 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
     if not _is_finite(evidence, variance):
         none = over_slots(np.zeros(evidence.kl.shape[1]), evidence.dimension)
         return KLHealth(status="non_finite", kl_per_dimension=none, live=none > 0.0)
-    rates = over_slots(evidence.kl.astype(np.float64).mean(axis=0), evidence.dimension)
+    carried = evidence.kl.astype(np.float64).mean(axis=0)
+    rates = over_slots(carried if evidence.rates is None else evidence.rates, evidence.dimension)
     live = rates >= settings.live_threshold_nats
     total = float(evidence.kl.astype(np.float64).sum(axis=1).mean())
     terms = {
@@ -214,11 +223,17 @@ def _rate_term(total: float, settings: KLHealthSettings) -> float:
 
 
 def _aggregate_term(evidence: LatentEvidence, variance: np.ndarray, live: np.ndarray) -> float:
-    """exp(-KL) of the moment-matched aggregate posterior from N(0, 1), mean over live dims."""
+    """exp(-KL) of the moment-matched aggregate posterior from the prior, mean over live dims."""
     if not live.any():
         return 0.0
+    tiny = np.finfo(np.float64).tiny
     mean = evidence.mean.astype(np.float64).mean(axis=0)
-    variance = np.maximum(variance, np.finfo(np.float64).tiny)
+    if evidence.prior_samples is not None:
+        draws = evidence.prior_samples.astype(np.float64)
+        prior_variance = np.maximum(draws.var(axis=0), tiny)
+        mean = (mean - draws.mean(axis=0)) / np.sqrt(prior_variance)
+        variance = variance / prior_variance
+    variance = np.maximum(variance, tiny)
     divergence = 0.5 * (mean**2 + variance - 1.0 - np.log(variance))
     return float(np.exp(-over_slots(divergence, evidence.dimension)[live].mean()))
 
@@ -245,5 +260,7 @@ def _is_finite(evidence: LatentEvidence, variance: np.ndarray) -> bool:
         evidence.reconstruction,
         evidence.reconstruction_shuffled_z,
         variance,
+        evidence.rates,
+        evidence.prior_samples,
     )
-    return all(bool(np.isfinite(values).all()) for values in seen)
+    return all(bool(np.isfinite(values).all()) for values in seen if values is not None)

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aurl.config import LevelConfig
 from aurl.errors import ConfigError
+from aurl.latent_config import LevelConfig
 
 _EDGE = 1e-6  # a slot's first tick belongs to it although 1/3 is not exact
 

@@ -12,6 +12,7 @@ from aurl.model.decoder import Decoder
 from aurl.model.encoder import Encoder
 from aurl.model.latents import LatentLayout, Posterior
 from aurl.model.mean_norm import MeanNorm
+from aurl.model.priors import InBase, Prior
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class VaeOutput:
 
     mean: Float[Tensor, "batch coordinate"]
     log_var: Float[Tensor, "batch coordinate"]
+
+    base: InBase
+    """Posterior and sample as the prior's base densities see them: what the KL is of."""
 
 
 class Vae(nn.Module):
@@ -43,6 +47,7 @@ class Vae(nn.Module):
         self.decoder = Decoder(vocabulary.size, self.layout, config.model, n_bars)
         gamma = config.latent.gamma
         self.mean_norm = None if gamma is None else MeanNorm(self.layout, gamma)
+        self.prior = Prior(self.layout, config.latent)
 
     def encode(self, tokens: Int[Tensor, "batch token"]) -> Posterior:
         """The posterior q(z|x) of padded sequences."""
@@ -77,8 +82,44 @@ class Vae(nn.Module):
         tokens: Int[Tensor, "batch token"],
         noise: Float[Tensor, "batch coordinate"],
         keep: Bool[Tensor, "batch input"] | None = None,
+        context: Int[Tensor, "batch context"] | None = None,
     ) -> VaeOutput:
-        """Encode, sample z with ``noise``, decode: one pass of training."""
+        """Encode, sample z with ``noise``, decode: one pass of training.
+
+        Args:
+            tokens: Padded sequences.
+            noise: Standard normal.
+            keep: As in :meth:`decode`.
+            context: Classes of the sequences' musical context; required if the prior has one.
+        """
         posterior = self.encode(tokens)
-        logits = self.decode(tokens, posterior.sample(noise), keep)
-        return VaeOutput(logits, posterior.mean, posterior.log_var)
+        z = posterior.sample(noise)
+        logits = self.decode(tokens, z, keep)
+        base = self.prior.in_base(posterior, z, context)
+        return VaeOutput(logits, posterior.mean, posterior.log_var, base)
+
+    def prior_log_prob(
+        self,
+        z: Float[Tensor, "batch coordinate"],
+        context: Int[Tensor, "batch context"] | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """The prior's log-density in nats, given the musical context if it has one."""
+        return self.prior.log_prob(z, context)
+
+    def sample_prior(
+        self,
+        count: int,
+        *,
+        generator: torch.Generator,
+        context: Int[Tensor, "count context"] | None = None,
+    ) -> Float[Tensor, "count coordinate"]:
+        """Latent vectors drawn from the prior.
+
+        Args:
+            count: How many.
+            generator: Where the draws come from; on the CPU.
+            context: Classes for each; if left out, drawn as often as the training music has them.
+        """
+        noise = torch.randn(count, self.layout.size, generator=generator)
+        like = self.decoder.logits.weight
+        return self.prior.from_noise(noise.to(like), generator=generator, context=context)

@@ -3,12 +3,13 @@ r"""Kullback-Leibler terms of the ELBO, in nats.
 Axes: ``batch`` sequences, ``coordinate`` entries of the latent vector (level, slot, dimension).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 MeanOverWorkers: TypeAlias = Callable[[Tensor], Tensor]
@@ -38,12 +39,45 @@ def gaussian_kl(
     return 0.5 * (mean.square() + log_var.exp() - log_var - 1.0)
 
 
+def prior_kl(
+    mean: Float[Tensor, "batch coordinate"],
+    log_var: Float[Tensor, "batch coordinate"],
+    z: Float[Tensor, "batch coordinate"],
+    log_prior: Float[Tensor, "batch coordinate"] | None,
+    closed_form: Bool[Tensor, " coordinate"],
+) -> Float[Tensor, "batch coordinate"]:
+    r"""KL from the posterior to the prior, all in the coordinates of the prior's base densities.
+
+    .. math:: \mathrm{KL}(q \| p) \approx \log q(z|x) - \log p(z), \quad z \sim q(z|x)
+
+    where there is no closed form: unbiased, and negative for some samples.
+
+    Args:
+        mean: Posterior means.
+        log_var: Posterior log-variances.
+        z: A sample of the posterior.
+        log_prior: Log-density of the base at ``z``; parts of a slot mean nothing one by one, only
+            their sum. None if the base is standard normal everywhere.
+        closed_form: Where the base is standard normal.
+
+    Returns:
+        Nats. Where ``closed_form`` is False, only sums over slots mean something.
+    """
+    exact = gaussian_kl(mean, log_var)
+    if log_prior is None:
+        return exact
+    squares = (z - mean).square() / log_var.exp()
+    log_posterior = -0.5 * (squares + log_var + math.log(2.0 * math.pi))
+    return torch.where(closed_form, exact, log_posterior - log_prior)
+
+
 @dataclass(frozen=True)
 class Floors:
     """Free bits: the groups of coordinates that each have a floor under their batch-mean KL."""
 
     threshold: float
-    """Nats per group, and per slot where a group is a dimension with several slots."""
+    """Nats per group, and per slot where a group is a dimension with several slots; minus infinity
+    for no floor, not even 0, under a KL that is estimated and may be negative."""
 
     group: Int[Tensor, " coordinate"]
     """The group of each coordinate, 0 up."""

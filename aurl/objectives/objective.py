@@ -41,6 +41,8 @@ def floors_of(
     config: FreeBitsConfig,
     dimension: Int[Tensor, " coordinate"],
     level: Int[Tensor, " coordinate"],
+    *,
+    is_closed_form: bool = True,
 ) -> Floors:
     """The groups that free bits hold up, by granularity.
 
@@ -48,7 +50,11 @@ def floors_of(
         config: Threshold and granularity.
         dimension: Dimension of each coordinate.
         level: Level of each coordinate.
+        is_closed_form: Whether the KL is; an estimate may be negative, and free bits of 0 then
+            hold nothing up: a floor of 0 would bias it.
     """
+    if not is_closed_form and config.threshold == 0.0:
+        return Floors(-torch.inf, torch.zeros_like(level), torch.ones(1))
     match config.granularity:
         case "dimension":
             return Floors(config.threshold, dimension, torch.bincount(dimension).float())

@@ -73,8 +73,7 @@ class TrainedModel:
 
     def samples(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> list[Piece]:
         """Pieces decoded from draws of the prior."""
-        size = self.model.layout.size
-        z = torch.randn(count, size, generator=torch_generator(seed, "prior")).double()
+        z = self.model.sample_prior(count, generator=torch_generator(seed, "prior"))
         return self.pieces(z, Sampling(temperature=temperature), seed)
 
 
@@ -156,7 +155,8 @@ def test_metrics(trained: TrainedModel, corpus: Corpus) -> dict[str, float]:
         DataError: If the corpus is another one.
     """
     check_corpus(trained.config, corpus)
-    evaluator = Evaluator(corpus, TokenStore(corpus), trained.config, split="test")
+    store = TokenStore(corpus, context=trained.config.latent.context)
+    evaluator = Evaluator(corpus, store, trained.config, split="test")
     samples = trained.samples(trained.config.evaluation.samples)
     return {
         **evaluator.evaluate(trained.model, final=True),

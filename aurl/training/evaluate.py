@@ -22,11 +22,13 @@ from aurl.metrics.bootstrap import Interval, mean_interval
 from aurl.metrics.dci import ForestSettings
 from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
 from aurl.metrics.kl_health import KLHealth, KLHealthSettings, LatentEvidence, kl_health
+from aurl.metrics.latent_information import latent_information
 from aurl.metrics.reconstruction import note_f1
 from aurl.metrics.score import rung_score, trial_score
 from aurl.model.generation import Sampling, generate
+from aurl.model.latents import Posterior
 from aurl.model.vae import Vae
-from aurl.objectives.kl import gaussian_kl
+from aurl.objectives.kl import prior_kl
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import numpy_generator, torch_generator
 
@@ -34,6 +36,7 @@ BATCH = 64
 BATCH_TOKENS = 8192
 """Windows, and tokens with padding, that are measured at once at most."""
 
+PRIOR_DRAWS = 2000
 FOREST = DisentanglementSettings(forest=ForestSettings(n_trees=20))
 """Fewer trees than for tables: the standard deviation over seeds grows from 0.002 to 0.003."""
 
@@ -109,6 +112,8 @@ class Evaluator:
             reconstruction=measured.nll,
             reconstruction_shuffled_z=measured.nll_shuffled,
             dimension=model.layout.dimension.numpy(),
+            rates=measured.rates,
+            prior_samples=_prior_samples(model),
         )
         per_bar, corpus = self.settings.target_rate_nats_per_bar, self.corpus
         target = corpus.target_rate_nats if per_bar is None else per_bar * corpus.n_bars
@@ -161,10 +166,18 @@ class Measured:
         back = torch.argsort(torch.cat(parts))
         mean = torch.cat([posterior.mean for posterior in encoded])[back]
         log_var = torch.cat([posterior.log_var for posterior in encoded])[back]
-        z = mean + (0.5 * log_var).exp() * noise.to(mean)
+        posterior = Posterior(mean, log_var)
+        z = posterior.sample(noise.to(mean))
         self.mean = mean.double().cpu().numpy()
         self.log_var = log_var.double().cpu().numpy()
-        self.kl = gaussian_kl(mean, log_var).double().cpu().numpy()
+        base = model.prior.in_base(posterior, z, store.context[torch.from_numpy(windows)])
+        kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
+        self.kl = kl.double().cpu().numpy()
+        self.rates = None
+        if not model.prior.is_closed_form:
+            closed = model.prior.closed_form.cpu().numpy()
+            information = latent_information(z.double().cpu().numpy(), self.mean, self.log_var)
+            self.rates = np.where(closed, self.kl.mean(axis=0), information)
         other = torch.from_numpy(partners(piece))
         measured = [
             _likelihood(model, store.padded(_windows_of(windows, part)), z[part], z[other[part]])
@@ -273,6 +286,14 @@ class Reconstructions:
         pairs = zip(self._windows, rows, strict=True)
         same = [np.array_equal(window, row[row != pad]) for window, row in pairs]
         return np.array(same, np.float64)
+
+
+def _prior_samples(model: Vae) -> Float[np.ndarray, "draw coordinate"] | None:
+    """Draws from a learned prior; the same noise for every model."""
+    if model.prior.is_standard:
+        return None
+    generator = torch_generator(0, "evaluation prior")
+    return model.sample_prior(PRIOR_DRAWS, generator=generator).double().cpu().numpy()
 
 
 def interval_by_piece(

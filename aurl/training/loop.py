@@ -6,15 +6,17 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aurl.config import RunConfig
 from aurl.data.batches import TokenStore, TrainingBatches, check_batches
+from aurl.data.context import check_context
 from aurl.data.corpus import Corpus
 from aurl.model.vae import Vae, VaeOutput
 from aurl.objectives.controllers import schedule_of
-from aurl.objectives.kl import gaussian_kl
+from aurl.objectives.kl import prior_kl
 from aurl.objectives.objective import Terms, floors_of, level_rates, objective
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import seeded, torch_generator
@@ -97,7 +99,7 @@ class Trainer:
         config, device = run.config, workers.device
         self.run = run
         self.workers = workers
-        self.store = TokenStore(run.corpus, device)
+        self.store = TokenStore(run.corpus, device, context=config.latent.context)
         self.batches = TrainingBatches(
             run.corpus,
             self.store,
@@ -108,12 +110,23 @@ class Trainer:
         )
         with seeded(config.seed, "initialisation"):
             self.model = Vae(config, run.corpus.vocabulary, run.corpus.n_bars)
+        if self.model.prior.context is not None:
+            self.model.prior.context.teach(
+                self.store.context[torch.from_numpy(self.batches.windows)],
+                transpose=config.augmentation.transpose,
+                tempo=config.augmentation.tempo,
+            )
         self.model.to(device)
         if self.model.mean_norm is not None:
             self.model.mean_norm.share_batches(workers.mean_with_gradient, workers.size)
         layout = self.model.layout
         self.level = layout.level.to(device)
-        self.floors = floors_of(config.objective.free_bits, layout.dimension, layout.level)
+        self.floors = floors_of(
+            config.objective.free_bits,
+            layout.dimension,
+            layout.level,
+            is_closed_form=self.model.prior.is_closed_form,
+        )
         self.floors = self.floors.to(device)
         self.optimizer = adamw(self.model, config.optimizer)
         self.schedule = schedule_of(config.objective.beta, config.training.steps)
@@ -135,9 +148,9 @@ class Trainer:
         """
         config = self.run.config
         steps = config.training.steps
-        tokens = self.batches.at(self.step)
+        tokens, context = self.batches.with_context(self.step)
         self.beta = self.schedule.at(self.step)
-        terms = self._terms(tokens, self.beta)
+        terms = self._terms(tokens, context, self.beta)
         seen = self.workers.mean(terms.seen())
         if not torch.isfinite(seen[0]):
             raise DivergedError(f"objective is not finite at step {self.step + 1}.")
@@ -151,11 +164,14 @@ class Trainer:
         self.step += 1
         return terms
 
-    def _terms(self, tokens: Tensor, beta: float) -> Terms:
+    def _terms(self, tokens: Tensor, context: Tensor, beta: float) -> Terms:
         noise = self.workers.share(self._noise())
-        output: VaeOutput = self.parallel(tokens, noise.to(tokens.device), self._keep(tokens))
+        output: VaeOutput = self.parallel(
+            tokens, noise.to(tokens.device), self._keep(tokens), context
+        )
         nll = token_nll(output.logits, tokens[:, 1:], pad=self.model.vocabulary.pad)
-        self.kl = gaussian_kl(output.mean, output.log_var)
+        base = output.base
+        self.kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
         return objective(
             nll.sum(dim=1),
             self.kl,
@@ -227,4 +243,6 @@ def check_fits(config: RunConfig, corpus: Corpus, n_workers: int) -> None:
     """
     with torch.device("meta"):
         Vae(config, corpus.vocabulary, corpus.n_bars)
+    train = np.asarray(corpus.attributes)[corpus.indices("train")]
+    check_context(train, corpus.attribute_names, config.latent.context)
     check_batches(corpus, config.augmentation, config.training.batch_size, n_workers)

@@ -1,0 +1,224 @@
+"""Base densities of the prior: what the codes of one slot look like before any conditioning.
+
+Each knows its log-density exactly and can be sampled; ``exp(log_prob)`` integrates to 1. Flows are
+written from the code to the normal base, so that the density costs one pass and is differentiable;
+the inverse is found only where samples are drawn.
+"""
+
+import math
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aurl.latent_config import PriorConfig, PriorKind
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+def density_of(kind: PriorKind, dim: int, config: PriorConfig) -> "Density":
+    """The base density of a level.
+
+    Args:
+        kind: Which.
+        dim: Dimensions of one slot.
+        config: How many components or layers.
+    """
+    match kind:
+        case "standard":
+            return Standard()
+        case "mixture":
+            return Mixture(dim, config.components or 8)
+        case "planar":
+            return Planar(dim, config.layers or 8)
+        case "spline":
+            return Spline(dim, config.layers or 2)
+
+
+class Density(nn.Module):
+    """A density over the codes of one slot, the same for all slots of a level."""
+
+    closed_form = False
+    """Whether the KL from a diagonal Gaussian is known for each dimension."""
+
+    def log_prob(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, " *slot"]:
+        """Log-density in nats."""
+        raise NotImplementedError
+
+    def from_noise(
+        self, noise: Float[Tensor, "*slot dim"], generator: torch.Generator | None
+    ) -> Float[Tensor, "*slot dim"]:
+        """Turn standard normal ``noise`` into samples.
+
+        Args:
+            noise: Standard normal.
+            generator: Where further draws come from; torch's own if None.
+        """
+        raise NotImplementedError
+
+
+class Standard(Density):
+    """The standard normal density."""
+
+    closed_form = True
+
+    def log_prob(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, " *slot"]:
+        """As :meth:`Density.log_prob`."""
+        return -0.5 * (x.square() + LOG_2PI).sum(dim=-1)
+
+    def from_noise(
+        self, noise: Float[Tensor, "*slot dim"], generator: torch.Generator | None
+    ) -> Float[Tensor, "*slot dim"]:
+        """The noise itself."""
+        del generator
+        return noise
+
+
+class Mixture(Density):
+    r"""A mixture of learnable diagonal Gaussians.
+
+    A floor under each variance keeps a component from closing in on single codes, which would
+    make the density unbounded.
+
+    Args:
+        dim: Dimensions.
+        n_components: Gaussians.
+    """
+
+    VARIANCE_FLOOR = 0.01
+
+    def __init__(self, dim: int, n_components: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(n_components))
+        self.means = nn.Parameter(0.5 * torch.randn(n_components, dim))
+        # Together about unit variance: 0.25 of the means, the rest within.
+        self.log_variances = nn.Parameter(torch.full((n_components, dim), math.log(0.74)))
+
+    def variances(self) -> Float[Tensor, "component dim"]:
+        """Of each component, never below the floor."""
+        return self.VARIANCE_FLOOR + self.log_variances.exp()
+
+    def log_prob(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, " *slot"]:
+        """As :meth:`Density.log_prob`."""
+        variances = self.variances()
+        squares = (x[..., None, :] - self.means).square() / variances
+        each = -0.5 * (squares + variances.log() + LOG_2PI).sum(dim=-1)
+        return (self.logits.log_softmax(dim=0) + each).logsumexp(dim=-1)
+
+    def from_noise(
+        self, noise: Float[Tensor, "*slot dim"], generator: torch.Generator | None
+    ) -> Float[Tensor, "*slot dim"]:
+        """Scale and shift the noise by a component drawn for each slot."""
+        weights = self.logits.detach().cpu().softmax(dim=0)
+        slots = noise.shape[:-1]
+        drawn = torch.multinomial(weights, slots.numel(), replacement=True, generator=generator)
+        drawn = drawn.view(slots).to(noise.device)
+        return self.means[drawn] + self.variances().sqrt()[drawn] * noise
+
+
+class Planar(Density):
+    r"""A normal density pulled back through planar maps, code to base.
+
+    .. math:: f(x) = x + \hat u \tanh(w^\top x + b), \qquad
+        \log |\det f'| = \log (1 + w^\top \hat u (1 - \tanh^2(w^\top x + b)))
+
+    where :math:`\hat u` is :math:`u` moved along :math:`w` until :math:`w^\top \hat u =
+    -1 + \mathrm{softplus}(w^\top u) > -1`, so that each map is one to one. The inverse is a
+    monotone equation in :math:`w^\top x` alone, solved by bisection.
+
+    Args:
+        dim: Dimensions.
+        n_layers: Maps.
+
+    Source:
+        Rezende & Mohamed 2015, Appendix A.1, https://arxiv.org/abs/1505.05770
+    """
+
+    BISECTIONS = 80
+
+    def __init__(self, dim: int, n_layers: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(dim**-0.5 * torch.randn(n_layers, dim))
+        self.u = nn.Parameter(dim**-0.5 * torch.randn(n_layers, dim))
+        self.b = nn.Parameter(torch.randn(n_layers))
+
+    def directions(self) -> tuple[Float[Tensor, "layer dim"], Float[Tensor, " layer"]]:
+        """The constrained u of each layer, and its product with w, which is above -1."""
+        product = (self.w * self.u).sum(dim=1)
+        allowed = F.softplus(product) - 1.0
+        squares = self.w.square().sum(dim=1).clamp_min(torch.finfo(self.w.dtype).tiny)
+        return self.u + ((allowed - product) / squares)[:, None] * self.w, allowed
+
+    def log_prob(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, " *slot"]:
+        """As :meth:`Density.log_prob`."""
+        u, products = self.directions()
+        log_det = torch.zeros_like(x[..., 0])
+        for index in range(len(u)):
+            waves = (x @ self.w[index] + self.b[index]).tanh()
+            log_det = log_det + (1.0 + products[index] * (1.0 - waves.square())).log()
+            x = x + waves[..., None] * u[index]
+        return log_det - 0.5 * (x.square() + LOG_2PI).sum(dim=-1)
+
+    @torch.no_grad()
+    def from_noise(
+        self, noise: Float[Tensor, "*slot dim"], generator: torch.Generator | None
+    ) -> Float[Tensor, "*slot dim"]:
+        """Undo the maps, last first, in double precision."""
+        del generator
+        u, products = (each.double() for each in self.directions())
+        x = noise.double()
+        for index in reversed(range(len(u))):
+            w, b = self.w[index].double(), self.b[index].double()
+            waves = _solved(x @ w, products[index], b, self.BISECTIONS)
+            x = x - waves[..., None] * u[index]
+        return x.to(noise.dtype)
+
+
+class Spline(Density):
+    """A normal density pulled back through autoregressive rational-quadratic splines (zuko).
+
+    Args:
+        dim: Dimensions.
+        n_layers: Transforms; the order of dimensions is reversed from one to the next.
+
+    Source:
+        Durkan et al. 2019, https://arxiv.org/abs/1906.04032
+    """
+
+    def __init__(self, dim: int, n_layers: int) -> None:
+        super().__init__()
+        import zuko  # most runs need no flow
+
+        with torch.device("cpu"):  # it computes its masks, which the meta device cannot
+            flow = zuko.flows.NSF(dim, transforms=n_layers, hidden_features=(64, 64))
+        self.transform = cast("nn.Module", flow.transform)
+
+    def log_prob(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, " *slot"]:
+        """As :meth:`Density.log_prob`."""
+        base, log_det = self.transform().call_and_ladj(x)
+        return log_det - 0.5 * (base.square() + LOG_2PI).sum(dim=-1)
+
+    @torch.no_grad()
+    def from_noise(
+        self, noise: Float[Tensor, "*slot dim"], generator: torch.Generator | None
+    ) -> Float[Tensor, "*slot dim"]:
+        """Undo the splines, one dimension after another."""
+        del generator
+        return self.transform().inv(noise)
+
+
+def _solved(
+    target: Float[Tensor, " *slot"],
+    product: Float[Tensor, ""],
+    b: Float[Tensor, ""],
+    bisections: int,
+) -> Float[Tensor, " *slot"]:
+    """``tanh(a + b)`` where ``a + product * tanh(a + b) = target``; ``product`` is above -1."""
+    low, high = target - product.abs(), target + product.abs()
+    for _ in range(bisections):
+        middle = 0.5 * (low + high)
+        above = middle + product * (middle + b).tanh() > target
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return (0.5 * (low + high) + b).tanh()
