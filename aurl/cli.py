@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    own = {"sweep": sweep, "status": status, "leaderboard": leaderboard}
+    own = {"sweep": sweep, "status": status, "leaderboard": leaderboard, "metrics": metrics}
     if name in own:
         return own[name]
     from aurl.commands import COMMANDS  # imports torch and Ray, for which --help must not wait
@@ -108,6 +108,24 @@ def leaderboard(args: argparse.Namespace) -> int:
     return 0
 
 
+def metrics(args: argparse.Namespace) -> int:
+    """Score the codes of any framework against known factors."""
+    from aurl.reporting.codes import read_codes
+    from aurl.reporting.score_tables import score_tables
+    from aurl.reporting.scores import chosen_metrics, score_record
+
+    chosen = chosen_metrics(args.metrics)
+    codes = read_codes(args.codes)
+    console = Console(stderr=True)
+    with console.status("") as status:
+        record = score_record(codes, chosen, status.update)
+    if args.json:
+        print(json.dumps(record, indent=2, allow_nan=False))
+    else:
+        Console().print(score_tables(record), highlight=False, markup=False)
+    return 0
+
+
 def _how_to_go_on(args: argparse.Namespace) -> str:
     if args.command not in ("sweep", "train"):
         return "Nothing was left half-written."
@@ -144,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="for another program to read")
     _add_export(commands)
     _add_model_commands(commands)
+    _add_metrics(commands)
     words = "what this machine can do, and the command that adds what is missing"
     doctor = commands.add_parser("doctor", help=words, description=words)
     doctor.add_argument("--json", action="store_true", help="for another program to read")
@@ -218,6 +237,30 @@ def _add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's typ
     reconstruct.add_argument("--out", type=Path, required=True, help="the MIDI file")
     reconstruct.add_argument("--data", default="", help="the corpus, if it is not the config's")
     reconstruct.add_argument("--count", type=int, default=8, help="how many (default 8)")
+
+
+def _add_metrics(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
+    words = "disentanglement of codes of any framework, from numpy arrays"
+    metrics = commands.add_parser(
+        "metrics",
+        help=words,
+        description=f"{words}. Without --metrics, everything but dci_gbt, which takes minutes.",
+    )
+    metrics.add_argument(
+        "codes",
+        type=Path,
+        metavar="CODES.npz",
+        help="arrays codes [N, D] (or mean and log_var: dimensions below 0.05 nats are set aside) "
+        "and factors [N, F], whole numbers; optionally n_train (the first so many rows train; "
+        "default two thirds) or groups [N] (rows that belong together, drawn whole)",
+    )
+    metrics.add_argument(
+        "--metrics",
+        default="",
+        metavar="A,B",
+        help="some only, such as mig_dlib20,dci_gbt; all for all of them",
+    )
+    metrics.add_argument("--json", action="store_true", help="for another program to read")
 
 
 def _add_cluster_options(command: argparse.ArgumentParser) -> None:

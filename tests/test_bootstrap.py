@@ -1,9 +1,12 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from aurl.metrics.bootstrap import difference_interval, mean_interval
+from aurl.metrics.bootstrap import difference_interval, mean_interval, score_intervals
+from aurl.metrics.mig import mig_rank32, mutual_information_gap
+from aurl.metrics.mutual_information import mutual_information, rank_bins
 
 PIECES = np.repeat(np.arange(40), 8)
 
@@ -97,3 +100,52 @@ def test_mean_interval_names_the_argument_to_change(
     defaults: dict[str, Any] = {"values": np.array([0.0, 1.0]), "pieces": np.array([0, 1])}
     with pytest.raises(ValueError, match=message):
         mean_interval(**(defaults | arguments))
+
+
+def of_rows(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda rows: np.array([values[rows].mean(), values[rows].std()])
+
+
+def test_score_intervals_of_a_mean_are_those_of_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    pieces = rng.integers(0, 40, size=400)
+    values = 0.5 + 0.05 * rng.normal(size=400) + 0.1 * rng.normal(size=40)[pieces]
+    found = score_intervals(of_rows(values), pieces, n_resamples=1000)[0]
+    expected = mean_interval(values, pieces)
+    assert found.mean == expected.mean
+    assert found.low == pytest.approx(expected.low, abs=0.004)
+    assert found.high == pytest.approx(expected.high, abs=0.004)
+
+
+def test_score_intervals_lie_around_the_score_whatever_resampling_adds() -> None:
+    values = np.random.default_rng(0).random(200)
+
+    def biased(rows: np.ndarray) -> np.ndarray:
+        return values[rows].mean(keepdims=True) + 0.2 * (len(np.unique(rows)) < 200)
+
+    interval = score_intervals(biased, np.arange(200))[0]
+    assert interval.low < interval.mean < interval.high
+    assert interval.high - interval.low < 0.12
+
+
+def test_score_intervals_cover_what_fresh_data_give() -> None:
+    def sample(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        factors = rng.integers(0, 3, size=(500, 2))
+        return factors + 0.5 * rng.normal(size=(500, 2)), factors
+
+    scores = [mig_rank32(*sample(seed)) for seed in range(1, 60)]
+    codes, factors = sample(0)
+    bins = rank_bins(codes, n_bins=32)
+
+    def mig(rows: np.ndarray) -> np.ndarray:
+        information = mutual_information(bins[rows], factors[rows], corrected=True)
+        return mutual_information_gap(information).mean(keepdims=True)
+
+    interval = score_intervals(mig, np.arange(500))[0]
+    assert (interval.high - interval.low) / 3.92 == pytest.approx(np.std(scores), rel=0.5)
+
+
+def test_score_intervals_refuse_one_piece() -> None:
+    with pytest.raises(ValueError, match=r"pieces must name at least 2 pieces, got 1\."):
+        score_intervals(of_rows(np.ones(4)), np.zeros(4, dtype=np.int64))

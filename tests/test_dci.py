@@ -132,7 +132,7 @@ def test_constant_codes_score_zero() -> None:
     assert scores.normalized_informativeness == 0.0
 
 
-@pytest.mark.parametrize("name", ["n_trees", "max_depth", "n_jobs"])
+@pytest.mark.parametrize("name", ["n_trees", "max_depth", "min_leaf", "n_jobs"])
 def test_forest_settings_refuse_nothing(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
         ForestSettings(**{name: 0})

@@ -1,4 +1,4 @@
-r"""Bootstrap intervals of means over windows that come in pieces.
+r"""Bootstrap intervals of means, and of other scores, over windows that come in pieces.
 
 Windows of one piece resemble each other, so the pieces are resampled, not the windows: an interval
 over windows would be far too narrow. The mean of a resample is the sum over its windows over their
@@ -8,6 +8,7 @@ Source: Efron & Tibshirani 1993, "An introduction to the bootstrap", chapters 8 
 and 13 (the percentile interval); Field & Welsh 2007, "Bootstrapping clustered data".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ _BLOCK = 1_000_000  # draws held in memory at once
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A mean with its bootstrap interval."""
+    """A mean, or another score, with its bootstrap interval."""
 
     mean: float
     low: float
@@ -52,10 +53,7 @@ def mean_interval(
         ValueError: If ``level`` or ``n_resamples`` is out of range, a value is not finite, or
             there are fewer than two pieces.
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must be in (0, 1), got {level}.")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be >= 1, got {n_resamples}.")
+    _check(level, n_resamples)
     if not np.isfinite(values).all():
         raise ValueError(
             f"values must be finite, got {np.count_nonzero(~np.isfinite(values))} NaN or infinite."
@@ -95,6 +93,66 @@ def difference_interval(
         ValueError: As :func:`mean_interval`.
     """
     return mean_interval(first - second, pieces, level=level, seed=seed)
+
+
+def score_intervals(
+    scores: Callable[[Int[np.ndarray, " row"]], Float[np.ndarray, " score"]],
+    pieces: Int[np.ndarray, " sample"],
+    *,
+    level: float = 0.95,
+    n_resamples: int = 100,
+    seed: int = 0,
+) -> list[Interval]:
+    """Percentile bootstrap intervals of scores that are not means, clustered by piece.
+
+    A resample holds samples twice, which scores of information take for structure: they come out
+    higher. That bias is removed: an interval lies around the score as its resamples lie around
+    their own mean.
+
+    Args:
+        scores: Scores in [0, 1] from rows, some of which are given more than once.
+        pieces: Piece of every row; each its own where rows are independent.
+        level: Coverage aimed at, in (0, 1).
+        n_resamples: Resamples of the pieces.
+        seed: Seed of the resampling.
+
+    Returns:
+        For every score its value for all rows, as ``mean``, and bounds within [0, 1].
+
+    Raises:
+        ValueError: If ``level`` or ``n_resamples`` is out of range, or there are fewer than two
+            pieces.
+
+    Source:
+        Percentile interval as above; the shift is that of the bootstrap estimate of bias, Efron &
+        Tibshirani 1993, chapter 10.
+    """
+    _check(level, n_resamples)
+    labels, position = np.unique(pieces, return_inverse=True)
+    if labels.size < 2:
+        raise ValueError(f"pieces must name at least 2 pieces, got {labels.size}.")
+    members = np.split(np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1])
+    rng = np.random.default_rng(seed)
+    values = np.stack(
+        [
+            scores(np.concatenate([members[piece] for piece in drawn]))
+            for drawn in rng.integers(labels.size, size=(n_resamples, labels.size))
+        ]
+    )
+    score = scores(np.arange(position.size))
+    bounds = np.quantile(values, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
+    low, high = np.clip(bounds + score - values.mean(axis=0), 0.0, 1.0)
+    return [
+        Interval(mean=float(each), low=float(lower), high=float(upper))
+        for each, lower, upper in zip(score, low, high, strict=True)
+    ]
+
+
+def _check(level: float, n_resamples: int) -> None:
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must be in (0, 1), got {level}.")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be >= 1, got {n_resamples}.")
 
 
 def _resampled_means(

@@ -38,6 +38,10 @@ class ForestSettings:
     max_depth: int = 12
     """Deepest a tree may grow."""
 
+    min_leaf: int = 3
+    """Fewest training samples of a leaf; with 1, leaves that fit noise take 0.03 from both scores
+    of noisy codes, and gradient boosting does not. Below six samples nothing is learnt."""
+
     seed: int = 0
     """Seed of the forest; factor k uses ``seed + k``."""
 
@@ -45,7 +49,7 @@ class ForestSettings:
     """Threads; the scores do not depend on it."""
 
     def __post_init__(self) -> None:
-        for name in ("n_trees", "max_depth", "n_jobs"):
+        for name in ("n_trees", "max_depth", "min_leaf", "n_jobs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}.")
 
@@ -110,6 +114,7 @@ def dci_et(
             settings.n_trees,
             criterion="entropy",
             max_depth=settings.max_depth,
+            min_samples_leaf=settings.min_leaf,
             max_features=None,  # pyright: ignore[reportArgumentType]  # inferred from its default
             n_jobs=settings.n_jobs,
             random_state=settings.seed + k,

@@ -95,7 +95,9 @@ def disentanglement(
         live: Codes that count; the others change nothing. All by default. Leave out those without
             KL: a mean of scale 1e-3 under a posterior of scale 1 carries nothing that a sample
             would keep, yet rank bins read it.
-        n_train: The first ``n_train`` samples fit the forest. By default a seeded draw does.
+        n_train: The first ``n_train`` samples fit the forest, and information is measured on them
+            alone, as published protocols do. By default a seeded draw fits the forest, and
+            information, which needs no fit, is of all samples.
         groups: Piece of every sample; a piece is never on both sides of the split.
         settings: Forest, split and seed.
 
@@ -117,9 +119,10 @@ def disentanglement(
     dci = dci_et(codes, factors, train, settings.forest)
     if not dci.counted.any():
         return _nothing("no_varying_factor", factors)
-    counted = factors[:, dci.counted]
-    ranked = rank_mutual_information(codes, counted)
-    return _combined(ranked, width_mutual_information(codes, counted), dci)
+    rows = train if n_train is not None else np.ones(len(codes), dtype=bool)
+    seen, counted = codes[rows], factors[rows][:, dci.counted]
+    ranked = rank_mutual_information(seen, counted)
+    return _combined(ranked, width_mutual_information(seen, counted), dci)
 
 
 def permutation_floor(

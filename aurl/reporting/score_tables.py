@@ -1,0 +1,68 @@
+"""How the scores of ``aurl metrics`` look in a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+_OWN = ("disentanglement", "mig_rank32", "dcimig")
+
+
+def score_tables(record: Mapping[str, Any]) -> RenderableType:
+    """Scores with their intervals, values for each factor, and the information matrix.
+
+    Args:
+        record: From :func:`aurl.reporting.scores.score_record`.
+    """
+    samples, dimensions = record["samples"], record["dimensions"]
+    lines = [
+        f"{samples['all']} samples, {samples['train']} of them train; {dimensions['all']} "
+        f"dimensions, {len(dimensions['live'])} of them live; {record['factors']} factors",
+    ]
+    if record["status"] != "ok":
+        lines.append(f"status {record['status']}: nothing can be scored above chance")
+    if record["ignored_arrays"]:
+        lines.append(f"not read: {', '.join(record['ignored_arrays'])}")
+    return Group(*lines, _scores(record), _per_factor(record), _information(record), _time(record))
+
+
+def _scores(record: Mapping[str, Any]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    values = {name: value for name, value in record.items() if isinstance(value, float)}
+    for name in sorted(values, key=lambda name: (name not in _OWN, name)):
+        interval = record["intervals"].get(name)
+        bounds = f"[{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
+        table.add_row(name, f"{values[name]:.4f}", bounds)
+    return table
+
+
+def _per_factor(record: Mapping[str, Any]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("by factor")
+    for factor in range(record["factors"]):
+        table.add_column(str(factor), justify="right")
+    for name, values in record["per_factor"].items():
+        label = "entropy, nats" if name == "entropy" else name
+        table.add_row(label, *(f"{value:.3f}" for value in values))
+    return table
+
+
+def _information(record: Mapping[str, Any]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("nats, 32 rank bins")
+    for factor in range(record["factors"]):
+        table.add_column(str(factor), justify="right")
+    rows = record["mutual_information"]["rank32"]
+    for code, values in zip(record["dimensions"]["live"], rows, strict=True):
+        table.add_row(f"dimension {code}", *(f"{value:.3f}" for value in values))
+    return table
+
+
+def _time(record: Mapping[str, Any]) -> str:
+    each = ", ".join(f"{name} {seconds:.2f}" for name, seconds in record["seconds"].items())
+    return f"seconds: {each}"
