@@ -133,11 +133,15 @@ class TrainingConfig:
     batch_size: int = 64
     """Windows in one step, over all workers together."""
 
+    accumulate: int = 1
+    """Equal parts in which each worker takes its share of a step, one after another: the same
+    gradient in less memory."""
+
     log_every: int = 10
     """Steps between rows of training metrics."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every"):
+        for name in ("steps", "batch_size", "accumulate", "log_every"):
             _require_positive(f"training.{name}", getattr(self, name))
 
 
@@ -196,6 +200,40 @@ class RunConfig:
             raise ConfigError(
                 "objective.free_bits.granularity must be level or total under a mixture or flow "
                 "prior, got dimension: the KL has no part for each dimension there."
+            )
+        self._check_moments()
+        self._check_accumulation()
+
+    def _check_moments(self) -> None:
+        """Refuse covariances of too few sequences, or held against a prior that is not N(0, I)."""
+        size = self.training.batch_size
+        is_plain = self.latent.is_standard and not self.latent.top_down and not self.latent.context
+        for name in ("dip_off_diagonal", "dip_diagonal", "orthogonality"):
+            if not getattr(self.objective.regularizers, name):
+                continue
+            if size < 4:
+                raise ConfigError(
+                    "training.batch_size must be >= 4 for an unbiased "
+                    f"objective.regularizers.{name}, got {size}."
+                )
+            if not is_plain and name != "orthogonality":
+                raise ConfigError(
+                    f"objective.regularizers.{name} must be 0 under a learned prior, got "
+                    f"{getattr(self.objective.regularizers, name)}: it asks for covariance I."
+                )
+
+    def _check_accumulation(self) -> None:
+        """Refuse to cut a batch that a term must see as a whole."""
+        names = self.objective.regularizers.of_whole_batch()
+        whole = [f"objective.regularizers.{name}" for name in names]
+        if self.objective.free_bits.threshold:
+            whole.append("objective.free_bits.threshold")
+        if self.latent.posterior == "batch_norm":
+            whole.append("latent.posterior batch_norm")
+        if whole and self.training.accumulate > 1:
+            raise ConfigError(
+                f"training.accumulate must be 1 with {whole[0]}, which looks at a whole batch, "
+                f"got {self.training.accumulate}."
             )
 
 

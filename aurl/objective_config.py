@@ -121,8 +121,90 @@ class FreeBitsConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AttributeConfig:
+    """A musical attribute that one latent dimension shall order the sequences by."""
+
+    name: str
+    """An attribute of the corpus that has an order, such as ``rhythm_density``."""
+
+    dimension: str
+    """Level and number of the dimension, such as ``global/0``; of its slots, the mean."""
+
+    sharpness: float = 1.0
+    """How soon a difference between two codes counts as an order, per unit of code."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.sharpness < float("inf"):
+            raise ConfigError(
+                f"objective.regularizers.attributes.{self.name}.sharpness must be > 0, "
+                f"got {self.sharpness}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegularizersConfig:
+    """Weights of the terms of :mod:`aurl.objectives.regularizers`, in nats per unit of each.
+
+    A term of weight 0 is not computed.
+    """
+
+    total_correlation: float = 0.0
+    """Of the nats by which the coordinates of z depend on each other (beta-TCVAE)."""
+
+    dip_off_diagonal: float = 0.0
+    """Of the sum of squared covariances between coordinates (DIP-VAE)."""
+
+    dip_diagonal: float = 0.0
+    """Of the sum of squared distances of the coordinates' variances from 1 (DIP-VAE-II)."""
+
+    orthogonality: float = 0.0
+    """Of the sum of squared covariances between coordinates of different levels."""
+
+    sparsity: float = 0.0
+    """Of how evenly a code is spread over its coordinates, in [0, 1]; scale-free."""
+
+    attribute_order: float = 0.0
+    """Of the mean distance from each of ``attributes``' order, in [0, 2] (AR-VAE)."""
+
+    attributes: tuple[AttributeConfig, ...] = ()
+    """Which dimension follows which attribute; by name: ``attributes.contour.dimension``."""
+
+    def __post_init__(self) -> None:
+        for name in WEIGHTS:
+            value = getattr(self, name)
+            if not 0.0 <= value < float("inf"):
+                raise ConfigError(f"objective.regularizers.{name} must be >= 0, got {value}.")
+        for what in ("name", "dimension"):
+            given = [getattr(entry, what) for entry in self.attributes]
+            if len(set(given)) != len(given):
+                raise ConfigError(
+                    f"objective.regularizers.attributes must have distinct {what}s, got {given}."
+                )
+        if self.attribute_order and not self.attributes:
+            raise ConfigError(
+                "objective.regularizers.attributes must name an attribute for attribute_order "
+                f"{self.attribute_order}, got none."
+            )
+
+    def of_whole_batch(self) -> list[str]:
+        """The terms with a weight that look at all sequences of a batch together."""
+        return [name for name in WEIGHTS if name != "sparsity" and getattr(self, name)]
+
+
+WEIGHTS = (
+    "total_correlation",
+    "dip_off_diagonal",
+    "dip_diagonal",
+    "orthogonality",
+    "sparsity",
+    "attribute_order",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectiveConfig:
-    """What training minimises: ``reconstruction + beta * kl_charged``."""
+    """What training minimises: ``reconstruction + beta * kl_charged + regularizers``."""
 
     beta: BetaConfig = field(default_factory=BetaConfig)
     free_bits: FreeBitsConfig = field(default_factory=FreeBitsConfig)
+    regularizers: RegularizersConfig = field(default_factory=RegularizersConfig)

@@ -53,6 +53,38 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"objective.beta.target": 14}, r"beta\.target must be left out .* 'constant', got 14"),
         ({"objective.beta.rate": 0.1}, r"beta\.rate must be left out .* 'constant', got 0\.1"),
         ({"objective.beta.value": -0.1}, r"objective\.beta\.value must be >= 0, got -0\.1"),
+        ({"objective.regularizers.sparsity": -1}, r"sparsity must be >= 0, got -1"),
+        ({"objective.regularizers.tc": 1}, r"regularizers\.tc is not a setting"),
+        ({"objective.regularizers.attribute_order": 1}, r"attributes must name an attribute"),
+        (
+            {"objective.regularizers.attributes": [{"name": "contour", "dimension": "a/0"}] * 2},
+            r"attributes must have distinct names, got \['contour', 'contour'\]",
+        ),
+        (
+            {"objective.regularizers.dip_diagonal": 1, "training.batch_size": 3},
+            r"training\.batch_size must be >= 4 for an unbiased .*dip_diagonal, got 3",
+        ),
+        (
+            {"objective.regularizers.dip_off_diagonal": 2, "latent.top_down": True},
+            r"dip_off_diagonal must be 0 under a learned prior, got 2",
+        ),
+        ({"training.accumulate": 0}, r"training\.accumulate must be >= 1, got 0"),
+        (
+            {"objective.regularizers.total_correlation": 1, "training.accumulate": 2},
+            r"accumulate must be 1 with objective\.regularizers\.total_correlation.* got 2",
+        ),
+        (
+            {"objective.free_bits.threshold": 1, "training.accumulate": 2},
+            r"accumulate must be 1 with objective\.free_bits\.threshold",
+        ),
+        (
+            {
+                "latent.posterior": "batch_norm",
+                "latent.gamma": 1,
+                "training.accumulate": 2,
+            },
+            r"accumulate must be 1 with latent\.posterior batch_norm",
+        ),
         ({"objective.free_bits.threshold": -1}, r"threshold must be >= 0 nats, got -1"),
         ({"evaluation.target_rate_nats_per_bar": 0}, r"per_bar must be > 0, got 0"),
         ({"augmentation.transpose": 13}, r"augmentation\.transpose must be in 0\.\.12, got 13"),

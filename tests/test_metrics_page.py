@@ -4,11 +4,13 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aurl.metrics.kl_health import TERMS
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
+from aurl.objective_config import WEIGHTS
 from aurl.reporting import export as exports
 from aurl.training.loop import Run, train
 from aurl.training.messages import Row
@@ -58,8 +60,10 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         names.update(name for row in rows for name in row)
         return True
 
+    weights: dict[str, Any] = {f"objective__regularizers__{name}": 1.0 for name in WEIGHTS}
+    attributes = [{"name": "contour", "dimension": "global/0"}]
     run = Run(
-        config=small_config(),
+        config=small_config(objective__regularizers__attributes=attributes, **weights),
         corpus=tiny_corpus(),
         checkpoint_folder=tmp_path_factory.mktemp("run"),
     )

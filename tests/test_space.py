@@ -53,6 +53,43 @@ def random_trials(drawn: Space, count: int) -> list[dict[str, Any]]:
 # Reading
 
 
+OBJECTIVE: dict[str, Any] = {
+    BETA: {"choice": ["cyclical", "target_kl", "target_reconstruction"]},
+    "objective.beta.cycles": {"int_uniform": [2, 4], "when": {BETA: "cyclical"}},
+    "objective.beta.ramp": {"uniform": [0.2, 0.8], "when": {BETA: "cyclical"}},
+    "objective.beta.target": {
+        "uniform": [5.0, 30.0],
+        "when": {BETA: ["target_kl", "target_reconstruction"]},
+    },
+    "objective.beta.integral": {"log_uniform": [1e-5, 1e-3], "when": {BETA: "target_kl"}},
+    "objective.beta.rate": {"log_uniform": [0.001, 0.1], "when": {BETA: "target_reconstruction"}},
+    "latent.posterior": {"choice": ["standard", "batch_norm"]},
+    "latent.gamma": {"uniform": [0.3, 1.0], "when": {"latent.posterior": "batch_norm"}},
+    "objective.regularizers.total_correlation": {"choice": [0.0, 1.0]},
+    "objective.regularizers.dip_off_diagonal": {"choice": [0.0, 10.0]},
+    "objective.regularizers.dip_diagonal": {"choice": [0.0, 10.0]},
+    "objective.regularizers.orthogonality": {"choice": [0.0, 10.0]},
+    "objective.regularizers.sparsity": {"choice": [0.0, 1.0]},
+    "objective.regularizers.attribute_order": {"choice": [0.0, 1.0]},
+    "objective.regularizers.attributes.contour.sharpness": {"log_uniform": [0.1, 10.0]},
+}
+
+
+def test_every_part_of_the_objective_can_be_searched() -> None:
+    attributes = [{"name": "contour", "dimension": "global/0"}]
+    drawn = space(OBJECTIVE, base={"objective": {"regularizers": {"attributes": attributes}}})
+    seen: set[str] = set()
+    for values in random_trials(drawn, 50):
+        config = drawn.config_of(values)
+        seen |= set(values)
+        if config.objective.beta.schedule == "target_kl":
+            assert config.objective.beta.integral == values["objective.beta.integral"]
+            assert config.objective.beta.proportional == 0.01
+        assert (config.latent.gamma is None) == (values["latent.posterior"] == "standard")
+    assert seen == set(OBJECTIVE)
+    check_fits(drawn.config_of(random_trials(drawn, 1)[0]), tiny_corpus(), 1)
+
+
 def test_a_space_is_read_whole() -> None:
     read = space(
         {

@@ -24,6 +24,30 @@ CASES: dict[str, dict[str, Any]] = {
         "objective__beta__target": 0.1,
         "objective__beta__integral": 0.05,
     },
+    "regularizers": {
+        "objective__regularizers": {
+            "total_correlation": 3.0,
+            "dip_off_diagonal": 500.0,
+            "dip_diagonal": 5.0,
+            "orthogonality": 500.0,
+            "sparsity": 20.0,
+            "attribute_order": 30.0,
+            "attributes": [
+                {"name": "rhythm_density", "dimension": "global/0"},
+                {"name": "contour", "dimension": "fine/1", "sharpness": 5.0},
+            ],
+        },
+    },
+    "regularizers of a batch-norm posterior": {
+        "latent__posterior": "batch_norm",
+        "latent__gamma": 0.7,
+        "objective__regularizers": {
+            "total_correlation": 3.0,
+            "dip_off_diagonal": 1.0,
+            "orthogonality": 1.0,
+        },
+    },
+    "parts": {"training__accumulate": 2, "model__token_dropout": 0.3},
 }
 each_case = pytest.mark.parametrize("name", CASES)
 

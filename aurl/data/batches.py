@@ -114,14 +114,18 @@ class TrainingBatches:
         self, step: int
     ) -> tuple[Int[Tensor, "batch token"], Int[Tensor, "batch context"]]:
         """The windows of :meth:`at` and the classes of their context, as augmented."""
-        epoch, index = divmod(step, len(self.windows) // self.batch_size)
-        if epoch != self._epoch:
-            self._order, self._epoch = self._epoch_order(epoch), epoch
-        chosen = torch.from_numpy(self._order[index])
+        chosen = torch.from_numpy(self.windows_at(step))
         whole = self.store.padded(chosen)  # one width for all workers
         tokens = whole[self.rank :: self.n_workers]
         own = chosen[self.rank :: self.n_workers].to(self.store.context.device)
         return self._augmented(tokens, self.store.context[own], step)
+
+    def windows_at(self, step: int) -> Int[np.ndarray, " batch"]:
+        """The windows of ``step``, those of all workers."""
+        epoch, index = divmod(step, len(self.windows) // self.batch_size)
+        if epoch != self._epoch:
+            self._order, self._epoch = self._epoch_order(epoch), epoch
+        return self._order[index]
 
     def _epoch_order(self, epoch: int) -> Int[np.ndarray, "step batch"]:
         """The windows of each step of an epoch: random batches of windows of like length.

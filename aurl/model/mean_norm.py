@@ -42,7 +42,8 @@ class MeanNorm(nn.Module):
         self._mean_over_workers: Callable[[Tensor], Tensor] = _alone
         self._n_workers = 1
         self.register_buffer("dimension", layout.dimension, persistent=False)
-        self.register_buffer("slots", torch.bincount(layout.dimension), persistent=False)
+        slots = [level.n_slots for level in layout.levels for _ in range(level.dim)]
+        self.register_buffer("slots", torch.tensor(slots), persistent=False)
         self.register_buffer("running_mean", torch.zeros(layout.n_dimensions))
         self.register_buffer("running_var", torch.ones(layout.n_dimensions))
 

@@ -1,6 +1,9 @@
-"""What training minimises: ``reconstruction + beta * kl_charged``, in nats per sequence."""
+"""What training minimises, in nats per sequence.
 
-from collections.abc import Sequence
+It is ``reconstruction + beta * kl_charged + weight * regularizer + ...``.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +12,17 @@ from torch import Tensor
 
 from aurl.objective_config import FreeBitsConfig
 from aurl.objectives.kl import Floors, MeanOverWorkers, charged_kl
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """A term beside the ELBO."""
+
+    name: str
+    """Name of its metric, with its unit if it has one."""
+
+    weight: float
+    value: Float[Tensor, ""]
 
 
 @dataclass(frozen=True)
@@ -27,14 +41,20 @@ class Terms:
     kl_charged: Float[Tensor, ""]
     """KL after free bits."""
 
+    rates: Float[Tensor, " coordinate"]
+    """Raw KL of each coordinate."""
+
+    regularizers: Mapping[str, Tensor]
+    """Those with a weight, without it, by the name of their metric."""
+
     @property
     def negative_elbo(self) -> Float[Tensor, ""]:
         """Reconstruction plus raw KL at beta 1: comparable across settings."""
         return self.reconstruction + self.kl
 
     def seen(self) -> Float[Tensor, " 3"]:
-        """Objective, raw KL and reconstruction, detached: what a step and its beta depend on."""
-        return torch.stack([self.objective, self.kl, self.reconstruction]).detach()
+        """Objective, raw KL and reconstruction: what going on and the next beta depend on."""
+        return torch.stack([self.objective, self.kl, self.reconstruction])
 
 
 def floors_of(
@@ -71,8 +91,9 @@ def objective(
     beta: float,
     floors: Floors,
     mean_over_workers: MeanOverWorkers,
+    regularizers: Sequence[Regularizer] = (),
 ) -> Terms:
-    """Combine reconstruction and KL.
+    """Combine reconstruction, KL and regularizers.
 
     Args:
         reconstruction: Nats per sequence.
@@ -80,22 +101,53 @@ def objective(
         beta: Weight of the charged KL.
         floors: Free bits.
         mean_over_workers: Averages over the workers that share the batch.
+        regularizers: What is added, each with its weight.
     """
     mean_reconstruction = reconstruction.mean()
     kl_charged = charged_kl(kl, floors, mean_over_workers)
+    total = mean_reconstruction + beta * kl_charged
+    for term in regularizers:
+        total = total + term.weight * term.value
     return Terms(
-        objective=mean_reconstruction + beta * kl_charged,
+        objective=total,
         reconstruction=mean_reconstruction,
         kl=kl.sum(dim=1).mean(),
         kl_charged=kl_charged,
+        rates=kl.mean(dim=0),
+        regularizers={term.name: term.value for term in regularizers},
+    )
+
+
+def averaged(parts: Sequence[Terms]) -> Terms:
+    """The terms of a batch from those of its equal parts, detached."""
+
+    def mean(values: Sequence[Tensor]) -> Tensor:
+        return torch.stack([value.detach() for value in values]).mean(dim=0)
+
+    return Terms(
+        objective=mean([part.objective for part in parts]),
+        reconstruction=mean([part.reconstruction for part in parts]),
+        kl=mean([part.kl for part in parts]),
+        kl_charged=mean([part.kl_charged for part in parts]),
+        rates=mean([part.rates for part in parts]),
+        regularizers={
+            name: mean([part.regularizers[name] for part in parts])
+            for name in parts[0].regularizers
+        },
     )
 
 
 def level_rates(
-    kl: Float[Tensor, "batch coordinate"],
+    rates: Float[Tensor, " coordinate"],
     level: Int[Tensor, " coordinate"],
     names: Sequence[str],
 ) -> dict[str, Tensor]:
-    """Mean raw KL of each level, in nats per sequence, by name."""
-    sums = torch.zeros(len(names), device=kl.device).index_add(0, level, kl.mean(dim=0))
+    """Mean raw KL of each level, in nats per sequence, by name.
+
+    Args:
+        rates: Mean raw KL of each coordinate.
+        level: Level of each coordinate.
+        names: Names of the levels, in order.
+    """
+    sums = torch.zeros(len(names), device=rates.device).index_add(0, level, rates)
     return dict(zip(names, sums, strict=True))

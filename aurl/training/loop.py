@@ -14,16 +14,19 @@ from aurl.config import RunConfig
 from aurl.data.batches import TokenStore, TrainingBatches, check_batches
 from aurl.data.context import check_context
 from aurl.data.corpus import Corpus
+from aurl.errors import ConfigError
+from aurl.model.latents import LatentLayout, Posterior
 from aurl.model.vae import Vae, VaeOutput
 from aurl.objectives.controllers import schedule_of
 from aurl.objectives.kl import prior_kl
-from aurl.objectives.objective import Terms, floors_of, level_rates, objective
+from aurl.objectives.objective import Terms, averaged, floors_of, level_rates, objective
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import seeded, torch_generator
 from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
 from aurl.training.messages import Row
 from aurl.training.optimizer import adamw, learning_rate
+from aurl.training.regularization import Regularization, check_regularizers
 from aurl.training.workers import Workers
 
 Report: TypeAlias = Callable[[Sequence[Row]], bool]
@@ -137,6 +140,8 @@ class Trainer:
             schedule=self.schedule,
         )
         self.beta = self.schedule.at(self.step)
+        self.regularization = Regularization(config, run.corpus, layout, workers)
+        check_parts(config, workers.size)
         self.parallel = workers.parallel(self.model)
         self.mean_tokens = float(run.corpus.mean_tokens)
 
@@ -147,15 +152,24 @@ class Trainer:
             DivergedError: Before the update, if the objective is not finite on any worker.
         """
         config = self.run.config
-        steps = config.training.steps
+        steps, parts = config.training.steps, config.training.accumulate
         tokens, context = self.batches.with_context(self.step)
+        noise = self.workers.share(self._noise()).to(tokens.device)
+        keep = self._keep(tokens)
         self.beta = self.schedule.at(self.step)
-        terms = self._terms(tokens, context, self.beta)
+        self.optimizer.zero_grad(set_to_none=True)
+        done: list[Terms] = []
+        for part in range(parts):
+            rows = slice(part, None, parts)
+            with self.workers.exchange(self.parallel, gradients=part == parts - 1):
+                kept = None if keep is None else keep[rows]
+                terms = self._terms(tokens[rows], noise[rows], kept, context[rows])
+                (terms.objective / (parts * self.mean_tokens)).backward()
+            done.append(terms)
+        terms = averaged(done)
         seen = self.workers.mean(terms.seen())
         if not torch.isfinite(seen[0]):
             raise DivergedError(f"objective is not finite at step {self.step + 1}.")
-        self.optimizer.zero_grad(set_to_none=True)
-        (terms.objective / self.mean_tokens).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.gradient_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config.optimizer, self.step, steps)
@@ -164,20 +178,21 @@ class Trainer:
         self.step += 1
         return terms
 
-    def _terms(self, tokens: Tensor, context: Tensor, beta: float) -> Terms:
-        noise = self.workers.share(self._noise())
-        output: VaeOutput = self.parallel(
-            tokens, noise.to(tokens.device), self._keep(tokens), context
-        )
+    def _terms(self, tokens: Tensor, noise: Tensor, keep: Tensor | None, context: Tensor) -> Terms:
+        output: VaeOutput = self.parallel(tokens, noise, keep, context)
         nll = token_nll(output.logits, tokens[:, 1:], pad=self.model.vocabulary.pad)
         base = output.base
-        self.kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
+        kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
+        posterior = Posterior(output.mean, output.log_var)
         return objective(
             nll.sum(dim=1),
-            self.kl,
-            beta=beta,
+            kl,
+            beta=self.beta,
             floors=self.floors,
             mean_over_workers=self.workers.mean,
+            regularizers=self.regularization.terms(
+                posterior, noise, self.batches.windows_at(self.step)
+            ),
         )
 
     def _noise(self) -> Tensor:
@@ -212,8 +227,9 @@ class Trainer:
             "train/kl_charged_nats": terms.kl_charged,
         }
         names = [level.name for level in self.model.layout.levels]
-        levels = level_rates(self.kl.detach(), self.level, names)
+        levels = level_rates(terms.rates, self.level, names)
         values |= {f"train/kl_nats/{name}": value for name, value in levels.items()}
+        values |= {f"train/{name}": value for name, value in terms.regularizers.items()}
         means = self.workers.mean(torch.stack([value.detach() for value in values.values()]))
         taken = self.step - 1
         return {
@@ -239,10 +255,27 @@ def check_fits(config: RunConfig, corpus: Corpus, n_workers: int) -> None:
     """Refuse a configuration that cannot be trained on ``corpus`` by ``n_workers`` workers.
 
     Raises:
-        ConfigError: If the architecture does not fit the window, or the batch the workers.
+        ConfigError: If the architecture does not fit the window, the batch the workers, or a
+            regularizer the corpus and the latent space.
     """
     with torch.device("meta"):
         Vae(config, corpus.vocabulary, corpus.n_bars)
     train = np.asarray(corpus.attributes)[corpus.indices("train")]
     check_context(train, corpus.attribute_names, config.latent.context)
     check_batches(corpus, config.augmentation, config.training.batch_size, n_workers)
+    check_parts(config, n_workers)
+    check_regularizers(config, corpus, LatentLayout.of(config.latent.levels, corpus.n_bars))
+
+
+def check_parts(config: RunConfig, n_workers: int) -> None:
+    """Refuse parts of a step that would not be equal.
+
+    Raises:
+        ConfigError: If the batch cannot be cut so.
+    """
+    size, parts = config.training.batch_size, config.training.accumulate
+    if size % (n_workers * parts) != 0:
+        raise ConfigError(
+            "training.batch_size must be a multiple of training.accumulate times the workers per "
+            f"trial, got batch_size={size}, accumulate={parts}, workers={n_workers}."
+        )

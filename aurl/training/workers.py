@@ -4,6 +4,7 @@ What has a gradient is reduced so that W workers, whose parameters' gradients ar
 the gradient of one worker with the whole batch.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,13 @@ class Workers:
         return DistributedDataParallel(
             model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False
         )
+
+    @staticmethod
+    def exchange(model: nn.Module, *, gradients: bool) -> AbstractContextManager[None]:
+        """Whether backward passes through ``model`` exchange gradients, or only gather them."""
+        if gradients or not isinstance(model, DistributedDataParallel):
+            return nullcontext()
+        return model.no_sync()
 
 
 class _Mean(torch.autograd.Function):
