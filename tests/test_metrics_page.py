@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aurl.data.attributes import ATTRIBUTES
 from aurl.metrics.kl_health import TERMS
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
 from aurl.objective_config import WEIGHTS
@@ -42,8 +43,11 @@ def general(name: str) -> str:
             return name
         kind = "<feature>" if rest in ("", "data") else "<quantity>"
         return f"test/music/{kind}{slash}{rest}"
+    if name.startswith("test/factors/"):
+        name = re.sub(r"(?<=/correlation/).*$", "<factor>/<factor>", name)
+        name = re.sub(rf"(?<=/mig_rank32/)({'|'.join(ATTRIBUTES)})$", "<factor>", name)
     name = re.sub(rf"(?<=/kl_nats/)({'|'.join(LEVELS)})$", "<level>", name)
-    return re.sub(r"^(val|test)/", "<split>/", name)
+    return name if "/factors/" in name else re.sub(r"^(val|test)/", "<split>/", name)
 
 
 @cache
@@ -75,12 +79,14 @@ def test_page_lists_every_metric_and_no_other(emitted: set[str]) -> None:
     assert {general(name) for name in emitted} == set(listed("name"))
 
 
-def test_validation_and_test_have_the_same_names_but_for_music(emitted: set[str]) -> None:
+def test_validation_and_test_have_the_same_names_but_for_music_and_factors(
+    emitted: set[str],
+) -> None:
     val, test = (
         {name.removeprefix(f"{split}/") for name in emitted if name.startswith(f"{split}/")}
         for split in ("val", "test")
     )
-    assert val == {name for name in test if not name.startswith("music/")}
+    assert val == {name for name in test if not name.startswith(("music/", "factors/"))}
 
 
 def test_every_quantity_has_every_musical_name() -> None:

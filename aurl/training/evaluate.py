@@ -31,6 +31,7 @@ from aurl.model.vae import Vae
 from aurl.objectives.kl import prior_kl
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import numpy_generator, torch_generator
+from aurl.training.factor_evidence import FactorWindows, factor_evidence
 
 BATCH = 64
 BATCH_TOKENS = 8192
@@ -128,7 +129,16 @@ class Evaluator:
         scores = disentanglement(
             codes, self.factors, live=live, groups=measured.piece, settings=FOREST
         )
-        return scores.to_dict()
+        if self.split == "val":  # what the score is read against is worth its time at the end only
+            return scores.to_dict()
+        windows = FactorWindows(
+            codes=codes,
+            live=live,
+            factors=self.factors,
+            names=self.factor_names,
+            pieces=measured.piece,
+        )
+        return scores.to_dict() | factor_evidence(scores, windows, FOREST)
 
     def _reconstructions(self, model: Vae, measured: "Measured", count: int) -> "Reconstructions":
         chosen = measured.windows[:count]
