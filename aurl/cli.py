@@ -189,6 +189,12 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pr
         "source", type=Path, help="folder of MIDI files, read with its subfolders"
     )
     prepare.add_argument("--out", type=Path, required=True, help="the corpus's folder")
+    prepare.add_argument(
+        "--vocabulary",
+        choices=("metrical", "events"),
+        default="metrical",
+        help="bars and beats (the default), or times in seconds: bars of two seconds",
+    )
     prepare.add_argument("--bars", type=int, default=2, help="bars of a window (default 2)")
     prepare.add_argument(
         "--max-tokens", type=int, default=512, help="longest window that is kept (default 512)"

@@ -56,7 +56,10 @@ def conclude(planned: Sweep, console: Console) -> int:
 def run_prepare(args: Namespace) -> int:
     """Make a corpus of a folder of MIDI."""
     options = PrepareOptions(
-        n_bars=args.bars, max_tokens=args.max_tokens, velocity_bins=args.velocity_bins
+        vocabulary=args.vocabulary,
+        n_bars=args.bars,
+        max_tokens=args.max_tokens,
+        velocity_bins=args.velocity_bins,
     )
     columns = (
         TextColumn("reading MIDI"),
@@ -233,6 +236,7 @@ def _summary_lines(summary: Summary) -> list[str]:
         f"{sum(summary.refused.values())} refused ({counted(summary.refused)})",
         f"music    {summary.bars} bars, {summary.notes} notes, {summary.pickups} pickups; "
         f"{summary.tokens_per_note:.2f} tokens a note, {summary.tokens_per_bar:.1f} a bar",
+        f"unsaid   {counted(summary.notes_not_said)} of the notes",
         f"metres   {counted(summary.metres)}",
         f"windows  {counted(summary.windows)}; left out: {counted(summary.windows_left_out)}; "
         f"{summary.notes_clipped} notes cut at a window's end",

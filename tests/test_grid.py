@@ -195,7 +195,7 @@ def test_a_vocabulary_comes_back_from_plain_data_as_what_it_was() -> None:
     data = json.loads(json.dumps(EIGHTHS.to_dict()))
     assert vocabulary_from(data) == EIGHTHS
     assert isinstance(EIGHTHS, Vocabulary)
-    with pytest.raises(DataError, match=r"vocabulary\.kind must be one of metrical, grid, got 'g"):
+    with pytest.raises(DataError, match=r"one of metrical, grid, events, got 'gird'"):
         vocabulary_from({**data, "kind": "gird"})
     with pytest.raises(DataError, match=r"vocabulary\.steps is not a setting"):
         vocabulary_from({**data, "steps": 3})

@@ -82,6 +82,10 @@ class Grid:
         """Ticks of a step."""
         return BAR // self.steps_per_bar
 
+    def said(self, piece: Piece) -> tuple[Piece, dict[str, int]]:
+        """The piece itself: what cannot be said is refused, not changed."""
+        return piece, {}
+
     def encode(self, piece: Piece, n_bars: int | None = None) -> UInt16[np.ndarray, " token"]:
         """The piece as tokens, ``START`` and one token a step.
 

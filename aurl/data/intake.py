@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 from aurl.data.duplicates import content_key
@@ -41,7 +42,9 @@ class Refusal:
     detail: str
 
 
-def read_all(sources: Sequence[Source], effort: Effort) -> tuple[list[Kept], list[Refusal]]:
+def read_all(
+    sources: Sequence[Source], effort: Effort, read: Callable[[Path], Piece] = read_source
+) -> tuple[list[Kept], list[Refusal]]:
     """The pieces of the files that can be read and are not copies, in the order of the files.
 
     Of files with the same bytes, or the same notes, the first by name is kept.
@@ -55,7 +58,7 @@ def read_all(sources: Sequence[Source], effort: Effort) -> tuple[list[Kept], lis
     effort.progress(len(copies), total)
     pieces: dict[int, Piece] = {}
     paths = [source.path for source in asked]
-    outcomes = each_isolated(read_source, paths, workers=effort.workers, limits=effort.limits)
+    outcomes = each_isolated(read, paths, workers=effort.workers, limits=effort.limits)
     for done, (index, outcome) in enumerate(outcomes, start=len(copies) + 1):
         if isinstance(outcome, Failure):
             refusals.append(_refusal(asked[index], outcome))

@@ -142,6 +142,10 @@ class Metrical:
         """The vocabulary that :meth:`to_dict` described; errors as :func:`rebuilt`."""
         return rebuilt(cls, "metrical", data)
 
+    def said(self, piece: Piece) -> tuple[Piece, dict[str, int]]:
+        """The piece itself: what cannot be said is refused, not changed."""
+        return piece, {}
+
     def encode(self, piece: Piece, n_bars: int | None = None) -> UInt16[np.ndarray, " token"]:
         """The piece as tokens: :func:`aurl.data.tokenizer.encode`."""
         from aurl.data.tokenizer import encode  # it builds on this module

@@ -14,18 +14,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from aurl.data.attributes import ATTRIBUTES
 from aurl.data.corpus import MANIFEST, Corpus, code_version, load, read_manifest, save
 from aurl.data.duplicates import SPLITS, grouped, split_of_groups
+from aurl.data.events import Events
 from aurl.data.intake import Effort, Kept, Progress, Refusal, cut_all, read_all
 from aurl.data.isolation import Limits
 from aurl.data.midi import printable
 from aurl.data.piece import Piece
-from aurl.data.sources import Source, found_sources
+from aurl.data.sources import Source, found_sources, read_clocked, read_source
 from aurl.data.tokenizer import choose_vocabulary
 from aurl.data.vocabulary import Vocabulary
 from aurl.data.windows import WindowRequest, Windows
@@ -42,6 +43,9 @@ class PrepareOptions:
     Raises:
         ConfigError: If a value is out of range.
     """
+
+    vocabulary: Literal["metrical", "events"] = "metrical"
+    """Bars and beats, or times in seconds; a bar of ``events`` is two seconds."""
 
     n_bars: int = 2
     """Bars of a window."""
@@ -68,6 +72,11 @@ class PrepareOptions:
                 raise ConfigError(f"{key} must be >= {least}, got {getattr(self, key)}.")
         if self.velocity_bins != 0 and not 2 <= self.velocity_bins <= 127:
             raise ConfigError(f"velocity_bins must be 0 or in 2..127, got {self.velocity_bins}.")
+        if self.vocabulary == "events" and self.velocity_bins != 32:
+            raise ConfigError(
+                f"velocity_bins must be 32 for the vocabulary events, got {self.velocity_bins}. "
+                "Leave it out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +97,9 @@ class Summary:
 
     windows: dict[str, int]
     """By split."""
+
+    notes_not_said: dict[str, int]
+    """Notes that the tokens leave out or change, by how; see ``Events.said``."""
 
     windows_left_out: dict[str, int]
     """By why: ``empty``, ``too_long``, ``metre``."""
@@ -171,9 +183,14 @@ class _Gathered:
 
 
 def _gathered(sources: Sequence[Source], options: PrepareOptions, effort: Effort) -> _Gathered:
-    kept, refusals = read_all(sources, effort)
+    read = read_clocked if options.vocabulary == "events" else read_source
+    kept, refusals = read_all(sources, effort, read)
     pieces = [each.piece for each in kept]
-    vocabulary: Vocabulary = choose_vocabulary(pieces, velocity_bins=options.velocity_bins)
+    vocabulary: Vocabulary = (
+        Events()
+        if options.vocabulary == "events"
+        else choose_vocabulary(pieces, velocity_bins=options.velocity_bins)
+    )
     requests = [
         WindowRequest(
             piece=piece,
@@ -218,6 +235,7 @@ def _summary(gathered: _Gathered, corpus: Corpus, seconds: float) -> Summary:
     pieces = [each.piece for each in gathered.kept]
     sizes = [size for size in Counter(gathered.groups).values() if size > 1]
     left_out = sum((Counter(each.left_out) for each in gathered.windows), Counter[str]())
+    not_said = sum((Counter(each.not_said) for each in gathered.windows), Counter[str]())
     metres = Counter(_main_metre(piece) for piece in pieces)
     n_notes = sum(each.n_notes for each in gathered.windows)
     return Summary(
@@ -228,6 +246,7 @@ def _summary(gathered: _Gathered, corpus: Corpus, seconds: float) -> Summary:
         bars=sum(piece.n_bars for piece in pieces),
         notes=sum(len(piece.notes) for piece in pieces),
         windows={name: len(corpus.indices(name)) for name in SPLITS},
+        notes_not_said=dict(sorted(not_said.items())),
         windows_left_out=dict(sorted(left_out.items())),
         metres=dict(metres.most_common()),
         pickups=sum(piece.pickup > 0 for piece in pieces),
@@ -287,7 +306,13 @@ def _check_out(out: Path) -> None:
 
 def _origin(sources: Sequence[Source], options: PrepareOptions) -> str:
     """A hash of everything that the result depends on."""
-    facts = [code_version(), options.n_bars, options.max_tokens, options.velocity_bins]
+    facts = [
+        code_version(),
+        options.vocabulary,
+        options.n_bars,
+        options.max_tokens,
+        options.velocity_bins,
+    ]
     facts += [options.name, options.licence]
     facts += [[source.name, source.size, source.sha256] for source in sources]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurl.data.bars import with_pickup
+from aurl.data.clock import clocked
 from aurl.data.midi import MAX_BYTES, printable, read_midi
 from aurl.data.piece import Piece, quantized
 from aurl.errors import DataError
@@ -58,6 +59,15 @@ def read_source(path: Path) -> Piece:
         DataError: As :func:`~aurl.data.midi.read_midi`.
     """
     return with_pickup(quantized(read_midi(path)))
+
+
+def read_clocked(path: Path) -> Piece:
+    """The piece in a MIDI file on the clock, for a vocabulary that counts seconds.
+
+    Raises:
+        DataError: As :func:`~aurl.data.midi.read_midi`.
+    """
+    return clocked(read_midi(path))
 
 
 def _paths(folder: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 =============  ===========================================  ==============================
 ``metrical``   bars, positions, pitches, durations          :mod:`aurl.data.metrical`
 ``grid``       one token a step, one voice                  :mod:`aurl.data.grid`
+``events``     notes on and off, and seconds between them   :mod:`aurl.data.events`
 =============  ===========================================  ==============================
 
 A sequence begins with ``start``, which is given, and is padded with ``pad`` after its last token.
@@ -73,6 +74,10 @@ class Vocabulary(Protocol):
     @property
     def velocity_bins(self) -> int:
         """Steps of loudness; 0 if :meth:`with_velocity_shift` cannot change anything."""
+        ...
+
+    def said(self, piece: Piece) -> tuple[Piece, dict[str, int]]:
+        """The piece as the tokens can say it, and how many notes that changes, by how."""
         ...
 
     def encode(self, piece: Piece, n_bars: int | None = None) -> UInt16[np.ndarray, " token"]:
@@ -160,10 +165,11 @@ def vocabulary_from(data: Mapping[str, Any]) -> Vocabulary:
             the wrong type.
         ConfigError: If a value is out of range.
     """
-    from aurl.data.grid import Grid  # they build on this module
+    from aurl.data.events import Events  # they build on this module
+    from aurl.data.grid import Grid
     from aurl.data.metrical import Metrical
 
-    kinds = {"metrical": Metrical, "grid": Grid}
+    kinds = {"metrical": Metrical, "grid": Grid, "events": Events}
     kind = data.get("kind")
     if kind not in kinds:
         raise DataError(f"vocabulary.kind must be one of {', '.join(kinds)}, got {kind!r}.")

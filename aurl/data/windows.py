@@ -38,6 +38,9 @@ class Windows:
     n_clipped: int
     """Notes of those windows that sounded on past the end of theirs."""
 
+    not_said: dict[str, int]
+    """Notes of the piece that its tokens leave out or change, by how (``Vocabulary.said``)."""
+
     left_out: dict[str, int]
     """Windows by why they are not here: ``empty``, ``too_long``, ``metre``."""
 
@@ -56,7 +59,8 @@ def cut(request: WindowRequest) -> Windows:
     Windows without a note, with more than ``max_tokens`` tokens, or in a metre the vocabulary has
     no word for are left out and counted.
     """
-    piece, n_bars = request.piece, request.n_bars
+    n_bars = request.n_bars
+    piece, not_said = request.vocabulary.said(request.piece)
     left_out: Counter[str] = Counter()
     kept: list[tuple[int, UInt16[np.ndarray, " token"], Piece]] = []
     for first_bar in first_bars(piece.n_bars, n_bars):
@@ -81,6 +85,7 @@ def cut(request: WindowRequest) -> Windows:
         attributes=np.asarray(rows, np.float32).reshape(len(rows), len(ATTRIBUTES)),
         n_notes=sum(len(window.notes) for _, _, window in kept),
         n_clipped=sum(_n_clipped(piece, first_bar, n_bars) for first_bar, _, _ in kept),
+        not_said=not_said,
         left_out=dict(left_out),
     )
 
