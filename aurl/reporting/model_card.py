@@ -75,8 +75,8 @@ bootstrap over pieces. One training seed: differences between seeds are not in t
 ## Limitations
 
 Trained on windows of {corpus.n_bars} bars of one corpus; it knows no longer form and no other
-music. Its music is quantised to the steps of its vocabulary. A short search's best configuration is a start
-for a full-size run (`aurl train`), not a finished model.
+music. Its music is quantised to the steps of its vocabulary. A short search's best configuration
+is a start for a full-size run (`aurl train`), not a finished model.
 
 ## Where it comes from
 
