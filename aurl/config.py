@@ -162,6 +162,12 @@ class EvaluationConfig:
     """Windows that the last evaluation decodes freely from their codes; those on the way, a
     quarter of it."""
 
+    importance_windows: int = 128
+    """Held-out windows that the last evaluation bounds the likelihood of by importance weights."""
+
+    importance_samples: int = 16
+    """K, draws of z for each of them: bounds of different K cannot be compared."""
+
     samples: int = 256
     """Draws from the prior that an export's musical metrics are of; a trial draws none."""
 
@@ -171,6 +177,8 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         for name in ("every", "windows", "final_windows", "reconstructions", "samples"):
+            _require_positive(f"evaluation.{name}", getattr(self, name))
+        for name in ("importance_windows", "importance_samples"):
             _require_positive(f"evaluation.{name}", getattr(self, name))
         rate = self.target_rate_nats_per_bar
         if rate is not None and not 0.0 < rate < float("inf"):

@@ -32,6 +32,7 @@ from aurl.objectives.kl import prior_kl
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import numpy_generator, torch_generator
 from aurl.training.factor_evidence import FactorWindows, factor_evidence
+from aurl.training.importance import importance_metrics
 
 BATCH = 64
 BATCH_TOKENS = 8192
@@ -99,11 +100,19 @@ class Evaluator:
         values["rung_score"] = rung_score(health.kl_health, values["reconstruction_score"])
         if final:
             values |= measured.latent_use()
+            values |= self._importance(model)
             values |= self._disentanglement(model, measured, health)
             values["score"] = trial_score(
                 health.kl_health, values["disentanglement"], values["reconstruction_score"]
             )
         return {f"{self.split}/{name}": float(value) for name, value in values.items()}
+
+    def _importance(self, model: Vae) -> dict[str, float]:
+        windows = self.windows[: self.settings.importance_windows]
+        parts = _parts_by_length(self.store, windows)
+        return importance_metrics(
+            model, self.store, windows, parts, self.settings.importance_samples
+        )
 
     def _health(self, model: Vae, measured: "Measured") -> KLHealth:
         evidence = LatentEvidence(
