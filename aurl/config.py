@@ -44,6 +44,13 @@ class DataConfig:
     fingerprint: str = ""
     """SHA-256 of the corpus a result was computed on; empty accepts any."""
 
+    def __post_init__(self) -> None:
+        if self.corpus != "melodies" and self.melodies != MelodiesConfig():
+            raise ConfigError(
+                f"data.melodies must be left out for the corpus {self.corpus!r}, got "
+                f"{asdict(self.melodies)}: it would have no effect."
+            )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentationConfig:

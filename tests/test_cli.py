@@ -298,6 +298,17 @@ def test_resuming_what_does_not_exist_starts_it() -> None:
 
 
 @pytest.mark.usefixtures("place")
+def test_a_trial_on_melodies_names_the_part_of_them_that_the_sweep_uses() -> None:
+    overrides = {"data.melodies.train": 300, "data.melodies.seed": 2}
+    planned = plan.plan(options(data="melodies", overrides=overrides))
+    assert len(planned.corpus.indices("train")) == 300
+    data = planned.space.config_of({"optimizer.lr": 0.01}).data
+    assert (data.corpus, data.melodies.train, data.melodies.seed) == ("melodies", 300, 2)
+    found = corpora.load_named(data.corpus, data.melodies)
+    assert found.fingerprint == data.fingerprint == planned.corpus.fingerprint
+
+
+@pytest.mark.usefixtures("place")
 def test_a_trial_names_its_corpus_so_that_it_is_found_from_anywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

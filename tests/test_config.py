@@ -88,6 +88,10 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"objective.free_bits.threshold": -1}, r"threshold must be >= 0 nats, got -1"),
         ({"evaluation.importance_samples": 0}, r"importance_samples must be >= 1, got 0"),
         ({"evaluation.target_rate_nats_per_bar": 0}, r"per_bar must be > 0, got 0"),
+        (
+            {"data.melodies.train": 500},
+            r"data\.melodies must be left out for the corpus 'tunes', got \{'train': 500",
+        ),
         ({"augmentation.transpose": 13}, r"augmentation\.transpose must be in 0\.\.12, got 13"),
         ({"seed": -1}, r"seed must be in 0\.\.2147483647, got -1"),
     ],

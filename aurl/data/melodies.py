@@ -57,11 +57,12 @@ _SCALES = np.asarray(
         [0, 2, 4, 5, 7, 9, 11, 12, 14],  # major
         [0, 2, 3, 5, 7, 8, 11, 12, 14],  # harmonic minor
         [0, 2, 3, 5, 6, 9, 10, 12, 14],  # blues
-    ]
+    ],
+    np.int8,
 )
 """Semitones above the root, by scale and degree."""
 
-_CHORDS = np.asarray([[0, 2, 4], [3, 5, 7], [4, 6, 8], [0, 2, 4]])
+_CHORDS = np.asarray([[0, 2, 4], [3, 5, 7], [4, 6, 8], [0, 2, 4]], np.int8)
 """The degrees of I, IV, V and I, upwards."""
 
 _RHYTHMS = np.asarray(list(combinations(range(SLOTS), 6)))
@@ -73,17 +74,19 @@ _TRAIN, _VAL = 948_326, 270_950
 
 def factors_of_rows(rows: Int[np.ndarray, " melody"]) -> Int8[np.ndarray, "melody 9"]:
     """The factors of the melodies at some rows."""
-    return np.stack(np.unravel_index(rows, SIZES), axis=1).astype(np.int8)
+    columns = np.unravel_index(rows, SIZES)
+    return np.stack([column.astype(np.int8) for column in columns], axis=1)
 
 
 def midi_grid(factors: Int8[np.ndarray, "melody 9"]) -> Int8[np.ndarray, "melody 16"]:
     """The MIDI number of the note in each slot, or :data:`REST`."""
-    tonic, octave, scale = factors[:, :3].T.astype(np.int64)
+    tonic, octave, scale = factors[:, :3].T
     degree = np.where(factors[:, 5:, None] == 0, _CHORDS, _CHORDS[:, ::-1]).reshape(-1, 12)
-    pitch = 60 + tonic[:, None] + 12 * octave[:, None] + _SCALES[scale[:, None], degree]
+    root = (60 + tonic + 12 * octave).astype(np.int8)
+    pitch = root[:, None] + _SCALES[scale[:, None], degree]
     slots = np.concatenate([_RHYTHMS[factors[:, 3]], SLOTS + _RHYTHMS[factors[:, 4]]], axis=1)
     grid = np.full((len(factors), N_BARS * SLOTS), REST, np.int8)
-    np.put_along_axis(grid, slots, pitch.astype(np.int8), axis=1)
+    np.put_along_axis(grid, slots, pitch, axis=1)
     return grid
 
 
