@@ -225,9 +225,9 @@ def _add_export(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pri
 
 
 def _add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "all metrics of an export on the test split"
+    words = "all metrics of an export or a run on the test split"
     evaluate = commands.add_parser("evaluate", help=words, description=words)
-    evaluate.add_argument("export", type=Path, help="a folder by `aurl export`")
+    evaluate.add_argument("export", type=Path, help="a folder by `aurl export`, or a run's")
     evaluate.add_argument("--data", default="", help="the corpus, if it is not the config's")
     evaluate.add_argument("--json", action="store_true", help="for another program to read")
     words = "music from the prior"

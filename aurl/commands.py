@@ -147,9 +147,15 @@ def run_export(args: Namespace) -> int:
 
 
 def run_evaluate(args: Namespace) -> int:
-    """Print an export's metrics on the test split."""
-    trained = exports.load_export(args.export)
-    corpus = _music_of(trained.config, args.data)
+    """Print the metrics of an export, or of a run's last checkpoint, on the test split."""
+    if (args.export / "checkpoint").is_dir():
+        config, _ = exports.read_config(args.export / "config.yaml")
+        corpus = _music_of(config, args.data)
+        exports.check_corpus(config, corpus)
+        trained = exports.trained_trial(args.export, corpus)
+    else:
+        trained = exports.load_export(args.export)
+        corpus = _music_of(trained.config, args.data)
     metrics = exports.test_metrics(trained, corpus)
     if args.json:
         _print_json(exports.finite(metrics))

@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from aurl.config import RunConfig
+from aurl.cli import main
+from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import save
 from aurl.errors import ConfigError
-from aurl.files import read_json
+from aurl.files import read_json, write_yaml
 from aurl.model.vae import Vae
 from aurl.reporting import export as exports
 from aurl.reporting import musical
 from aurl.reporting.export import TrainedModel
 from aurl.reporting.musical import MUSIC, musical_metrics
 from aurl.seeding import seeded
+from aurl.training.loop import Run, train
+from aurl.training.workers import Workers
 from tests.tiny import N_BARS, random_piece, small_config, tiny_corpus
 
 
@@ -119,6 +122,35 @@ def exported(tmp_path: Path) -> Path:
     config = small_config(data__corpus=str(tmp_path / "tiny"))
     exports.export(untrained(config), tiny_corpus(), tmp_path / "out", extra={})
     return tmp_path / "out"
+
+
+def test_evaluate_measures_a_run_as_its_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, folder = tiny_corpus(), tmp_path / "run"
+    save(corpus, tmp_path / "tiny")
+    config = small_config(data__corpus=str(tmp_path / "tiny"))
+    run = Run(config=config, corpus=corpus, checkpoint_folder=folder / "checkpoint")
+    train(run, workers=Workers(), report=lambda rows: bool(rows))
+    write_yaml(folder / "config.yaml", to_plain(config))
+    trained = exports.trained_trial(folder, corpus)
+    metrics = exports.export(trained, corpus, tmp_path / "out", extra={})
+    found: list[dict[str, float]] = []
+    for source in (folder, tmp_path / "out"):
+        assert main(["evaluate", str(source), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1] == pytest.approx(exports.finite(metrics))
+
+
+def test_evaluate_refuses_other_music_for_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tiny_corpus(48), tmp_path / "other")
+    (tmp_path / "run/checkpoint").mkdir(parents=True)
+    config = small_config(data__fingerprint=tiny_corpus().fingerprint)
+    write_yaml(tmp_path / "run/config.yaml", to_plain(config))
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "other")]) == 2
+    assert "--data must be the corpus of the configuration" in capsys.readouterr().err
 
 
 @pytest.mark.slow
