@@ -17,6 +17,7 @@ from aurl.training.loop import Run, train
 from aurl.training.messages import Row
 from aurl.training.workers import Workers
 from tests.test_musical import untrained
+from tests.test_scores import KEYS
 from tests.tiny import small_config, tiny_corpus
 
 PAGE = (Path(__file__).parents[1] / "docs/metrics.md").read_text(encoding="utf-8")
@@ -104,7 +105,13 @@ def test_page_lists_each_feature_quantity_and_term() -> None:
     assert tuple(terms) == TERMS
 
 
-@pytest.mark.parametrize(("heading", "columns"), [("name", 5), ("feature", 6), ("quantity", 3)])
+def test_page_lists_each_score_of_codes() -> None:
+    assert set(listed("score")) == KEYS  # held against the command in tests/test_scores.py
+
+
+@pytest.mark.parametrize(
+    ("heading", "columns"), [("name", 5), ("score", 4), ("feature", 6), ("quantity", 3)]
+)
 def test_no_metric_is_listed_twice_and_each_is_described(heading: str, columns: int) -> None:
     rows = table(heading)
     assert len({row[0] for row in rows}) == len(rows)
