@@ -15,10 +15,11 @@ class MeanNorm(nn.Module):
     .. math:: \mu' = \gamma \, \frac{\mu - m_d}{\sqrt{v_d + \epsilon}}
 
     with the mean :math:`m_d` and variance :math:`v_d` over the batch and all slots of dimension d.
-    The batch mean of :math:`\tfrac12 \mu'^2`, a part of the KL, is then :math:`\gamma^2 / 2`, so
-    that the KL of a dimension, averaged over its slots, is at least that (to the share
-    :math:`\epsilon / v_d`). There is no learned scale or shift to undo it, and log-variances are
-    left as they are. What comes out is the mean of the distribution that is sampled.
+    The batch mean of :math:`\tfrac12 \mu'^2`, a part of the KL from N(0, I), is then
+    :math:`\gamma^2 / 2`, so that the KL of a dimension, averaged over its slots, is at least that
+    (to the share :math:`\epsilon / v_d`). There is no learned scale or shift to undo it, and
+    log-variances are left as they are. What comes out is the mean of the distribution that is
+    sampled. A learned prior may move after it: the bound does not hold for the KL from that.
 
     Running averages stand in for the batch in evaluation mode, and in training where the whole
     batch is one sequence, which says nothing about a spread. Each other step of training moves

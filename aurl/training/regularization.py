@@ -23,6 +23,9 @@ from aurl.objectives.regularizers import (
 )
 from aurl.training.workers import Workers
 
+MOVED = ("mean_pitch", "octave")
+"""Attributes with an order that transposition changes."""
+
 
 class Regularization:
     """Computes the terms that have a weight; where none has, nothing.
@@ -152,7 +155,7 @@ def check_regularizers(config: RunConfig, corpus: Corpus, layout: LatentLayout) 
                 f"{key}.dimension must name a dimension such as {layout.dimension_names[0]!r}, "
                 f"got {entry.dimension!r}."
             )
-        if entry.name == "mean_pitch" and config.augmentation.transpose:
+        if entry.name in MOVED and config.augmentation.transpose:
             raise ConfigError(
                 f"{key} must go with augmentation.transpose 0, "
                 f"got {config.augmentation.transpose}: transposition changes it."
