@@ -1,0 +1,104 @@
+"""Train a list of small models and keep what was measured of each, one JSON line a model.
+
+What the tables of docs/log.md are made from. Cases that are in the file already are not trained
+again, so an experiment that was cut off goes on where it was.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import torch
+
+from aurl.config import RunConfig, from_plain, to_plain
+from aurl.data.corpus import Corpus, load_named
+from aurl.model.vae import Vae
+from aurl.plain import merged, overridden
+from aurl.training import checkpoint
+from aurl.training.loop import DivergedError, Run, train
+from aurl.training.messages import Row
+from aurl.training.workers import Workers
+
+Measure: TypeAlias = Callable[[Vae, Corpus, RunConfig], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One model: what it is by construction, and how it is made."""
+
+    name: str
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Dotted keys over the experiment's base."""
+
+    surgery: str = ""
+    """What is done to the trained weights; see the experiment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What every case has in common."""
+
+    corpus: str
+    base: dict[str, Any]
+    measure: Measure
+    operate: Callable[[Vae, str], None] | None = None
+
+
+def run(
+    experiment: Experiment, cases: Sequence[Case], out: Path, processes: int
+) -> list[dict[str, Any]]:
+    """Train the cases that ``out`` does not hold yet; returns the rows of all, in their order."""
+    rows = {row["name"]: row for row in _read(out)}
+    missing = [case for case in cases if case.name not in rows]
+    load_named(experiment.corpus)  # if it has to be built, by one process only
+    out.parent.mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
+        started = [pool.submit(_one, experiment, case) for case in missing]
+        for done in as_completed(started):
+            row = done.result()
+            rows[row["name"]] = row
+            with out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(f"{row['name']}: {row['seconds']:.0f} s", flush=True)
+    return [rows[case.name] for case in cases]
+
+
+def _read(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def _one(experiment: Experiment, case: Case) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    started = perf_counter()
+    config = from_plain(overridden(merged(to_plain(RunConfig()), experiment.base), case.settings))
+    corpus = load_named(config.data.corpus, config.data.melodies)
+    last: dict[str, float] = {}
+    row = {"name": case.name, "kind": case.kind, "settings": case.settings}
+
+    def report(rows: Sequence[Row]) -> bool:
+        last.update(rows[-1])
+        return True
+
+    with tempfile.TemporaryDirectory() as folder:
+        task = Run(config=config, corpus=corpus, checkpoint_folder=Path(folder) / "checkpoint")
+        try:
+            train(task, workers=Workers(), report=report)
+        except DivergedError as error:
+            return {**row, "failure": str(error), "seconds": perf_counter() - started}
+        model = Vae(config, corpus.vocabulary, corpus.n_bars)
+        checkpoint.load_run_weights(task.checkpoint_folder, model)
+    if experiment.operate is not None and case.surgery:
+        experiment.operate(model, case.surgery)
+    model.eval()
+    measured = experiment.measure(model, corpus, config)
+    return {**row, **last, **measured, "seconds": perf_counter() - started}
