@@ -88,6 +88,10 @@ class ModelConfig:
     decoder_layers: int = 3
     """Transformer blocks of the decoder."""
 
+    encoder_skip: float = 0.0
+    """Share of training in which the decoder also sees the encoder's states, through a gate that
+    falls from 1 to 0. A training aid: no evaluation, checkpoint choice or sample sees them."""
+
     token_dropout: float = 0.0
     """Share of the decoder's input tokens replaced by PAD in training (Bowman et al. 2016)."""
 
@@ -99,8 +103,9 @@ class ModelConfig:
                 "model.d_model must be a multiple of 2 * model.n_heads, "
                 f"got d_model={self.d_model}, n_heads={self.n_heads}. Change one of them."
             )
-        if not 0.0 <= self.token_dropout < 1.0:
-            raise ConfigError(f"model.token_dropout must be in [0, 1), got {self.token_dropout}.")
+        for name in ("encoder_skip", "token_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"model.{name} must be in [0, 1), got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,7 +34,10 @@ HIERARCHY = [
 RESCUES: dict[str, dict[str, Any]] = {
     "plain": {},
     "free bits": {"objective.free_bits.threshold": ENTROPY_NATS / 32},
-    "batch norm": {"latent.posterior": "batch_norm"},
+    "batch norm": {
+        "latent.posterior": "batch_norm",
+        "latent.gamma": (2.0 * ENTROPY_NATS / 32) ** 0.5,
+    },
     "cyclical": {
         "objective.beta.schedule": "cyclical",
         "objective.beta.cycles": 4,

@@ -34,6 +34,7 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"training.steps": 0}, r"training\.steps must be >= 1, got 0"),
         ({"training.steps": 1.5}, r"training\.steps must be a whole number, got 1\.5"),
         ({"model.d_model": 60}, r"multiple of 2 \* model\.n_heads, got d_model=60, n_heads=4"),
+        ({"model.encoder_skip": 1.0}, r"model\.encoder_skip must be in \[0, 1\), got 1"),
         ({"model.token_dropout": 1.0}, r"token_dropout must be in \[0, 1\), got 1"),
         ({"model": 7}, r"model must be a mapping of settings, got 7"),
         ({"latent.levels": 7}, r"latent\.levels must be a list, got 7"),

@@ -57,8 +57,13 @@ TARGET_RECONSTRUCTION: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     "changes",
-    [CYCLICAL, {**CYCLICAL, "model__token_dropout": 0.3}, TARGET_KL, TARGET_RECONSTRUCTION],
-    ids=["cyclical", "token dropout", "target_kl", "target_reconstruction"],
+    [
+        CYCLICAL,
+        {**CYCLICAL, "model__token_dropout": 0.3, "model__encoder_skip": 0.8},
+        TARGET_KL,
+        TARGET_RECONSTRUCTION,
+    ],
+    ids=["cyclical", "dropout and skip", "target_kl", "target_reconstruction"],
 )
 def test_resumed_run_equals_uninterrupted_run_bitwise(
     tmp_path: Path, changes: dict[str, Any]
@@ -76,6 +81,13 @@ def test_resumed_run_equals_uninterrupted_run_bitwise(
     ]
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
+
+
+def test_the_encoder_skip_closes_in_its_share_of_training(tmp_path: Path) -> None:
+    config = small_config(model__encoder_skip=0.5, training__log_every=1)
+    rows = [row for row in rows_of(tmp_path, config) if "train/encoder_skip_gate" in row]
+    gates = [row["train/encoder_skip_gate"] for row in rows]
+    assert gates == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0]
 
 
 def test_training_lowers_the_negative_elbo(tmp_path: Path) -> None:

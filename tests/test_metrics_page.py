@@ -68,7 +68,9 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     weights: dict[str, Any] = {f"objective__regularizers__{name}": 1.0 for name in WEIGHTS}
     attributes = [{"name": "contour", "dimension": "global/0"}]
     run = Run(
-        config=small_config(objective__regularizers__attributes=attributes, **weights),
+        config=small_config(
+            objective__regularizers__attributes=attributes, model__encoder_skip=0.5, **weights
+        ),
         corpus=tiny_corpus(),
         checkpoint_folder=tmp_path_factory.mktemp("run"),
     )

@@ -113,6 +113,36 @@ def test_token_dropout_hides_tokens_from_the_decoder_only(model: Vae, tokens: Te
     assert not torch.equal(hidden[:, 4:], model.decode(tokens, z)[:, 4:])
 
 
+def test_the_encoder_skip_is_open_in_training_and_nowhere_else(tokens: Tensor) -> None:
+    model = Vae(small_config(model__encoder_skip=0.5), VOCABULARY, N_BARS)
+    noise = torch.zeros(len(tokens), model.layout.size)
+    z = model.encode(tokens).mean
+    evaluated = model.decode(tokens, z)
+    open_, half, closed = (model(tokens, noise, gate=gate).logits for gate in (1.0, 0.5, 0.0))
+    assert torch.equal(closed, evaluated)
+    assert not torch.equal(open_, closed)
+    assert not torch.equal(open_, half)
+
+    def first_logits_after_a_later_change(gate: float) -> Tensor:
+        """The answer leaks through an open skip: the encoder has read what comes."""
+        changed = tokens.clone()
+        changed[:, 6] = torch.where(changed[:, 6] == 70, 71, 70)
+        places = VOCABULARY.positions(changed)
+        _, states = model.encoder(changed, changed != VOCABULARY.pad, *places)
+        bar, phase = (place[:, :-1] for place in VOCABULARY.positions(tokens))
+        skipped = gate * states[:, :-1]
+        return model.decoder(tokens[:, :-1], z, bar, phase, skipped=skipped)[:, :5]
+
+    assert not torch.equal(first_logits_after_a_later_change(1.0), open_[:, :5])
+    assert torch.equal(first_logits_after_a_later_change(0.0), evaluated[:, :5])
+
+
+def test_a_model_without_a_skip_has_no_weights_for_it(model: Vae, tokens: Tensor) -> None:
+    assert not any("skip" in name for name in model.state_dict())
+    noise = torch.zeros(len(tokens), model.layout.size)
+    assert torch.equal(model(tokens, noise, gate=1.0).logits, model(tokens, noise).logits)
+
+
 @pytest.mark.parametrize("dims", [(4, 0, 0), (0, 3, 0), (0, 0, 2), (4, 3, 2)], ids=str)
 def test_any_level_may_be_left_out(dims: tuple[int, int, int], tokens: Tensor) -> None:
     keys = ("global", "local", "fine")

@@ -71,6 +71,10 @@ class Decoder(nn.Module):
         self.latent = nn.ModuleList(
             LatentGate(layout, config.d_model) for _ in range(config.decoder_layers)
         )
+        self.skip = nn.ModuleList(
+            nn.Linear(config.d_model, config.d_model, bias=False)
+            for _ in range(config.decoder_layers if config.encoder_skip else 0)
+        )
         self.norm = nn.LayerNorm(config.d_model)
         self.logits = nn.Linear(config.d_model, vocabulary_size)
         initialise(self, config.decoder_layers)
@@ -88,6 +92,7 @@ class Decoder(nn.Module):
         phase: Float[Tensor, "batch token"],
         *,
         caches: list[KeyValueCache] | None = None,
+        skipped: Float[Tensor, "batch token embed"] | None = None,
     ) -> Float[Tensor, "batch token vocab"]:
         """Logits of the token after each of ``tokens``.
 
@@ -97,11 +102,15 @@ class Decoder(nn.Module):
             bar: Bar of the music after each token.
             phase: Place in that bar after each token, in [0, 1).
             caches: From :meth:`caches`; updated in place.
+            skipped: The encoder's states of the same tokens, gated: for training only.
         """
         place = self.place(bar, phase)
         slots = [level.slot(bar, phase) for level in self.layout.levels]
         x = self.embedding(tokens) + place
         for index, (block, latent) in enumerate(zip(self.blocks, self.latent, strict=True)):
             cache = None if caches is None else caches[index]
-            x = block(x + latent(z, place, slots), cache=cache)
+            x = x + latent(z, place, slots)
+            if skipped is not None:
+                x = x + self.skip[index](skipped)
+            x = block(x, cache=cache)
         return self.logits(self.norm(x))

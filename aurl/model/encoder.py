@@ -100,8 +100,10 @@ class Encoder(nn.Module):
         valid: Tensor,
         bar: Int[Tensor, "batch token"],
         phase: Float[Tensor, "batch token"],
-    ) -> Posterior:
-        """The posterior over the whole latent vector; padding changes nothing.
+    ) -> tuple[Posterior, Float[Tensor, "batch token embed"]]:
+        """The posterior over the whole latent vector, and the last states.
+
+        Padding changes neither.
 
         Args:
             tokens: Token ids.
@@ -121,7 +123,8 @@ class Encoder(nn.Module):
             pool(states[level.span], slots[level.span], valid)
             for pool, level in zip(self.pooling, self.layout.levels, strict=True)
         ]
-        return Posterior(
+        posterior = Posterior(
             torch.cat([part.mean for part in parts], dim=1),
             torch.cat([part.log_var for part in parts], dim=1),
         )
+        return posterior, x

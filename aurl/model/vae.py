@@ -51,11 +51,15 @@ class Vae(nn.Module):
 
     def encode(self, tokens: Int[Tensor, "batch token"]) -> Posterior:
         """The posterior q(z|x) of padded sequences."""
+        return self._encoded(tokens)[0]
+
+    def _encoded(self, tokens: Int[Tensor, "batch token"]) -> tuple[Posterior, Tensor]:
+        """The posterior and the encoder's last states."""
         bar, phase = self.vocabulary.positions(tokens)
-        posterior = self.encoder(tokens, tokens != self.vocabulary.pad, bar, phase)
-        if self.mean_norm is None:
-            return posterior
-        return Posterior(self.mean_norm(posterior.mean), posterior.log_var)
+        posterior, states = self.encoder(tokens, tokens != self.vocabulary.pad, bar, phase)
+        if self.mean_norm is not None:
+            posterior = Posterior(self.mean_norm(posterior.mean), posterior.log_var)
+        return posterior, states
 
     def decode(
         self,
@@ -71,11 +75,16 @@ class Vae(nn.Module):
             keep: Token dropout: where False, the decoder reads PAD in place of the token. Its
                 musical position stays known.
         """
+        return self._decoded(tokens, z, keep, None)
+
+    def _decoded(
+        self, tokens: Tensor, z: Tensor, keep: Tensor | None, skipped: Tensor | None
+    ) -> Tensor:
         inputs = tokens[:, :-1]
         bar, phase = self.vocabulary.positions(inputs)
         if keep is not None:
             inputs = torch.where(keep, inputs, self.vocabulary.pad)
-        return self.decoder(inputs, z, bar, phase)
+        return self.decoder(inputs, z, bar, phase, skipped=skipped)
 
     def forward(
         self,
@@ -83,6 +92,7 @@ class Vae(nn.Module):
         noise: Float[Tensor, "batch coordinate"],
         keep: Bool[Tensor, "batch input"] | None = None,
         context: Int[Tensor, "batch context"] | None = None,
+        gate: float = 0.0,
     ) -> VaeOutput:
         """Encode, sample z with ``noise``, decode: one pass of training.
 
@@ -91,10 +101,12 @@ class Vae(nn.Module):
             noise: Standard normal.
             keep: As in :meth:`decode`.
             context: Classes of the sequences' musical context; required if the prior has one.
+            gate: How much the decoder sees of the encoder's states, if the model has a skip.
         """
-        posterior = self.encode(tokens)
+        posterior, states = self._encoded(tokens)
         z = posterior.sample(noise)
-        logits = self.decode(tokens, z, keep)
+        skipped = gate * states[:, :-1] if len(self.decoder.skip) else None
+        logits = self._decoded(tokens, z, keep, skipped)
         base = self.prior.in_base(posterior, z, context)
         return VaeOutput(logits, posterior.mean, posterior.log_var, base)
 

@@ -92,7 +92,7 @@ class Evaluator:
         measured = Measured(model, self.store, windows, np.asarray(self.corpus.piece)[windows])
         values = measured.likelihood()
         health = self._health(model, measured)
-        values |= health.to_dict()
+        values |= {"live_dimensions": float(health.live.sum()), **health.to_dict()}
         share = 1 if final else 4
         count = min(len(windows), -(-self.settings.reconstructions // share))
         reconstructed = self._reconstructions(model, measured, count)

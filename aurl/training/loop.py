@@ -139,7 +139,7 @@ class Trainer:
             optimizer=self.optimizer,
             schedule=self.schedule,
         )
-        self.beta = self.schedule.at(self.step)
+        self.beta, self.gate = self.schedule.at(self.step), self._skip_gate()
         self.regularization = Regularization(config, run.corpus, layout, workers)
         check_parts(config, workers.size)
         self.parallel = workers.parallel(self.model)
@@ -156,7 +156,7 @@ class Trainer:
         tokens, context = self.batches.with_context(self.step)
         noise = self.workers.share(self._noise()).to(tokens.device)
         keep = self._keep(tokens)
-        self.beta = self.schedule.at(self.step)
+        self.beta, self.gate = self.schedule.at(self.step), self._skip_gate()
         self.optimizer.zero_grad(set_to_none=True)
         done: list[Terms] = []
         for part in range(parts):
@@ -179,7 +179,7 @@ class Trainer:
         return terms
 
     def _terms(self, tokens: Tensor, noise: Tensor, keep: Tensor | None, context: Tensor) -> Terms:
-        output: VaeOutput = self.parallel(tokens, noise, keep, context)
+        output: VaeOutput = self.parallel(tokens, noise, keep, context, self.gate)
         nll = token_nll(output.logits, tokens[:, 1:], pad=self.model.vocabulary.pad)
         base = output.base
         kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
@@ -202,6 +202,12 @@ class Trainer:
             self.model.layout.size,
             generator=torch_generator(config.seed, "noise", self.step),
         )
+
+    def _skip_gate(self) -> float:
+        """How far the encoder's states are open to the decoder: from 1 down to 0, then closed."""
+        config = self.run.config
+        share = config.model.encoder_skip * config.training.steps
+        return max(0.0, 1.0 - self.step / share) if share else 0.0
 
     def _keep(self, tokens: Tensor) -> Tensor | None:
         config = self.run.config
@@ -232,9 +238,11 @@ class Trainer:
         values |= {f"train/{name}": value for name, value in terms.regularizers.items()}
         means = self.workers.mean(torch.stack([value.detach() for value in values.values()]))
         taken = self.step - 1
+        gate = {"train/encoder_skip_gate": self.gate} if config.model.encoder_skip else {}
         return {
             "step": self.step,
             **dict(zip(values, means.tolist(), strict=True)),
+            **gate,
             "objective/beta": self.beta,
             "objective/beta_settled": float(self.schedule.settled(taken)),
             "optimizer/lr": learning_rate(config.optimizer, taken, config.training.steps),
