@@ -164,7 +164,7 @@ def test_score_is_always_defined(
         pytest.param(np.arange(30.0)[:, None] % 7, 4, id="more_factors_than_codes"),
         pytest.param(np.zeros((30, 0)), 2, id="no_code"),
         pytest.param(1e-200 * np.arange(60.0).reshape(30, 2), 2, id="vanishing"),
-        pytest.param(1e60 * np.arange(60.0).reshape(30, 2), 2, id="huge"),
+        pytest.param(1e100 * np.arange(60.0).reshape(30, 2), 2, id="huge"),
     ],
 )
 def test_score_of_odd_arrays_is_defined(name: str, codes: np.ndarray, n_factors: int) -> None:

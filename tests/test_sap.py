@@ -39,6 +39,16 @@ def test_accuracies_are_those_of_scikit_learn(kind: str) -> None:
     np.testing.assert_array_equal(svm_accuracies(dead, factors, train)[-2:], expected[-2:])
 
 
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")
+@pytest.mark.parametrize("outlier", [100.0, 900.0, 3e4, 1e6])
+def test_an_outlier_does_to_sap_what_it_does_to_the_original(outlier: float) -> None:
+    codes, factors = made("rotated", n_repeats=30)
+    codes[0] = outlier
+    train = first_two_thirds(len(codes))
+    expected = by_scikit_learn(codes, factors, train)
+    assert svm_accuracies(codes, factors, train) == pytest.approx(expected, abs=0.005)
+
+
 def test_the_scale_of_a_code_matters_as_published() -> None:
     codes, factors = made("perfect")
     train = first_two_thirds(len(codes))

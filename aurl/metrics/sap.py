@@ -10,12 +10,16 @@ number, so that a perfect code of the melodies scores 0.377. The published form 
 faults: the intercept is regularised, so that the scale of a code matters; with three classes or
 more, only the positive side is balanced; and a dead code predicts the commonest class, which can
 make it the runner-up. The solution is exact (:mod:`~aurl.metrics.linear_svm`) where scikit-learn
-stops early: scores agree within 0.001, and within 0.01 for codes of a scale of 1e-4.
+stops early: scores agree within 0.001, and within 0.01 for codes of a scale of 1e-4. A code with
+a value beyond 1,000, where they would not, is left to scikit-learn (up to 1e8, beyond which that
+may run without end).
 
 Source: Kumar, Sattigeri & Balakrishnan 2018, https://arxiv.org/abs/1711.00848; estimator:
 disentanglement_lib ``evaluation/metrics/sap_score.py`` at 86a644d, discrete factors:
 ``LinearSVC(C=0.01, class_weight="balanced")``, one class against the rest.
 """
+
+import warnings
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -25,6 +29,7 @@ from aurl.metrics.linear_svm import fit, problems
 from aurl.metrics.mutual_information import class_labels
 
 _COST = 0.01
+_FAR = 1e3, 1e8  # scikit-learn stops far from the minimum; beyond, it may not stop at all
 
 
 def sap_per_factor(
@@ -85,7 +90,7 @@ def svm_accuracies(
     dead: dict[bytes, np.ndarray] = {}
     for j, column in enumerate(codes.T.astype(np.float64)):
         seen, unseen = column[train], column[~train]
-        if np.ptp(seen) > 0.0:
+        if np.ptp(seen) > 0.0 and not _FAR[0] < np.abs(seen).max() <= _FAR[1]:
             slope, offset = fit(seen, asked)
             answers = [
                 _answers(slope[asked.factor == k], offset[asked.factor == k], unseen)
@@ -94,7 +99,7 @@ def svm_accuracies(
             told = np.stack([each[chosen] for each, chosen in zip(classes, answers, strict=True)])
             accuracies[j, fitted] = (told == truth.T).mean(axis=1)
             continue
-        alike = column.tobytes()  # dead codes often are, and the original is slow
+        alike = column.tobytes()  # dead codes often are, and scikit-learn is slow
         if alike not in dead:
             dead[alike] = _by_scikit_learn(seen, known, unseen, truth)
         accuracies[j, fitted] = dead[alike]
@@ -117,15 +122,19 @@ def _answers(slope: np.ndarray, offset: np.ndarray, unseen: np.ndarray) -> np.nd
 def _by_scikit_learn(
     seen: np.ndarray, known: np.ndarray, unseen: np.ndarray, truth: np.ndarray
 ) -> np.ndarray:
-    """Accuracies of one code that never varies in training, from the published classifier.
+    """Accuracies of one code from the published classifier itself, where that is not exact.
 
-    Balanced classes then tie, and what is answered is a matter of rounding: only the original
-    gives the original's answer.
+    Of a code that never varies, balanced classes tie, and what is answered is a matter of
+    rounding; of one with an outlier far away, it is where the iteration gave up.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
     found = np.zeros(known.shape[1])
     for k in range(known.shape[1]):
-        classifier = LinearSVC(C=_COST, class_weight="balanced").fit(seen[:, None], known[:, k])
+        classifier = LinearSVC(C=_COST, class_weight="balanced")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            classifier.fit(seen[:, None], known[:, k])
         found[k] = np.mean(classifier.predict(unseen[:, None]) == truth[:, k])
     return found
