@@ -11,6 +11,7 @@ from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus, load_named
 from aurl.data.melodies import ENTROPY_NATS, FACTORS
 from aurl.metrics.kl_health import KLHealth, KLHealthSettings
+from aurl.model.generation import Sampling, generate
 from aurl.model.vae import Vae
 from aurl.seeding import seeded
 from aurl.training import evaluate
@@ -96,3 +97,14 @@ def test_whole_windows_are_the_score_of_constructed_music_and_notes_of_other(
     else:
         assert 0.75 <= values["val/reconstruction_score"] < 1.0
     assert 0.0 <= values["val/token_accuracy"] <= 1.0
+
+
+def test_an_untrained_model_of_melodies_makes_only_what_the_grammar_allows() -> None:
+    model = untrained(MELODIES, small_config())
+    z = torch.randn(200, model.layout.size, generator=torch.Generator().manual_seed(0))
+    for temperature in (0.0, 1.0, 3.0):
+        sampling = Sampling(temperature=temperature)
+        generator = torch.Generator().manual_seed(1)
+        tokens = generate(model, z, max_tokens=17, sampling=sampling, generator=generator)
+        assert tokens.shape == (200, 17)
+        assert MELODIES.vocabulary.is_valid(tokens, 2).all()
