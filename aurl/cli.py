@@ -232,10 +232,13 @@ def _add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's typ
     evaluate.add_argument("--json", action="store_true", help="for another program to read")
     words = "music from the prior"
     sample = commands.add_parser("sample", help=words, description=words)
-    sample.add_argument("export", type=Path, help="a folder by `aurl export`")
+    sample.add_argument("model", type=Path, help="a folder by `aurl export`, or a run's")
     sample.add_argument("--out", type=Path, required=True, help="folder for the MIDI files")
-    sample.add_argument("--count", type=int, default=8, help="how many (default 8)")
+    sample.add_argument("--count", "--n", type=int, default=8, help="how many (default 8)")
+    sample.add_argument("--context", default="", help="such as key=Dm,metre=6/8")
     sample.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (default 1)")
+    sample.add_argument("--top-k", type=int, default=0, help="of the k likeliest tokens only")
+    sample.add_argument("--top-p", type=float, default=1.0, help="of the likeliest share p only")
     sample.add_argument("--seed", type=int, default=0, help="same seed, same music (default 0)")
     words = "held-out windows beside what the model makes of them"
     reconstruct = commands.add_parser("reconstruct", help=words, description=words)

@@ -13,11 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from aurl.config import RunConfig, to_plain
 from aurl.data import corpus as corpora
+from aurl.data.context import in_words
 from aurl.data.corpus import Corpus
 from aurl.data.midi import write_midi
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_value, write_yaml
+from aurl.model.generation import Sampling
 from aurl.plain import overridden
 from aurl.reporting import export as exports
 from aurl.reporting.doctor import examine
@@ -171,17 +173,37 @@ def _music_of(config: RunConfig, data: str | None) -> Corpus:
 
 
 def run_sample(args: Namespace) -> int:
-    """Write samples of the prior as MIDI files."""
+    """Write samples of the prior as MIDI files, of a musical context if one is asked for."""
     if not args.count >= 1:
         raise ConfigError(f"--count must be >= 1, got {args.count}.")
-    if not args.temperature >= 0.0:
-        raise ConfigError(f"--temperature must be >= 0, got {args.temperature}.")
-    trained = exports.load_export(args.export)
-    pieces = trained.samples(args.count, temperature=args.temperature, seed=args.seed)
+    sampling = sampling_of(args)
+    trained = _model_of(args.model)
+    given = exports.asked_for(trained, args.context) if args.context else {}
+    pieces = trained.samples(args.count, sampling=sampling, seed=args.seed, given=given)
     for index, piece in enumerate(pieces):
         write_midi(piece, args.out / f"sample_{index:03d}.mid")
     print(f"{len(pieces)} samples: {args.out}")
+    for name, effect in trained.effects(given).items():
+        print(f"{name}={in_words(name, given[name])} moves the prior by {effect:.2f} nats")
     return 0
+
+
+def sampling_of(args: Namespace) -> Sampling:
+    """How tokens are drawn, as a command line says it."""
+    try:
+        return Sampling(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
+    except ValueError as error:
+        raise ConfigError(f"--{error}".replace("top_", "top-")) from error
+
+
+def _model_of(folder: Path) -> exports.TrainedModel:
+    """The model of an export, or of the folder of a run or trial."""
+    if not (folder / "checkpoint").is_dir():
+        return exports.load_export(folder)
+    config, _ = exports.read_config(folder / "config.yaml")
+    corpus = _music_of(config, None)
+    exports.check_corpus(config, corpus)
+    return exports.trained_trial(folder, corpus)
 
 
 def run_reconstruct(args: Namespace) -> int:

@@ -16,6 +16,7 @@ from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import save
 from aurl.errors import ConfigError
 from aurl.files import read_json, write_yaml
+from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
 from aurl.reporting import export as exports
 from aurl.reporting import musical
@@ -69,9 +70,9 @@ def test_a_longer_run_of_the_same_model_draws_more_samples() -> None:
 
 def test_decoding_in_parts_gives_the_same_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = untrained(small_config())
-    whole = trained.samples(5, temperature=0.0)
+    whole = trained.samples(5, sampling=Sampling())
     monkeypatch.setattr(exports, "DECODED_AT_ONCE", 2)
-    assert trained.samples(5, temperature=0.0) == whole
+    assert trained.samples(5, sampling=Sampling()) == whole
     assert len(trained.samples(5)) == 5
 
 

@@ -72,7 +72,7 @@ class ContextTable(nn.Module):
     def frequencies(self, name: ContextName) -> Float[Tensor, " class"]:
         """Training windows of each value of one context, "unknown" last."""
         axis = self.names.index(name)
-        return self.counts.sum(dim=[other for other in range(len(self.names)) if other != axis])
+        return self.counts.movedim(axis, 0).reshape(self.sizes[axis], -1).sum(dim=1)
 
     def draw(
         self,

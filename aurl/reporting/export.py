@@ -17,12 +17,14 @@ from torch import Tensor
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data.arrange import in_sequence
 from aurl.data.batches import TokenStore
+from aurl.data.context import in_words, parse_context
 from aurl.data.corpus import Corpus
 from aurl.data.midi import write_midi
 from aurl.data.piece import Piece
 from aurl.data.vocabulary import Vocabulary, vocabulary_from
-from aurl.errors import DataError, SweepError
+from aurl.errors import ConfigError, DataError, SweepError
 from aurl.files import atomic, read_json, read_yaml, write_json, write_text, write_yaml
+from aurl.latent_config import ContextName
 from aurl.model.generation import Sampling, generate
 from aurl.model.vae import Vae
 from aurl.plain import Plain
@@ -34,9 +36,15 @@ from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
 
 EXAMPLES = 8
+LEAST_EFFECT_NATS = 0.05
+"""Divergence from the prior without a context from which asking for it means something."""
+
 DECODED_AT_ONCE = 64  # bounds the memory of their cached keys and values
 MADE_BY = "made_by"
 """Key of ``config.yaml`` that says where a configuration comes from; it configures nothing."""
+
+
+ANY = Sampling(temperature=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +79,62 @@ class TrainedModel:
         ]
         return [self.vocabulary.decode(row) for part in parts for row in part.numpy()]
 
-    def samples(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> list[Piece]:
-        """Pieces decoded from draws of the prior."""
-        z = self.model.sample_prior(count, generator=torch_generator(seed, "prior"))
-        return self.pieces(z, Sampling(temperature=temperature), seed)
+    def samples(
+        self,
+        count: int,
+        *,
+        sampling: Sampling = ANY,
+        seed: int = 0,
+        given: Mapping[ContextName, int] | None = None,
+    ) -> list[Piece]:
+        """Pieces decoded from draws of the prior.
+
+        Args:
+            count: How many.
+            sampling: How tokens are drawn; by default from the model's distribution.
+            seed: Of all draws.
+            given: Classes of the musical context that is asked for; the rest of the context is as
+                frequent as in the training music with what is asked for.
+
+        Raises:
+            ConfigError: If the training music has no window with all that is asked for.
+        """
+        generator = torch_generator(seed, "prior")
+        table = self.model.prior.context
+        context = None
+        if given and table is not None:
+            context = table.draw(count, given, torch_generator(seed, "context"))
+        z = self.model.sample_prior(count, generator=generator, context=context)
+        return self.pieces(z, sampling, seed)
+
+    def effects(self, given: Mapping[ContextName, int]) -> dict[ContextName, float]:
+        """How far each context moves the prior, in nats.
+
+        Raises:
+            ConfigError: If the training music has no window with all of ``given``.
+        """
+        generator = torch_generator(0, "effect")
+        return {name: self.model.prior.effect_nats(given, name, generator) for name in given}
+
+
+def asked_for(trained: TrainedModel, text: str) -> dict[ContextName, int]:
+    """Read a musical context such as ``key=Dm,metre=6/8`` that a model can draw from.
+
+    Raises:
+        ConfigError: If it is not readable, not what the model was trained with, not in its
+            training music, or without effect on its prior.
+    """
+    given = parse_context(text, trained.config.latent.context)
+    table = trained.model.prior.context
+    assert table is not None  # parse_context refuses all of it for a model without contexts
+    table.check(given)
+    for name, effect in trained.effects(given).items():
+        if not effect >= LEAST_EFFECT_NATS:
+            raise ConfigError(
+                f"--context {name} must have an effect, got {in_words(name, given[name])}: it "
+                f"moves the prior of this model by {effect:.3f} nats. Train it for longer."
+            )
+    return given
 
 
 def read_config(path: Path) -> tuple[RunConfig, Plain]:

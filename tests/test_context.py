@@ -1,0 +1,249 @@
+"""Musical context: read, drawn, followed through augmentation, refused where it means nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aurl.cli import main
+from aurl.config import AugmentationConfig, to_plain
+from aurl.data.batches import TokenStore, TrainingBatches
+from aurl.data.context import CLASSES, check_context, context_classes, in_words, parse_context
+from aurl.data.corpus import Corpus
+from aurl.data.metrical import METRES
+from aurl.errors import ConfigError, DataError
+from aurl.files import write_json, write_yaml
+from aurl.latent_config import ContextName
+from aurl.model.context import ContextTable
+from aurl.model.vae import Vae
+from aurl.seeding import seeded
+from aurl.training import checkpoint
+from aurl.training.evaluate import Evaluator
+from aurl.training.loop import Run, Trainer, check_fits
+from aurl.training.workers import Workers
+from tests.tiny import N_BARS, VOCABULARY, small_config, tiny_corpus
+
+ALL: tuple[ContextName, ...] = ("key", "mode", "metre", "tempo")
+SIX_EIGHT, TWO_FOUR = METRES.index((6, 8)), METRES.index((2, 4))
+
+
+def test_classes_are_read_from_attributes_and_nan_is_unknown() -> None:
+    names = ("tempo", "metre", "tonic", "mode")
+    rows = np.array([[120.0, SIX_EIGHT, 2.0, 1.0], [np.nan, np.nan, np.nan, np.nan]])
+    classes = context_classes(rows, names, ALL)
+    assert [
+        in_words(name, value) for name, value in zip(ALL, classes[0].tolist(), strict=True)
+    ] == [
+        "D",
+        "minor",
+        "6/8",
+        "125",
+    ]
+    assert classes[1].tolist() == [CLASSES[name] for name in ALL]
+    with pytest.raises(DataError, match=r"must name what the corpus knows, got tempo"):
+        context_classes(rows[:, 1:], names[1:], ("tempo",))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("key=Dm,metre=6/8", {"key": 2, "mode": 1, "metre": SIX_EIGHT}),
+        ("key=Bb", {"key": 10, "mode": 0}),
+        ("key=Cb", {"key": 11, "mode": 0}),
+        ("key=F#m", {"key": 6, "mode": 1}),
+        ("mode=minor, metre=2/4", {"mode": 1, "metre": TWO_FOUR}),
+        ("tempo=125", {"tempo": 21}),
+    ],
+)
+def test_a_context_is_read_as_musicians_write_it(text: str, expected: dict[str, int]) -> None:
+    assert parse_context(text, ALL) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "message"),
+    [
+        ("key", ALL, r"--context must be NAME=VALUE,\.\.\., got 'key'"),
+        ("swing=1", ALL, r"trained with \(key, mode, metre, tempo\), got swing"),
+        ("metre=6/8", ("key",), r"trained with \(key\), got metre"),
+        ("metre=6/8", (), r"\(none: latent\.context was empty\), got metre"),
+        ("key=H", ALL, r"--context key must be such as D, Bb or F#m, got 'H'"),
+        ("key=Dm", ("key",), r"a tonic such as D, got Dm: .* not trained with the context mode"),
+        ("key=D,mode=minor", ALL, r"must give mode once, got it twice"),
+        ("metre=5/7", ALL, r"--context metre must be such as 6/8, got '5/7'"),
+        ("mode=dorian", ALL, r"--context mode must be major or minor, got 'dorian'"),
+        ("tempo=fast", ALL, r"--context tempo must be quarters a minute, got 'fast'"),
+    ],
+)
+def test_an_unreadable_context_is_refused(
+    text: str, names: tuple[ContextName, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_context(text, names)
+
+
+def taught() -> ContextTable:
+    table = ContextTable(("key", "mode"))
+    rows = [[2, 0]] * 60 + [[2, 1]] * 40 + [[9, 0]] * 100 + [[5, 0]] * 3
+    table.teach(torch.tensor(rows), transpose=0, tempo=0)
+    return table
+
+
+def test_what_is_not_asked_for_is_drawn_as_often_as_it_occurs_with_what_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = taught().draw(4000, {"key": 2}, generator)
+    assert (drawn[:, 0] == 2).all()
+    assert drawn[:, 1].double().mean().item() == pytest.approx(0.4, abs=0.03)
+    with pytest.raises(ConfigError, match=r"got key=A,mode=minor: no window has all of it"):
+        taught().draw(1, {"key": 9, "mode": 1}, generator)
+
+
+def test_a_value_that_the_music_hardly_has_is_refused() -> None:
+    taught().check({"key": 9})
+    with pytest.raises(ConfigError, match=r"teaches \(D, A\), got F: it is in 3 of its windows"):
+        taught().check({"key": 5})
+
+
+def test_transposition_teaches_the_keys_it_reaches() -> None:
+    table = ContextTable(("key",))
+    table.teach(torch.tensor([[0]] * 30 + [[12]] * 5), transpose=1, tempo=0)
+    expected = torch.zeros(13)
+    expected[[11, 0, 1]] = 10.0
+    expected[12] = 5.0
+    torch.testing.assert_close(table.frequencies("key"), expected)
+
+
+def keyed_corpus() -> Corpus:
+    corpus = tiny_corpus()
+    attributes = np.asarray(corpus.attributes).copy()
+    attributes[:, corpus.attribute_names.index("tonic")] = np.arange(len(corpus)) % 5
+    attributes[:, corpus.attribute_names.index("metre")] = np.where(
+        np.arange(len(corpus)) % 2, SIX_EIGHT, TWO_FOUR
+    )
+    return replace(corpus, attributes=attributes, fingerprint="")
+
+
+def test_the_key_follows_a_transposed_window() -> None:
+    corpus = keyed_corpus()
+    store = TokenStore(corpus, context=("key", "metre"))
+    plain, moved = (
+        TrainingBatches(corpus, store, AugmentationConfig(transpose=by), batch_size=16, seed=0)
+        for by in (0, 4)
+    )
+    for step in range(3):
+        (before, old), (after, new) = plain.with_context(step), moved.with_context(step)
+        pitches = VOCABULARY.transposed
+        for row in range(len(before)):
+            by = int(new[row, 0] - old[row, 0] + 6) % 12 - 6
+            assert torch.equal(pitches(before[row : row + 1], torch.tensor([by]))[0], after[row])
+        assert torch.equal(old[:, 1], new[:, 1])
+        assert not torch.equal(old[:, 0], new[:, 0])
+
+
+def test_a_context_that_does_not_vary_is_refused_before_training() -> None:
+    with pytest.raises(ConfigError, match=r"got metre: 100\.0 % of the training windows"):
+        check_fits(small_config(latent__context=["metre"]), tiny_corpus(), 1)
+    check_fits(small_config(latent__context=["metre"]), keyed_corpus(), 1)
+    rows = np.array([[120.0]] * 10 + [[60.0]] * 10)
+    check_context(rows, ("tempo",), ("tempo",))
+
+
+@pytest.mark.parametrize("kind", ["standard", "mixture", "planar", "spline"])
+def test_every_prior_trains_and_is_evaluated(kind: str, tmp_path: Path) -> None:
+    config = small_config(
+        latent__prior__kind=kind, latent__top_down=True, latent__context=["key", "metre"]
+    )
+    corpus = keyed_corpus()
+    trainer = Trainer(Run(config=config, corpus=corpus, checkpoint_folder=tmp_path), Workers())
+    for _ in range(3):
+        trainer.take_step()
+    evaluator = Evaluator(corpus, trainer.store, config, split="val")
+    values = evaluator.evaluate(trainer.model, final=True)
+    assert np.isfinite(values["val/kl_health"])
+    levels = sum(values[f"val/kl_nats/{name}"] for name in ("global", "local", "fine"))
+    assert values["val/kl_nats"] == pytest.approx(levels)
+
+
+def export_of(folder: Path, effect: float) -> Path:
+    """A model as `aurl sample` reads one, whose context moves its prior by so much."""
+    config = small_config(latent__context=["key", "metre"])
+    with seeded(0, "test"):
+        model = Vae(config, VOCABULARY, N_BARS)
+    table = model.prior.context
+    assert table is not None
+    with torch.no_grad():
+        for name, parameter in model.prior.named_parameters():
+            if name.endswith("conditioner.output.weight"):
+                parameter.mul_(100.0 * effect)
+    classes = TokenStore(keyed_corpus(), context=("key", "metre")).context
+    table.teach(classes.repeat(4, 1), transpose=0, tempo=0)
+    folder.mkdir()
+    write_yaml(folder / "config.yaml", to_plain(config))
+    about = {"vocabulary": VOCABULARY.to_dict(), "n_bars": N_BARS, "max_tokens": 64}
+    write_json(folder / "vocabulary.json", about)
+    checkpoint.save_weights(folder / "model.safetensors", model)
+    return folder
+
+
+def test_samples_of_a_context_are_written_and_the_same_for_the_same_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = export_of(tmp_path / "export", effect=1.0)
+    for out in ("a", "b", "c"):
+        words = [
+            "sample",
+            str(export),
+            "--n",
+            "3",
+            "--context",
+            "key=D,metre=6/8",
+            "--top-p",
+            "0.9",
+        ]
+        words += ["--out", str(tmp_path / out), "--seed", "1" if out == "c" else "0"]
+        assert main(words) == 0
+    assert "key=D moves the prior by" in capsys.readouterr().out
+    a, b, c = ([path.read_bytes() for path in sorted((tmp_path / out).iterdir())] for out in "abc")
+    assert len(a) == 3
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--context", "tempo=90"], "--context must name what the model was trained with"),
+        (["--context", "key=Bb"], "--context key must be one that the training music teaches"),
+        (["--context", "key=D"], "--context key must have an effect, got D"),
+        (["--top-p", "0"], "--top-p must be in (0, 1], got 0.0"),
+        (["--temperature", "-1"], "--temperature must be >= 0, got -1.0"),
+    ],
+)
+def test_what_cannot_be_sampled_is_one_line(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = export_of(tmp_path / "export", effect=0.0)
+    assert main(["sample", str(export), "--out", str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_effect_is_the_divergence_of_the_conditioned_prior() -> None:
+    """Two equally frequent values, far apart: each tells its samples by log 2."""
+    config = small_config(latent__context=["key"])
+    with seeded(0, "test"):
+        model = Vae(config, VOCABULARY, N_BARS).double()
+    table = model.prior.context
+    assert table is not None
+    table.teach(torch.tensor([[0]] * 50 + [[7]] * 50), transpose=0, tempo=0)
+    generator = torch.Generator().manual_seed(0)
+    assert model.prior.effect_nats({"key": 0}, "key", generator) < 0.01
+    with torch.no_grad():
+        for name, parameter in model.prior.named_parameters():
+            if name.endswith("conditioner.output.weight"):
+                parameter.mul_(300.0)
+    effect = model.prior.effect_nats({"key": 0}, "key", generator)
+    assert effect == pytest.approx(np.log(2.0), abs=0.25)
