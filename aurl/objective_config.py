@@ -152,10 +152,11 @@ class RegularizersConfig:
     """Of the nats by which the coordinates of z depend on each other (beta-TCVAE)."""
 
     dip_off_diagonal: float = 0.0
-    """Of the sum of squared covariances between coordinates (DIP-VAE)."""
+    """Of the sum of squared covariances between coordinates, less the prior's (DIP-VAE)."""
 
     dip_diagonal: float = 0.0
-    """Of the sum of squared distances of the coordinates' variances from 1 (DIP-VAE-II)."""
+    """Of the sum of squared distances of the coordinates' variances from the prior's, which are 1
+    unless it is learned (DIP-VAE-II)."""
 
     orthogonality: float = 0.0
     """Of the sum of squared covariances between coordinates of different levels."""

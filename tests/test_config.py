@@ -65,10 +65,6 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
             {"objective.regularizers.dip_diagonal": 1, "training.batch_size": 3},
             r"training\.batch_size must be >= 4 for an unbiased .*dip_diagonal, got 3",
         ),
-        (
-            {"objective.regularizers.dip_off_diagonal": 2, "latent.top_down": True},
-            r"dip_off_diagonal must be 0 under a learned prior, got 2",
-        ),
         ({"training.accumulate": 0}, r"training\.accumulate must be >= 1, got 0"),
         (
             {"objective.regularizers.total_correlation": 1, "training.accumulate": 2},

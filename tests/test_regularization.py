@@ -1,5 +1,6 @@
 """Regularizers in training: computed only with a weight, logged, able to move codes, refused."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ def test_a_code_follows_the_attribute_it_is_told_to() -> None:
     density = torch.from_numpy(corpus.attributes[windows][:, 0])
     correlations = [torch.corrcoef(torch.stack([density, codes[:, i]]))[0, 1] for i in range(4)]
     assert correlations[1] > 0.65  # -0.62 without the weight
+
+
+def test_dip_is_held_against_a_learned_prior() -> None:
+    weights = WEIGHTED["dip_diagonal"] | WEIGHTED["dip_off_diagonal"]
+    config = small_config(latent__prior__kind="mixture", latent__top_down=True, **weights)
+    trainer = trainer_of(config)
+    found = trainer.take_step().regularizers
+    standard = trainer_of(small_config(**weights)).take_step().regularizers
+    for name in ("dip_diagonal", "dip_off_diagonal"):
+        assert abs(float(found[name] - standard[name])) > 1e-3, name
+        assert math.isfinite(float(found[name]))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,11 @@ def between_levels(values: Tensor) -> Tensor:
     return level_covariance(values, LEVEL)
 
 
-TERMS: tuple[Callable[[Tensor], Tensor], ...] = (dip_off_diagonal, between_levels)
+def off_diagonal(values: Tensor) -> Tensor:
+    return dip_off_diagonal(values, None)
+
+
+TERMS: tuple[Callable[[Tensor], Tensor], ...] = (off_diagonal, between_levels)
 
 
 def test_squared_covariances_are_the_mean_over_all_quadruples() -> None:
@@ -93,9 +97,9 @@ def test_covariance_terms_have_the_right_expectation_on_correlated_codes(
 ) -> None:
     mixing = torch.eye(len(LEVEL)) + 0.3 * torch.randn(len(LEVEL), len(LEVEL), generator=rng())
     squares = (mixing @ mixing.T).square()
-    off_diagonal = (squares.sum() - squares.diagonal().sum()).item()
+    all_pairs = (squares.sum() - squares.diagonal().sum()).item()
     levels = squares[LEVEL[:, None] < LEVEL].sum().item()
-    for term, truth in zip(TERMS, (off_diagonal, levels), strict=True):
+    for term, truth in zip(TERMS, (all_pairs, levels), strict=True):
         mean, error = replicated(lambda g, term=term: term(correlated(batch, mixing, g)), count)
         assert abs(mean - truth) < 4.0 * error
         assert 4.0 * error < 0.2 * truth
@@ -111,7 +115,7 @@ def test_the_variance_term_is_unbiased(
     def estimate(generator: torch.Generator) -> Tensor:
         mean = math.sqrt(spread) * torch.randn(batch, 4, generator=generator)
         noise = 0.5 * torch.rand(batch, 4, generator=generator) + 0.25
-        return dip_diagonal(mean, noise.log())
+        return dip_diagonal(mean, noise.log(), None)
 
     mean, error = replicated(estimate, count)
     assert abs(mean - truth) < 4.0 * error
@@ -123,12 +127,35 @@ def test_the_variance_term_allows_for_noise_that_goes_with_the_mean() -> None:
 
     def estimate(generator: torch.Generator) -> Tensor:
         mean = torch.randn(6, 500, generator=generator)
-        every = dip_diagonal(mean, mean.square().log())  # variance 1, mean noise 1: (2 - 1)^2
-        return every / 500
+        every = dip_diagonal(mean, mean.square().log(), None)
+        return every / 500  # variance 1, mean noise 1: (2 - 1)^2
 
     mean, error = replicated(estimate, 120)
     assert abs(mean - 1.0) < 4.0 * error
     assert error < 0.05
+
+
+@sizes
+def test_dip_under_a_learned_prior_is_an_unbiased_distance_of_covariances(
+    batch: int, count: int
+) -> None:
+    size = 6
+    first = torch.eye(size) + 0.3 * torch.randn(size, size, generator=rng())
+    other = torch.eye(size) + 0.3 * torch.randn(size, size, generator=rng().manual_seed(1))
+    log_var = torch.full((batch, size), math.log(0.5))
+    for mixing in (first, other):  # the prior is as the posterior, or not
+        prior_covariance = mixing @ mixing.T + 0.5 * torch.eye(size)
+        difference = (first @ first.T + 0.5 * torch.eye(size) - prior_covariance).square()
+
+        def distance(generator: torch.Generator, mixing: Tensor = mixing) -> Tensor:
+            mean = correlated(batch, first, generator)
+            draws = correlated(512, mixing, generator)
+            draws = draws + math.sqrt(0.5) * torch.randn(512, size, generator=generator)
+            return dip_off_diagonal(mean, draws) + dip_diagonal(mean, log_var, draws)
+
+        mean, error = replicated(distance, count // 4)
+        assert abs(mean - difference.sum().item()) < 4.0 * error
+        assert error < 0.5
 
 
 def test_levels_that_say_the_same_are_told_from_levels_that_do_not() -> None:

@@ -49,6 +49,11 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "encoder skip": {"model__encoder_skip": 0.9},
     "encoder skip, closed": {"model__encoder_skip": 1e-6},
+    "covariances of a learned prior": {
+        "latent__prior__kind": "mixture",
+        "latent__top_down": True,
+        "objective__regularizers": {"dip_off_diagonal": 5.0, "dip_diagonal": 5.0},
+    },
     "parts": {"training__accumulate": 2, "model__token_dropout": 0.3},
 }
 each_case = pytest.mark.parametrize("name", CASES)

@@ -95,33 +95,50 @@ def squared_covariances(
     return (pairs + chains) / (n * (n - 3))
 
 
-def dip_off_diagonal(mean: Float[Tensor, "batch coordinate"]) -> Float[Tensor, ""]:
-    r"""Sum of squared covariances of different coordinates of z, each pair counted twice.
+def dip_off_diagonal(
+    mean: Float[Tensor, "batch coordinate"], prior: Float[Tensor, "draw coordinate"] | None
+) -> Float[Tensor, ""]:
+    r"""Squared differences between the aggregate posterior's covariances and the prior's.
 
-    The noise of the posterior is independent between coordinates, so that the means have the
-    covariances of z.
+    Summed over different coordinates, each pair counted twice. The noise of the posterior is
+    independent between coordinates, so that the means have the covariances of z.
+
+    Args:
+        mean: Posterior means.
+        prior: Draws from the prior; None if it is N(0, I), whose covariances are 0.
 
     Returns:
-        An unbiased estimate of :math:`\sum_{i \ne j} \mathrm{Cov}(z_i, z_j)^2`; may be negative.
+        An unbiased estimate of :math:`\sum_{i \ne j} (\mathrm{Cov}_q(z_i, z_j) -
+        \mathrm{Cov}_p(z_i, z_j))^2`; may be negative.
 
     Source:
         Kumar et al. 2018 (DIP-VAE), equations 6 and 7, https://arxiv.org/abs/1711.00848; the
         unbiased form is ours.
     """
     squares = squared_covariances(mean)
+    if prior is not None:
+        squares = squares - 2.0 * mean.T.cov() * prior.T.cov() + squared_covariances(prior)
     return squares.sum() - squares.diagonal().sum()
 
 
 def dip_diagonal(
-    mean: Float[Tensor, "batch coordinate"], log_var: Float[Tensor, "batch coordinate"]
+    mean: Float[Tensor, "batch coordinate"],
+    log_var: Float[Tensor, "batch coordinate"],
+    prior: Float[Tensor, "draw coordinate"] | None,
 ) -> Float[Tensor, ""]:
-    r"""Sum of squared differences between each coordinate's variance and 1 (DIP-VAE-II).
+    r"""Squared differences between the aggregate posterior's variances and the prior's.
 
     The variance of z is that of the means plus the mean of the variances, :math:`V + s`. Each of
-    the terms of :math:`V^2 + 2 V s + s^2 - 2 (V + s) + 1` is estimated without bias.
+    the terms of :math:`V^2 + 2 V s + s^2 - 2 (V + s) P + P^2` is estimated without bias. The paper
+    calls it DIP-VAE-II.
+
+    Args:
+        mean: Posterior means.
+        log_var: Posterior log-variances.
+        prior: Draws from the prior; None if it is N(0, I), whose variances P are 1.
 
     Returns:
-        An unbiased estimate of :math:`\sum_j (\mathrm{Var}(z_j) - 1)^2`; may be negative.
+        An unbiased estimate of :math:`\sum_j (\mathrm{Var}_q(z_j) - P_j)^2`; may be negative.
 
     Source:
         Kumar et al. 2018 (DIP-VAE), equation 7, https://arxiv.org/abs/1711.00848; the unbiased
@@ -135,7 +152,10 @@ def dip_diagonal(
     variance_noise = variance_noise / (n * (n - 1) * (n - 2))
     noise_squared = (sum_s.square() - s.square().sum(dim=0)) / (n * (n - 1))
     squared = squared_covariances(mean).diagonal() + 2.0 * variance_noise + noise_squared
-    return (squared - 2.0 * (variance + noise) + 1.0).sum()
+    wanted, wanted_squared = torch.ones_like(noise), torch.ones_like(noise)
+    if prior is not None:
+        wanted, wanted_squared = prior.var(dim=0), squared_covariances(prior).diagonal()
+    return (squared - 2.0 * (variance + noise) * wanted + wanted_squared).sum()
 
 
 def level_covariance(

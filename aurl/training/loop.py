@@ -32,6 +32,9 @@ from aurl.training.workers import Workers
 Report: TypeAlias = Callable[[Sequence[Row]], bool]
 """Takes the rows since the last report; answers whether to go on."""
 
+PRIOR_DRAWS = 512
+"""Draws that a learned prior's covariances are estimated from in a step that asks for them."""
+
 
 class DivergedError(FloatingPointError):
     """The objective stopped being finite; the weights are those before the step."""
@@ -191,9 +194,16 @@ class Trainer:
             floors=self.floors,
             mean_over_workers=self.workers.mean,
             regularizers=self.regularization.terms(
-                posterior, noise, self.batches.windows_at(self.step)
+                posterior, noise, self.batches.windows_at(self.step), self._prior_draws
             ),
         )
+
+    @torch.no_grad()
+    def _prior_draws(self) -> Tensor | None:
+        if self.model.prior.is_standard:
+            return None
+        generator = torch_generator(self.run.config.seed, "prior draws", self.step)
+        return self.model.sample_prior(PRIOR_DRAWS, generator=generator)
 
     def _noise(self) -> Tensor:
         config = self.run.config

@@ -62,6 +62,7 @@ class Regularization:
         posterior: Posterior,
         noise: Float[Tensor, "share coordinate"],
         windows: Int[np.ndarray, " batch"],
+        prior: Callable[[], Tensor | None],
     ) -> list[Regularizer]:
         """The terms of a step.
 
@@ -69,6 +70,7 @@ class Regularization:
             posterior: Of this worker's share of the batch.
             noise: What its z is drawn with.
             windows: Windows of the whole batch, in order.
+            prior: Draws from the prior, the same on all workers; None if it is N(0, I).
         """
         weights = self._config
         gathered = self._workers.gathered
@@ -86,11 +88,13 @@ class Regularization:
             ),
             "dip_off_diagonal": (
                 weights.dip_off_diagonal,
-                lambda: dip_off_diagonal(gathered(posterior.mean)),
+                lambda: dip_off_diagonal(gathered(posterior.mean), prior()),
             ),
             "dip_diagonal": (
                 weights.dip_diagonal,
-                lambda: dip_diagonal(gathered(posterior.mean), gathered(posterior.log_var)),
+                lambda: dip_diagonal(
+                    gathered(posterior.mean), gathered(posterior.log_var), prior()
+                ),
             ),
             "orthogonality": (
                 weights.orthogonality,
