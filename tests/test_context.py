@@ -231,19 +231,29 @@ def test_what_cannot_be_sampled_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_effect_is_the_divergence_of_the_conditioned_prior() -> None:
-    """Two equally frequent values, far apart: each tells its samples by log 2."""
-    config = small_config(latent__context=["key"])
+def test_effect_is_that_of_the_context_asked_for_alone() -> None:
+    """Metres far apart, each of half the windows, tell their samples by log 2; keys by nothing."""
+    config = small_config(latent__context=["key", "metre"])
     with seeded(0, "test"):
         model = Vae(config, VOCABULARY, N_BARS).double()
     table = model.prior.context
     assert table is not None
-    table.teach(torch.tensor([[0]] * 50 + [[7]] * 50), transpose=0, tempo=0)
+    rows = [[key, metre] for key in (0, 7) for metre in (SIX_EIGHT, TWO_FOUR)] * 25
+    table.teach(torch.tensor(rows), transpose=0, tempo=0)
     generator = torch.Generator().manual_seed(0)
-    assert model.prior.effect_nats({"key": 0}, "key", generator) < 0.01
+    assert abs(model.prior.effect_nats({"metre": SIX_EIGHT}, "metre", generator)) < 0.01
     with torch.no_grad():
         for name, parameter in model.prior.named_parameters():
             if name.endswith("conditioner.output.weight"):
                 parameter.mul_(300.0)
-    effect = model.prior.effect_nats({"key": 0}, "key", generator)
-    assert effect == pytest.approx(np.log(2.0), abs=0.25)
+            if name.endswith("conditioner.hidden.weight"):
+                parameter[:, : CLASSES["key"] + 1] = 0.0
+    asked: list[dict[ContextName, int]] = [{"key": 0}, {"key": 0, "metre": SIX_EIGHT}]
+    for given in asked:
+        effects = {
+            name: model.prior.effect_nats(given, name, generator)
+            for name in table.names
+            if name in given
+        }
+        assert effects.pop("key") == pytest.approx(0.0, abs=1e-9)
+        assert all(found == pytest.approx(np.log(2.0), abs=0.1) for found in effects.values())

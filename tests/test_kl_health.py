@@ -335,3 +335,23 @@ def test_evidence_needs_two_samples() -> None:
 def test_settings_name_the_key_to_change(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         KLHealthSettings(**values)
+
+
+def test_under_a_learned_prior_codes_are_held_against_its_samples() -> None:
+    seen = evidence([0.875] * 16)
+    moved = replace(seen, mean=2.0 * seen.mean + 3.0, log_var=seen.log_var + 2.0 * np.log(2.0))
+    assert kl_health(moved, TARGET).aggregate_posterior < 0.02
+    draws = 3.0 + 2.0 * np.random.default_rng(1).normal(size=(20_000, 16))
+    found = kl_health(replace(moved, prior_samples=draws), TARGET)
+    assert found.aggregate_posterior == pytest.approx(1.0, abs=0.005)
+
+
+def test_given_rates_say_what_is_live_and_kl_what_the_total_is() -> None:
+    seen = evidence([0.875] * 16)
+    rates = np.where(np.arange(16) < 4, 0.875, 0.0)
+    found = kl_health(replace(seen, rates=rates), TARGET)
+    assert found.live.tolist() == [True] * 4 + [False] * 12
+    assert found.kl_nats == pytest.approx(14.0)
+    assert found.live_dimensions == pytest.approx(4 / 5)
+    broken = replace(seen, rates=np.full(16, np.nan))
+    assert kl_health(broken, TARGET).status == "non_finite"

@@ -176,3 +176,14 @@ def test_cyclical_reaches_its_top_in_every_cycle_however_short(warmup_steps: int
         for cycle in range(warmup_steps)
     ]
     assert tops == [1.0] * warmup_steps
+
+
+def test_without_free_bits_a_negative_estimate_of_the_kl_is_charged_as_it_is() -> None:
+    kl = torch.tensor([[-1.0, 0.5], [0.2, -0.4]], requires_grad=True)
+    one = torch.zeros(2, dtype=torch.long)
+    floors = floors_of(FreeBitsConfig(), torch.arange(2), one, is_closed_form=False)
+    charged = charged_kl(kl, floors, alone)
+    assert charged.item() == pytest.approx(-0.35)
+    charged.backward()
+    assert kl.grad is not None
+    torch.testing.assert_close(kl.grad, torch.full((2, 2), 0.5))

@@ -85,21 +85,30 @@ class ContextTable(nn.Module):
         Raises:
             ConfigError: If the training music has no window with all of ``given``.
         """
-        open_counts = self.counts.double()
-        for axis, name in enumerate(self.names):
-            if name in given:
-                only = torch.zeros(self.sizes[axis], dtype=torch.float64)
-                only[given[name]] = 1.0
-                shape = [-1 if other == axis else 1 for other in range(len(self.names))]
-                open_counts = open_counts * only.to(open_counts.device).view(shape)
-        if not float(open_counts.sum()) > 0.0:
+        classes, shares = self.combinations(given)
+        drawn = torch.multinomial(shares, count, replacement=True, generator=generator)
+        return classes[drawn.to(classes.device)]
+
+    def combinations(
+        self, given: Mapping[ContextName, int]
+    ) -> tuple[Int[Tensor, "combination context"], Float[Tensor, " combination"]]:
+        """Each context of the training music that has the values ``given``, and its share.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        classes = self.counts.nonzero()
+        matches = torch.ones(len(classes), dtype=torch.bool, device=classes.device)
+        for name, value in given.items():
+            matches &= classes[:, self.names.index(name)] == value
+        classes = classes[matches]
+        if not len(classes):
             raise ConfigError(
                 "--context must be a combination that the training music has, "
                 f"got {self.described(given)}: no window has all of it. Ask for less."
             )
-        weights = open_counts.flatten().cpu()
-        drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
-        return torch.stack(torch.unravel_index(drawn, self.sizes), dim=1).to(self.counts.device)
+        counts = self.counts[tuple(classes.T)].double().cpu()
+        return classes, counts / counts.sum()
 
     def check(self, given: Mapping[ContextName, int]) -> None:
         """Refuse values that the training music could not teach.

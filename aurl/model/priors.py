@@ -9,7 +9,6 @@ affine map changes no divergence: the KL of the posterior from the prior is that
 *in base coordinates* from the base density, so that a Gaussian base keeps its closed form.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -119,8 +118,7 @@ class Prior(nn.Module):
     """
 
     DRAWS = 256
-    OTHERS = 64
-    """Samples, and contexts they are held against, of :meth:`effect_nats`."""
+    """Samples of :meth:`effect_nats`."""
 
     closed_form: Tensor
     """Where the KL of a diagonal Gaussian has a closed form, per coordinate."""
@@ -212,17 +210,18 @@ class Prior(nn.Module):
     def effect_nats(
         self, given: Mapping[ContextName, int], name: ContextName, generator: torch.Generator
     ) -> float:
-        r"""How far a context moves the prior: nats by which it tells its samples from others.
+        r"""How far asking for one context moves the prior, as a divergence.
 
-        .. math:: \mathrm E_{z \sim p(z|c)}\Bigl[\log p(z|c) - \log \tfrac1M \sum_m p(z|c_m)\Bigr]
+        .. math:: \mathrm{KL}\bigl(p(z | \text{given})
+            \,\|\, p(z | \text{given without name})\bigr)
 
-        where the :math:`c_m` are drawn without the value of ``name``: a divergence, 0 if it has
-        no effect.
+        What is not given is mixed as often as it occurs in the training music, so the divergence
+        is at most the negative logarithm of how often the value does.
 
         Args:
             given: All that was asked for.
             name: The context in question.
-            generator: Where the draws come from.
+            generator: Where the samples that estimate it come from.
         """
         assert self.context is not None
         without = dict(given)
@@ -230,10 +229,14 @@ class Prior(nn.Module):
         context = self.context.draw(self.DRAWS, given, generator)
         noise = torch.randn(self.DRAWS, self.layout.size, generator=generator)
         z = self.from_noise(noise.to(self.context.counts), generator=generator, context=context)
-        own = self.log_prob(z, context)
-        others = self.context.draw(self.OTHERS, without, generator)
-        mixed = torch.stack([self.log_prob(z, other.expand(len(z), -1)) for other in others])
-        return float((own - mixed.logsumexp(dim=0)).mean()) + math.log(self.OTHERS)
+        return float((self._mixed_log_prob(z, given) - self._mixed_log_prob(z, without)).mean())
+
+    def _mixed_log_prob(self, z: Tensor, given: Mapping[ContextName, int]) -> Tensor:
+        """Log-density given a part of the context."""
+        assert self.context is not None
+        classes, shares = self.context.combinations(given)
+        each = torch.stack([self.log_prob(z, row.expand(len(z), -1)) for row in classes])
+        return (each + shares.log().to(each)[:, None]).logsumexp(dim=0)
 
     def _levels(self) -> list[LevelPrior]:
         return [level for level in self.levels if isinstance(level, LevelPrior)]
