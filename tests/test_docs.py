@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("cluster/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SPACES = sorted(ROOT.glob("search_spaces/*.yaml"))
-TOPS = ("aurl", "tests", "docs", "search_spaces", "cluster", "benchmarks", ".ci")
+TOPS = ("aurl", "tests", "docs", "search_spaces", "cluster", "benchmarks", "experiments", ".ci")
 FOLDERS = [ROOT / top for top in TOPS]
 PATH = re.compile(
     rf"(?<![\w./~-])((?:{'|'.join(map(re.escape, TOPS))})/[\w./-]+|[\w-]+\.(?:py|toml|md|txt))"

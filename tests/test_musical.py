@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from aurl.cli import main
 from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import save
+from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError
 from aurl.files import read_json, write_yaml
 from aurl.model.generation import Sampling
@@ -21,11 +23,12 @@ from aurl.model.vae import Vae
 from aurl.reporting import export as exports
 from aurl.reporting import musical
 from aurl.reporting.export import TrainedModel
+from aurl.reporting.model_card import model_card
 from aurl.reporting.musical import MUSIC, musical_metrics
 from aurl.seeding import seeded
 from aurl.training.loop import Run, train
 from aurl.training.workers import Workers
-from tests.tiny import N_BARS, random_piece, small_config, tiny_corpus
+from tests.tiny import N_BARS, VOCABULARY, random_piece, small_config, tiny_corpus
 
 
 def untrained(config: RunConfig) -> TrainedModel:
@@ -66,6 +69,27 @@ def test_a_model_that_says_one_thing_only_has_finite_musical_metrics() -> None:
 def test_a_longer_run_of_the_same_model_draws_more_samples() -> None:
     trained = untrained(small_config(evaluation__samples=3))
     assert exports.test_metrics(trained, tiny_corpus())["test/music/samples"] == 3.0
+
+
+def test_a_note_ends_with_the_window_however_long_the_model_makes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained = untrained(small_config())
+    piece = random_piece(np.random.default_rng(0))
+    notes = piece.notes.copy()
+    notes["duration"][-1] = 5000
+    endless = encode(replace(piece, notes=notes, length=0), VOCABULARY, N_BARS)
+    drawn = torch.from_numpy(endless.astype(np.int64))[None]
+    assert VOCABULARY.decode(endless).end > 192
+
+    def generate(*_: object, **__: object) -> torch.Tensor:
+        return drawn
+
+    monkeypatch.setattr(exports, "generate", generate)
+    (heard,) = trained.samples(1)
+    assert heard.end == 192
+    assert heard.length == 192
+    assert len(heard.notes) == len(notes)
 
 
 def test_decoding_in_parts_gives_the_same_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,5 +197,19 @@ def test_model_card_shows_the_music_in_a_table_of_its_own(exported: Path) -> Non
     value, data = (metrics[f"test/music/note_density{whose}"] for whose in ("", "/data"))
     assert f"| `note_density` | {value:.3f} | {data:.3f} |" in card
     assert "| `test/music/" not in card
+    assert "| `test/factors/correlation/" not in card
     assert "| `pitch_class` |  |  | " in card
     assert "8 draws at temperature 1" in card
+
+
+def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
+    config = small_config(
+        objective__beta__value=0.3,
+        latent__prior__kind="mixture",
+        objective__free_bits__granularity="level",
+    )
+    metrics = exports.test_metrics(untrained(config), tiny_corpus())
+    card = model_card(config, tiny_corpus(), metrics, {})
+    chosen = "`latent.prior.kind` mixture, `objective.beta.value` 0.3, "
+    assert f"the defaults: {chosen}`objective.free_bits.granularity` level. " in card
+    assert "None" not in card

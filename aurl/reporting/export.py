@@ -20,7 +20,7 @@ from aurl.data.batches import TokenStore
 from aurl.data.context import in_words, parse_context
 from aurl.data.corpus import Corpus
 from aurl.data.midi import write_midi
-from aurl.data.piece import Piece
+from aurl.data.piece import Piece, sliced
 from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import ConfigError, DataError, SweepError
 from aurl.files import atomic, read_json, read_yaml, write_json, write_text, write_yaml
@@ -65,7 +65,7 @@ class TrainedModel:
         return self.model.vocabulary
 
     def pieces(self, z: Tensor, sampling: Sampling, seed: int = 0) -> list[Piece]:
-        """Decode latent vectors to pieces of ``n_bars`` bars."""
+        """Decode latent vectors to pieces of ``n_bars`` bars, which no note sounds past."""
         generator = torch_generator(seed, "generation")
         parts = [
             generate(
@@ -77,7 +77,8 @@ class TrainedModel:
             )
             for part in z.split(DECODED_AT_ONCE)
         ]
-        return [self.vocabulary.decode(row) for part in parts for row in part.numpy()]
+        decoded = (self.vocabulary.decode(row) for part in parts for row in part.numpy())
+        return [sliced(piece, 0, self.n_bars) for piece in decoded]
 
     def samples(
         self,

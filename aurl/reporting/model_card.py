@@ -1,14 +1,18 @@
 """The model card of an export: data, metrics with intervals, how to load it, limitations."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from aurl.config import RunConfig
+from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import Corpus
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
+from aurl.plain import Plain
 from aurl.reporting.musical import MUSIC
+
+CORRELATIONS = "test/factors/correlation/"
+"""Left to metrics.json: of the music, not of the model."""
 
 _LOAD = """```python
 from pathlib import Path
@@ -38,8 +42,10 @@ def model_card(
     rows = "\n".join(
         f"| `{name}` | {value:.4g} |"
         for name, value in sorted(metrics.items())
-        if not name.startswith(MUSIC)
+        if not name.startswith((MUSIC, CORRELATIONS))
     )
+    chosen = _chosen(to_plain(config), to_plain(RunConfig()))
+    settings = ", ".join(f"`{key}` {value}" for key, value in chosen.items()) or "none"
     origin = "\n".join(f"- {key}: {value}" for key, value in made_by.items())
     n_test = min(len(corpus.indices("test")), config.evaluation.final_windows)
     return f"""# A variational autoencoder of symbolic music
@@ -55,7 +61,8 @@ Licence of the data: {corpus.licence}
 
 Latent levels: {levels}. Width {config.model.d_model}, {config.model.encoder_layers} encoder and
 {config.model.decoder_layers} decoder layers. Trained for {config.training.steps} steps of
-{config.training.batch_size} windows; objective: {config.objective}.
+{config.training.batch_size} windows. Settings of its latent space and objective beside
+the defaults: {settings}. `config.yaml` holds all.
 
 ## Metrics
 
@@ -82,6 +89,20 @@ is a start for a full-size run (`aurl train`), not a finished model.
 
 {origin}
 """
+
+
+def _chosen(values: Plain, defaults: Plain, prefix: str = "") -> dict[str, Any]:
+    """The settings of objective and latent space, levels aside, that differ from the defaults."""
+    chosen: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if not name.startswith(("objective", "latent")) or name == "latent.levels":
+            continue
+        if isinstance(value, dict):
+            chosen |= _chosen(cast("Plain", value), defaults.get(key, {}), f"{name}.")
+        elif value != defaults.get(key):
+            chosen[name] = f"{value:.4g}" if isinstance(value, float) else value
+    return chosen
 
 
 def _music(metrics: Mapping[str, float]) -> str:
