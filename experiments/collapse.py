@@ -11,12 +11,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from trained import Case, Experiment, run
+from trained import Case, Experiment, evaluated, run
 
-from aurl.config import RunConfig
-from aurl.data.corpus import Corpus
 from aurl.data.melodies import ENTROPY_NATS
-from aurl.model.vae import Vae
 
 BASE = {
     "data": {"corpus": "melodies", "melodies": {"train": 948_326}},
@@ -72,16 +69,11 @@ def cells(names: str, steps: int) -> list[Case]:
                 **RESCUES[rescue],
                 "objective.beta.value": beta,
                 "training.steps": steps,
-                "evaluation.every": steps,
+                "evaluation.every": 2000,
             },
         )
         for beta, rescue in chosen
     ]
-
-
-def measure(model: Vae, corpus: Corpus, config: RunConfig) -> dict[str, Any]:
-    """Nothing beside what the last evaluation measures."""
-    return {}
 
 
 COLUMNS = {
@@ -112,10 +104,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What holds posterior collapse off?")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cells", choices=["cpu", "all"], default="cpu")
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    experiment = Experiment(corpus="melodies", base=BASE, measure=measure)
+    experiment = Experiment(corpus="melodies", base=BASE, measure=evaluated)
     print(table(run(experiment, cells(args.cells, args.steps), args.out, args.processes)))
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.ensemble import ExtraTreesRegressor
-from trained import Case, Experiment, run
+from trained import Case, Experiment, evaluated, run
 
 from aurl.config import RunConfig
 from aurl.data.attributes import ATTRIBUTES, attributes, discretized
@@ -153,12 +153,8 @@ def operate(model: Vae, surgery: str) -> None:
 @torch.no_grad()
 def measure(model: Vae, corpus: Corpus, config: RunConfig) -> dict[str, Any]:
     """What a user feels, and what KL health says, of a model as it is now."""
-    from aurl.training.evaluate import Evaluator
-
     store = TokenStore(corpus)
-    values: dict[str, Any] = dict(
-        Evaluator(corpus, store, config, split="val").evaluate(model, final=True)
-    )
+    values = evaluated(model, corpus, config)
     train = numpy_generator(0, "control").permutation(corpus.indices("train"))[:LEARNED]
     val = numpy_generator(0, "validity").permutation(corpus.indices("val"))[:WINDOWS]
     reference = read([corpus.window(int(index)) for index in train], corpus)

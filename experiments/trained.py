@@ -1,9 +1,12 @@
 """Train a list of small models and keep what was measured of each, one JSON line a model.
 
 What the tables of docs/log.md are made from. Cases that are in the file already are not trained
-again, so an experiment that was cut off goes on where it was.
+again, so an experiment that was cut off goes on where it was. The weights are kept beside the
+file, one model for every setting: without the file, or for a case that differs in its surgery
+alone, they are measured and not trained again.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -18,10 +21,12 @@ from typing import Any, TypeAlias
 import torch
 
 from aurl.config import RunConfig, from_plain, to_plain
+from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus, load_named
 from aurl.model.vae import Vae
 from aurl.plain import merged, overridden
 from aurl.training import checkpoint
+from aurl.training.evaluate import Evaluator
 from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Row
 from aurl.training.workers import Workers
@@ -63,7 +68,7 @@ def run(
     os.environ["OMP_NUM_THREADS"] = "1"
     context = get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
-        started = [pool.submit(_one, experiment, case) for case in missing]
+        started = [pool.submit(_one, experiment, case, out.with_suffix("")) for case in missing]
         for done in as_completed(started):
             row = done.result()
             rows[row["name"]] = row
@@ -77,28 +82,43 @@ def _read(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 
-def _one(experiment: Experiment, case: Case) -> dict[str, Any]:
+def _one(experiment: Experiment, case: Case, folder: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     started = perf_counter()
     config = from_plain(overridden(merged(to_plain(RunConfig()), experiment.base), case.settings))
     corpus = load_named(config.data.corpus, config.data.melodies)
-    last: dict[str, float] = {}
     row = {"name": case.name, "kind": case.kind, "settings": case.settings}
-
-    def report(rows: Sequence[Row]) -> bool:
-        last.update(rows[-1])
-        return True
-
-    with tempfile.TemporaryDirectory() as folder:
-        task = Run(config=config, corpus=corpus, checkpoint_folder=Path(folder) / "checkpoint")
+    text = json.dumps(to_plain(config), sort_keys=True)
+    weights = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
+    model = Vae(config, corpus.vocabulary, corpus.n_bars)
+    if not weights.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            train(task, workers=Workers(), report=report)
+            _train(config, corpus, model, weights)
         except DivergedError as error:
             return {**row, "failure": str(error), "seconds": perf_counter() - started}
-        model = Vae(config, corpus.vocabulary, corpus.n_bars)
-        checkpoint.load_run_weights(task.checkpoint_folder, model)
+    checkpoint.load_weights(weights, model)
     if experiment.operate is not None and case.surgery:
         experiment.operate(model, case.surgery)
     model.eval()
     measured = experiment.measure(model, corpus, config)
-    return {**row, **last, **measured, "seconds": perf_counter() - started}
+    return {**row, **measured, "seconds": perf_counter() - started}
+
+
+def _train(config: RunConfig, corpus: Corpus, model: Vae, weights: Path) -> None:
+    """Train one model from its config's seed and keep what it has at the end."""
+
+    def report(rows: Sequence[Row]) -> bool:
+        return True
+
+    with tempfile.TemporaryDirectory() as folder:
+        task = Run(config=config, corpus=corpus, checkpoint_folder=Path(folder) / "checkpoint")
+        train(task, workers=Workers(), report=report)
+        checkpoint.load_run_weights(task.checkpoint_folder, model)
+        checkpoint.save_weights(weights, model)
+
+
+def evaluated(model: Vae, corpus: Corpus, config: RunConfig) -> dict[str, Any]:
+    """What a sweep's last evaluation measures, on the validation windows."""
+    evaluator = Evaluator(corpus, TokenStore(corpus), config, split="val")
+    return dict(evaluator.evaluate(model, final=True))
