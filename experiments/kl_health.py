@@ -15,10 +15,11 @@ that a user feels, none of which it is computed from:
 
     python experiments/kl_health.py tunes --out FILE.jsonl           the cases it was made with
     python experiments/kl_health.py melodies --out FILE.jsonl        on the other corpus
-    python experiments/kl_health.py tunes --out FILE.jsonl --fresh   other betas and seeds
+    python experiments/kl_health.py tunes --out FILE.jsonl --fresh   other betas, sizes and seeds
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,15 @@ from aurl.data.melodies import grid_of, midi_grid, read_factors
 from aurl.metrics.kl_health import TERMS
 from aurl.model.generation import Sampling, generate
 from aurl.model.vae import Vae
+from aurl.plain import overridden
 from aurl.seeding import numpy_generator, torch_generator
 
 DRAWS, WINDOWS, LEARNED = 512, 1000, 3000
 READABLE = [name for name in ATTRIBUTES if name not in ("tonic", "mode", "metre")]
 """Attributes that tokens tell and that have an order."""
 
-SHRUNK = 1e-3
-"""How small the leaky models make their codes."""
+SCALES = {"leaky": 1e-3, "narrow": 0.4}
+"""How small models that are operated on make their codes; the decoder undoes it."""
 
 SHARED = {
     "latent": {
@@ -60,17 +62,18 @@ BASES = {
         **SHARED,
         "model": {"d_model": 64, "n_heads": 4, "encoder_layers": 3, "decoder_layers": 2},
         "optimizer": {"lr": 3.0e-3},
-        "training": {"batch_size": 32, "steps": 600},
+        "training": {"batch_size": 32, "steps": 1200},
     },
     "melodies": {
         **SHARED,
         "data": {"corpus": "melodies"},
         "model": {"d_model": 64, "n_heads": 4, "encoder_layers": 3, "decoder_layers": 2},
         "optimizer": {"lr": 2.0e-3},
-        "training": {"batch_size": 128, "steps": 4000, "log_every": 100},
+        "training": {"batch_size": 128, "steps": 1500, "log_every": 100},
     },
 }
 LEVELS = "latent.levels.{}.dim".format
+PARTS = ("weight", "bias")
 
 
 def beta(value: float, **more: Any) -> dict[str, Any]:
@@ -102,14 +105,11 @@ def cases(seed: int, shift: float) -> list[Case]:
         ("good flat", "good", {**beta(0.1 * b), **levels(24, 0, 0)}, ""),
         ("good fine", "good", {**beta(0.1 * b), **levels(8, 4, 2)}, ""),
         ("collapsed 6", "collapsed", beta(6.0 * b), ""),
-        ("collapsed 10", "collapsed", beta(10.0 * b), ""),
         ("collapsed flat", "collapsed", {**beta(6.0 * b), **levels(16, 0, 0)}, ""),
         ("over 1", "over-regularised", beta(1.0 * b), ""),
-        ("over 2", "over-regularised", beta(2.0 * b), ""),
         ("over flat", "over-regularised", {**beta(1.0 * b), **levels(16, 0, 0)}, ""),
         ("over 0.6", "over-regularised", beta(0.6 * b), ""),
         ("under 0", "under-regularised", beta(0.0), ""),
-        ("under 0.0003", "under-regularised", beta(0.0003 * b), ""),
         ("under 0.002", "under-regularised", beta(0.002 * b), ""),
         ("under 0.01", "under-regularised", beta(0.01 * b), ""),
         ("leaky 0.1", "leaky", beta(0.1 * b), "leaky"),
@@ -117,6 +117,10 @@ def cases(seed: int, shift: float) -> list[Case]:
         ("dead wide", "partly dead", {**beta(0.5 * b), **levels(64, 16, 8)}, ""),
         ("dead half", "partly dead", beta(0.1 * b), "half dead"),
         ("dead most", "partly dead", {**beta(0.1 * b), **levels(24, 0, 0)}, "most dead"),
+        ("deaf", "unused", beta(0.1 * b), "deaf"),
+        ("deaf flat", "unused", {**beta(0.1 * b), **levels(24, 0, 0)}, "deaf"),
+        ("narrow", "off its prior", beta(0.1 * b), "narrow"),
+        ("narrow flat", "off its prior", {**beta(0.1 * b), **levels(24, 0, 0)}, "narrow"),
         ("hollow 0.5", "hollow", floor(6.0 * b, 0.5), ""),
         ("hollow 0.2", "hollow", floor(6.0 * b, 0.2), ""),
     ]
@@ -128,26 +132,34 @@ def cases(seed: int, shift: float) -> list[Case]:
 
 @torch.no_grad()
 def operate(model: Vae, surgery: str) -> None:
-    """Make a good model leaky, or kill a share of its dimensions, by its weights alone.
+    """Make a good model a bad one by its weights alone.
 
-    A leaky code carries everything in means of size 0.001 under a variance of 1: the KL is nearly
-    0, and what decodes the means sees it all. A dead dimension has mean 0 and variance 1.
+    A *leaky* code carries everything in means of size 0.001 under a variance of 1: the KL is
+    nearly 0, and what decodes the means sees it all. A *narrow* one has means and deviations 0.4
+    times as large, and a decoder that undoes it: it says as much and is off its prior. A dead
+    dimension has mean 0 and variance 1. A *deaf* decoder does not look at its code.
     """
     weights = model.state_dict()
+    scale = SCALES.get(surgery, 1.0)
     for index, level in enumerate(model.layout.levels):
         mean, log_var = slice(0, level.dim), slice(level.dim, 2 * level.dim)
         dead = torch.arange(2 * level.dim) % level.dim % 4 >= {"half dead": 2}.get(surgery, 1)
-        for part in ("weight", "bias"):
-            head = weights[f"encoder.pooling.{index}.head.{part}"]
+        head = {part: weights[f"encoder.pooling.{index}.head.{part}"] for part in PARTS}
+        for values in head.values():
+            values[mean] *= scale
             if surgery == "leaky":
-                head[mean] *= SHRUNK
-                head[log_var] = 0.0
-            else:
-                head[dead] = 0.0
-    if surgery == "leaky":
-        for name, value in weights.items():
-            if name.startswith("decoder.latent.") and name.endswith(".weight"):
-                value /= 1.0 if ".gate." in name else SHRUNK
+                values[log_var] = 0.0
+            elif surgery.endswith("dead"):
+                values[dead] = 0.0
+        if surgery == "narrow":
+            head["bias"][log_var] += 2.0 * math.log(scale)
+    for name, value in weights.items():
+        if (
+            name.startswith("decoder.latent.")
+            and name.endswith(".weight")
+            and ".gate." not in name
+        ):
+            value *= 0.0 if surgery == "deaf" else 1.0 / scale
 
 
 @torch.no_grad()
@@ -272,10 +284,12 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    experiment = Experiment(
-        corpus=args.corpus, base=BASES[args.corpus], measure=measure, operate=operate
-    )
-    chosen = cases(seed=7, shift=1.3) if args.fresh else cases(seed=1, shift=1.0)
+    base = BASES[args.corpus]
+    chosen = cases(seed=1, shift=1.0)
+    if args.fresh:
+        base = overridden(base, levels(12, 6, 0))
+        chosen = cases(seed=7, shift=1.3)
+    experiment = Experiment(corpus=args.corpus, base=base, measure=measure, operate=operate)
     print(table(run(experiment, chosen, args.out, args.processes)))
 
 

@@ -153,10 +153,19 @@ def test_latent_use_is_what_shuffling_costs_against_half_the_kl(use: float, scor
     assert health.latent_use == pytest.approx(score, abs=1e-9)
 
 
-def test_a_decoder_that_ignores_its_code_is_floored_not_zeroed() -> None:
-    health = kl_health(evidence([0.875] * 16, use=0.0), TARGET)
-    assert health.status == "ok"
-    assert health.kl_health == pytest.approx(1e-3**0.2)
+@pytest.mark.parametrize("use", [-1.0, 0.0, 0.005])
+def test_a_code_that_the_decoder_does_not_use_is_worth_nothing(use: float) -> None:
+    health = kl_health(evidence([0.875] * 16, use=use), TARGET)
+    assert health.status == "unused"
+    assert health.kl_health == 0.0
+    assert health.rate == pytest.approx(1.0)
+
+
+def test_next_to_nothing_over_a_kl_of_next_to_nothing_is_no_use() -> None:
+    seen = evidence([0.006], use=1.0)  # shuffling costs 0.006 nats, all of the KL
+    assert kl_health(seen, TARGET).latent_use == pytest.approx(0.006)
+    half = KLHealthSettings(target_rate_nats=14.0, use_nats=0.012)
+    assert kl_health(seen, half).latent_use == pytest.approx(0.5)
 
 
 def test_an_autoencoder_in_disguise_scores_low() -> None:
@@ -175,13 +184,14 @@ def test_health_orders_runs_as_a_person_would() -> None:
         "healthy": evidence([0.875] * 16),
         "half_dead": evidence([1.75] * 3 + [0.0] * 13),
         "trickle": evidence([0.06] * 16),
-        "ignored": evidence([0.875] * 16, use=0.0),
+        "ignored": evidence([0.875] * 16, use=0.01),
+        "unused": evidence([0.875] * 16, use=0.0),
         "collapsed": evidence([0.001] * 16),
     }
     scores = [kl_health(run, TARGET).kl_health for run in runs.values()]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 0.99
-    assert scores[-1] == 0.0
+    assert scores[-3] > scores[-2] == scores[-1] == 0.0
 
 
 @settings(max_examples=25)

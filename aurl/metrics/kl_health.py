@@ -31,7 +31,7 @@ from aurl.errors import ConfigError
 from aurl.metrics.active_units import active_units
 from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, over_slots
 
-Status = Literal["ok", "non_finite", "no_live_dimension", "collapsed"]
+Status = Literal["ok", "non_finite", "no_live_dimension", "collapsed", "unused"]
 TERMS = ("live_dimensions", "kl_band", "rate", "aggregate_posterior", "latent_use")
 
 
@@ -62,14 +62,24 @@ class KLHealthSettings:
     use_fraction: float = 0.5
     """Share of the KL that shuffling codes must cost in reconstruction for full marks."""
 
+    use_nats: float = 1.0
+    """Least that shuffling codes must cost for full marks, however small the KL is."""
+
     term_floor: float = 1e-3
     """Least value of a term in the geometric mean."""
 
     collapsed_nats: float = 0.1
-    """Total KL below which the model is collapsed."""
+    """Total KL below which the model is collapsed, and cost of shuffled codes below which its
+    decoder does not use them."""
 
     def __post_init__(self) -> None:
-        for name in ("target_rate_nats", "live_threshold_nats", "use_fraction", "collapsed_nats"):
+        for name in (
+            "target_rate_nats",
+            "live_threshold_nats",
+            "use_fraction",
+            "use_nats",
+            "collapsed_nats",
+        ):
             if not 0.0 < getattr(self, name) < np.inf:  # also rejects NaN
                 raise ConfigError(f"kl_health.{name} must be > 0, got {getattr(self, name)}.")
         for name in ("target_live_fraction", "term_floor"):
@@ -157,8 +167,9 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
     Returns:
         A score in [0, 1]. It is 0, with the reason as ``status``, if a number or variance is not
         finite (``non_finite``; no term is computed), if the total KL is below ``collapsed_nats``
-        (``collapsed``), or if no dimension has the KL to be live or the variance of the mean to be
-        active (``no_live_dimension``).
+        (``collapsed``), if no dimension has the KL to be live or the variance of the mean to be
+        active (``no_live_dimension``), or if codes of other samples serve the decoder as well, to
+        ``collapsed_nats`` (``unused``).
     """
     variance = _aggregate_variance(evidence)
     if not _is_finite(evidence, variance):
@@ -168,14 +179,16 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
     rates = over_slots(carried if evidence.rates is None else evidence.rates, evidence.dimension)
     live = rates >= settings.live_threshold_nats
     total = float(evidence.kl.astype(np.float64).sum(axis=1).mean())
+    shuffled = evidence.reconstruction_shuffled_z.astype(np.float64)
+    cost = float((shuffled - evidence.reconstruction).mean())
     terms = {
         "live_dimensions": _live_term(rates, settings),
         "kl_band": _band_term(rates, live, evidence.dimension, settings),
         "rate": _rate_term(total, settings),
         "aggregate_posterior": _aggregate_term(evidence, variance, live),
-        "latent_use": _use_term(evidence, total, settings),
+        "latent_use": _use_term(cost, total, settings),
     }
-    status = _status(evidence, live, total, settings)
+    status = _status(evidence, live, (total, cost), settings)
     floored = np.maximum(list(terms.values()), settings.term_floor)
     return KLHealth(
         status=status,
@@ -188,13 +201,17 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
 
 
 def _status(
-    evidence: LatentEvidence, live: np.ndarray, total: float, settings: KLHealthSettings
+    evidence: LatentEvidence,
+    live: np.ndarray,
+    paid: tuple[float, float],
+    settings: KLHealthSettings,
 ) -> Status:
+    total, cost = paid
     if total < settings.collapsed_nats:
         return "collapsed"
     if not live.any() or active_units(evidence.mean, evidence.dimension) == 0:
         return "no_live_dimension"
-    return "ok"
+    return "unused" if cost < settings.collapsed_nats else "ok"
 
 
 def _live_term(rates: np.ndarray, settings: KLHealthSettings) -> float:
@@ -238,11 +255,9 @@ def _aggregate_term(evidence: LatentEvidence, variance: np.ndarray, live: np.nda
     return float(np.exp(-over_slots(divergence, evidence.dimension)[live].mean()))
 
 
-def _use_term(evidence: LatentEvidence, total: float, settings: KLHealthSettings) -> float:
-    cost = evidence.reconstruction_shuffled_z.astype(np.float64) - evidence.reconstruction
-    if total <= 0.0:
-        return 0.0
-    return float(np.clip(cost.mean() / (settings.use_fraction * total), 0.0, 1.0))
+def _use_term(cost: float, total: float, settings: KLHealthSettings) -> float:
+    wanted = max(settings.use_fraction * total, settings.use_nats)
+    return float(np.clip(cost / wanted, 0.0, 1.0))
 
 
 def _aggregate_variance(evidence: LatentEvidence) -> np.ndarray:
