@@ -15,6 +15,7 @@ LAYERS = (
     {"model", "objectives", "metrics"},  # siblings that cannot see each other
     {"training"},
     {"search"},
+    {"analysis"},
     {"reporting"},
     {"commands"},
     {"cli"},
