@@ -24,6 +24,7 @@ from aurl.plain import overridden
 from aurl.reporting import export as exports
 from aurl.reporting.doctor import examine
 from aurl.reporting.leaderboard import write_leaderboard
+from aurl.reporting.loading import trained_model
 from aurl.reporting.progress import Progress as SweepProgress
 from aurl.reporting.tables import latent_use, leaderboard_table
 from aurl.search import full_run
@@ -177,7 +178,7 @@ def run_sample(args: Namespace) -> int:
     if not args.count >= 1:
         raise ConfigError(f"--count must be >= 1, got {args.count}.")
     sampling = sampling_of(args)
-    trained = _model_of(args.model)
+    trained = trained_model(args.model)
     given = exports.asked_for(trained, args.context) if args.context else {}
     pieces = trained.samples(args.count, sampling=sampling, seed=args.seed, given=given)
     for index, piece in enumerate(pieces):
@@ -194,16 +195,6 @@ def sampling_of(args: Namespace) -> Sampling:
         return Sampling(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
     except ValueError as error:
         raise ConfigError(f"--{error}".replace("top_", "top-")) from error
-
-
-def _model_of(folder: Path) -> exports.TrainedModel:
-    """The model of an export, or of the folder of a run or trial."""
-    if not (folder / "checkpoint").is_dir():
-        return exports.load_export(folder)
-    config, _ = exports.read_config(folder / "config.yaml")
-    corpus = _music_of(config, None)
-    exports.check_corpus(config, corpus)
-    return exports.trained_trial(folder, corpus)
 
 
 def run_reconstruct(args: Namespace) -> int:

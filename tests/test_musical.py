@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,11 +17,13 @@ import torch
 from aurl.cli import main
 from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import save
+from aurl.data.midi import read_midi
 from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError
 from aurl.files import read_json, write_yaml
 from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
+from aurl.plain import overridden
 from aurl.reporting import export as exports
 from aurl.reporting import musical
 from aurl.reporting.export import TrainedModel
@@ -141,12 +145,13 @@ def test_samples_must_be_some() -> None:
         small_config(evaluation__samples=0)
 
 
-@pytest.fixture
-def exported(tmp_path: Path) -> Path:
-    save(tiny_corpus(), tmp_path / "tiny")
-    config = small_config(data__corpus=str(tmp_path / "tiny"))
-    exports.export(untrained(config), tiny_corpus(), tmp_path / "out", extra={})
-    return tmp_path / "out"
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    save(tiny_corpus(), folder / "tiny")
+    config = small_config(data__corpus=str(folder / "tiny"))
+    exports.export(untrained(config), tiny_corpus(), folder / "out", extra={})
+    return folder / "out"
 
 
 def test_evaluate_measures_a_run_as_its_export(
@@ -200,6 +205,47 @@ def test_model_card_shows_the_music_in_a_table_of_its_own(exported: Path) -> Non
     assert "| `test/factors/correlation/" not in card
     assert "| `pitch_class` |  |  | " in card
     assert "8 draws at temperature 1" in card
+
+
+def test_model_card_shows_every_interval_beside_its_metric(exported: Path) -> None:
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    metrics = read_json(exported / "metrics.json")["metrics"]
+    lows = [
+        name for name in metrics if name.endswith("/low") and not name.startswith("test/music/")
+    ]
+    assert len(lows) > 2
+    for name in lows:
+        shown = name.removesuffix("/low").replace("test/factors/", "test/")
+        high = metrics[name.removesuffix("low") + "high"]
+        value = f"{metrics[shown]:.4g}"
+        assert f"| `{shown}` | {value} | {metrics[name]:.4g} to {high:.4g} |" in card
+    assert "/low" not in card.partition("## Music")[0]
+    assert f"| `test/kl_nats` | {metrics['test/kl_nats']:.4g} |  |" in card
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_model_card_run_with_nothing_but_the_export(
+    exported: Path, tmp_path: Path
+) -> None:
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    lines = card.partition("```python\n")[2].partition("```")[0]
+    assert len(lines.splitlines()) == 5
+    alone = tmp_path / "alone/export"
+    shutil.copytree(exported, alone)
+    config, _ = exports.read_config(alone / "config.yaml")
+    write_yaml(alone / "config.yaml", overridden(to_plain(config), {"data.corpus": "nowhere"}))
+    (tmp_path / "home").mkdir()
+    paths = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home")}
+    environment = {**os.environ, **paths, "PYTHONPATH": str(Path(exports.__file__).parents[2])}
+    command = [sys.executable, "-c", lines]
+    ran = subprocess.run(
+        command, cwd=alone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    new = {path.name for path in alone.iterdir()} - {path.name for path in exported.iterdir()}
+    assert new == {"decoded.mid", "between.mid"}
+    assert read_midi(alone / "between.mid").n_bars <= 7 * N_BARS
+    assert not list((tmp_path / "home").rglob("tunes*"))
 
 
 def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:

@@ -164,6 +164,9 @@ def load_export(folder: Path) -> TrainedModel:
         )
     config, made_by = read_config(folder / "config.yaml")
     about = read_json(folder / "vocabulary.json")
+    lacking = [key for key in ("vocabulary", "n_bars", "max_tokens") if key not in about]
+    if lacking:
+        raise DataError(f"{folder}/vocabulary.json must hold {', '.join(lacking)}. It is damaged.")
     vocabulary = vocabulary_from(about["vocabulary"])
     model = Vae(config, vocabulary, about["n_bars"])
     checkpoint.load_weights(folder / "model.safetensors", model)

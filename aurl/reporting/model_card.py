@@ -14,12 +14,15 @@ from aurl.reporting.musical import MUSIC
 CORRELATIONS = "test/factors/correlation/"
 """Left to metrics.json: of the music, not of the model."""
 
+BOUNDS = ("/low", "/high")
+"""Endings of the names of a metric's interval."""
+
 _LOAD = """```python
-from pathlib import Path
-from aurl.data.midi import write_midi
-from aurl.reporting.export import load_export
-trained = load_export(Path("."))
-write_midi(trained.samples(1)[0], Path("sample.mid"))
+import aurl
+model = aurl.load(".")  # the folder that holds this file
+codes = model.encode(model.sample(2))  # or MIDI files; a row for each window of {n_bars} bars
+model.write(model.decode(codes), "decoded.mid")
+model.write(model.interpolate(codes[0], codes[1], steps=7), "between.mid")
 ```"""
 
 
@@ -39,10 +42,15 @@ def model_card(
         for level in config.latent.levels
         if level.dim
     )
-    rows = "\n".join(
-        f"| `{name}` | {value:.4g} |"
+    shown = {
+        name: value
         for name, value in sorted(metrics.items())
         if not name.startswith((MUSIC, CORRELATIONS))
+    }
+    rows = "\n".join(
+        f"| `{name}` | {value:.4g} | {_interval(name, shown)} |"
+        for name, value in shown.items()
+        if not name.endswith(BOUNDS)
     )
     chosen = _chosen(to_plain(config), to_plain(RunConfig()))
     settings = ", ".join(f"`{key}` {value}" for key, value in chosen.items()) or "none"
@@ -67,17 +75,17 @@ the defaults: {settings}. `config.yaml` holds all.
 ## Metrics
 
 On {n_test} windows of the test split, which was used neither for training nor for choosing the
-configuration. `_nats` are nats per sequence. `/low` and `/high` bound 95 % intervals, by a
-bootstrap over pieces. One training seed: differences between seeds are not in the intervals.
+configuration. `_nats` are nats per sequence. Intervals are of 95 %, by a bootstrap over
+pieces. One training seed: differences between seeds are not in the intervals.
 
-| metric | value |
-|---|---|
+| metric | value | 95 % interval |
+|---|---|---|
 {rows}
 
 {_music(metrics)}
 ## Use
 
-{_LOAD}
+{_LOAD.format(n_bars=corpus.n_bars)}
 
 ## Limitations
 
@@ -89,6 +97,16 @@ is a start for a full-size run (`aurl train`), not a finished model.
 
 {origin}
 """
+
+
+def _interval(name: str, metrics: Mapping[str, float]) -> str:
+    """The interval of a metric, or nothing if it has none."""
+    places = (name, name.replace("test/", "test/factors/", 1))
+    for place in places:
+        low, high = (metrics.get(f"{place}{bound}") for bound in BOUNDS)
+        if low is not None and high is not None:
+            return f"{low:.4g} to {high:.4g}"
+    return ""
 
 
 def _chosen(values: Plain, defaults: Plain, prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,230 @@
+"""A trained model for use from Python: what ``aurl.load`` gives.
+
+Music goes in as a MIDI file or a :class:`~aurl.data.piece.Piece` and comes out as pieces; codes
+are rows of a numpy array, one for every window of music.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aurl.config import RunConfig
+from aurl.data import corpus as corpora
+from aurl.data.arrange import in_sequence
+from aurl.data.clock import clocked
+from aurl.data.events import Events
+from aurl.data.midi import printable, write_midi
+from aurl.data.piece import Piece, quantized, sliced
+from aurl.data.sources import read_clocked, read_source
+from aurl.errors import ConfigError, DataError
+from aurl.model.generation import Sampling
+from aurl.reporting import export as exports
+from aurl.reporting.export import TrainedModel
+
+Music: TypeAlias = str | Path | Piece
+"""The path of a MIDI file, or a piece."""
+
+ENCODED_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A trained model: music to codes, codes to music."""
+
+    trained: TrainedModel
+
+    @property
+    def config(self) -> RunConfig:
+        """Everything that decided its training."""
+        return self.trained.config
+
+    @property
+    def n_bars(self) -> int:
+        """Bars of a window: the music that one row of codes stands for."""
+        return self.trained.n_bars
+
+    @torch.no_grad()
+    def encode(self, music: Music | Sequence[Music]) -> Float[np.ndarray, "window coordinate"]:
+        """The codes of music: posterior means, one row for every window of ``n_bars`` bars.
+
+        The first window of a piece begins with its first bar (with its pickup, if it has one), and
+        the last one is filled up with silence.
+
+        Args:
+            music: A MIDI file or a piece, or several.
+
+        Raises:
+            ConfigError: If there is no music.
+            DataError: If a file cannot be read, or a window cannot be said in the model's tokens.
+        """
+        several = [music] if isinstance(music, str | Path | Piece) else music
+        rows = [row for each in several for row in self._windows(each)]
+        if not rows:
+            raise ConfigError("music must be a piece at least, got none.")
+        means: list[Tensor] = []
+        for start in range(0, len(rows), ENCODED_AT_ONCE):
+            batch = self._padded(rows[start : start + ENCODED_AT_ONCE])
+            means.append(self.trained.model.encode(batch).mean)
+        return torch.cat(means).numpy()
+
+    def decode(
+        self,
+        codes: Float[np.ndarray, "window coordinate"],
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[Piece]:
+        """The music of codes, a piece of ``n_bars`` bars for each row.
+
+        Args:
+            codes: Rows as :meth:`encode` gives them.
+            temperature: 0 takes the likeliest token at every place; 1 draws from the model.
+            seed: Of the draws.
+
+        Raises:
+            ConfigError: If the codes are not rows of the model's size, or not finite, or the
+                temperature is negative.
+        """
+        z = torch.from_numpy(self._checked(codes))
+        return self.trained.pieces(z, _sampling(temperature), seed)
+
+    def sample(
+        self, count: int = 1, *, temperature: float = 1.0, seed: int = 0, context: str = ""
+    ) -> list[Piece]:
+        """Music from the prior.
+
+        Args:
+            count: How many pieces.
+            temperature: As in :meth:`decode`.
+            seed: Same seed, same music.
+            context: Musical context such as ``key=Dm,metre=6/8``, for a model trained with one.
+
+        Raises:
+            ConfigError: If there is nothing to draw, or no such context.
+        """
+        if not count >= 1:
+            raise ConfigError(f"count must be >= 1, got {count}.")
+        given = exports.asked_for(self.trained, context) if context else {}
+        sampling = _sampling(temperature)
+        return self.trained.samples(count, sampling=sampling, seed=seed, given=given)
+
+    def interpolate(
+        self,
+        first: Music | Float[np.ndarray, " coordinate"],
+        last: Music | Float[np.ndarray, " coordinate"],
+        steps: int = 7,
+    ) -> list[Piece]:
+        """Music on the straight line between two codes, the reconstructions of both ends included.
+
+        Args:
+            first: Music, of which the first window counts, or a row of codes.
+            last: The other end.
+            steps: Pieces in all.
+
+        Raises:
+            ConfigError: If there are fewer than two steps.
+            DataError: As :meth:`encode`.
+        """
+        if not steps >= 2:
+            raise ConfigError(f"steps must be >= 2, got {steps}.")
+        ends = [
+            self._checked(end[None])[0] if isinstance(end, np.ndarray) else self.encode(end)[0]
+            for end in (first, last)
+        ]
+        share = np.linspace(0.0, 1.0, steps)[:, None]
+        return self.decode((1.0 - share) * ends[0] + share * ends[1])
+
+    def write(self, pieces: Sequence[Piece], path: str | Path) -> None:
+        """Write pieces to a MIDI file, one after another, each ``n_bars`` bars long.
+
+        Raises:
+            ConfigError: If there is no piece.
+        """
+        if not pieces:
+            raise ConfigError("pieces must hold a piece at least, got none.")
+        write_midi(in_sequence(pieces, bars_each=self.n_bars, gap_bars=0), Path(path))
+
+    def _windows(self, music: Music) -> list[Int[np.ndarray, " token"]]:
+        """The tokens of each window of a piece."""
+        piece, name = self._piece(music)
+        vocabulary, n_bars = self.trained.vocabulary, self.n_bars
+        said, _ = vocabulary.said(piece)
+        rows: list[Int[np.ndarray, " token"]] = []
+        for first_bar in range(0, max(said.n_bars, 1), n_bars):
+            place = f"bars {first_bar + 1} to {first_bar + n_bars} of {name}"
+            try:
+                tokens = vocabulary.encode(sliced(said, first_bar, n_bars), n_bars)
+            except DataError as error:
+                raise DataError(f"{place} cannot be encoded: {error}") from error
+            if len(tokens) > self.trained.max_tokens:
+                raise DataError(
+                    f"{place} must have {self.trained.max_tokens} tokens at most, the longest "
+                    f"window of the model's training music, got {len(tokens)}."
+                )
+            rows.append(tokens.astype(np.int64))
+        return rows
+
+    def _piece(self, music: Music) -> tuple[Piece, str]:
+        """A piece as the model's corpus would have it, and what to call it."""
+        is_timed = isinstance(self.trained.vocabulary, Events)
+        if isinstance(music, Piece):
+            piece = clocked(music) if is_timed else quantized(music)
+            return piece, printable(music.name) or "the piece"
+        name = printable(str(music))
+        try:
+            return (read_clocked if is_timed else read_source)(Path(music)), name
+        except DataError as error:
+            raise DataError(f"{name} cannot be read: {error}") from error
+
+    def _padded(self, rows: Sequence[Int[np.ndarray, " token"]]) -> Int[Tensor, "window token"]:
+        """Rows of one width, filled up at their ends."""
+        pad = self.trained.vocabulary.pad
+        padded = torch.full((len(rows), max(map(len, rows))), pad)
+        for place, row in enumerate(rows):
+            padded[place, : len(row)] = torch.from_numpy(row)
+        return padded
+
+    def _checked(self, codes: np.ndarray) -> Float[np.ndarray, "window coordinate"]:
+        """Codes that the model can decode, in its precision."""
+        size = self.trained.model.layout.size
+        if codes.ndim != 2 or codes.shape[1] != size or not len(codes):
+            raise ConfigError(f"codes must have the shape [windows, {size}], got {codes.shape}.")
+        if not np.isfinite(codes).all():
+            raise ConfigError("codes must be finite, got NaN or infinity.")
+        return codes.astype(np.float64)
+
+
+def load(folder: str | Path) -> Model:
+    """Load a trained model onto the CPU.
+
+    Args:
+        folder: An export, which needs nothing else, or the folder of a run or trial, whose corpus
+            must be where its configuration says.
+
+    Raises:
+        DataError: If the folder is neither, or a file of it is damaged.
+    """
+    return Model(trained=trained_model(Path(folder)))
+
+
+def trained_model(folder: Path) -> TrainedModel:
+    """The model of an export, or of the folder of a run or trial."""
+    if not (folder / "checkpoint").is_dir():
+        return exports.load_export(folder)
+    config, _ = exports.read_config(folder / "config.yaml")
+    corpus = corpora.load_named(config.data.corpus, config.data.melodies)
+    exports.check_corpus(config, corpus)
+    return exports.trained_trial(folder, corpus)
+
+
+def _sampling(temperature: float) -> Sampling:
+    try:
+        return Sampling(temperature=temperature)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

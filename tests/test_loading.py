@@ -1,0 +1,164 @@
+"""A trained model from Python: what goes in, what comes out, and what is refused."""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import aurl
+from aurl.config import to_plain
+from aurl.data.corpus import save
+from aurl.data.midi import read_midi, write_midi
+from aurl.errors import ConfigError, DataError
+from aurl.files import write_json, write_yaml
+from aurl.reporting.loading import Model
+from aurl.training import checkpoint
+from aurl.training.loop import Run, Trainer
+from aurl.training.workers import Workers
+from tests.test_musical import untrained
+from tests.tiny import N_BARS, VOCABULARY, random_piece, small_config, tiny_corpus
+
+
+@cache
+def model() -> Model:
+    return Model(trained=untrained(small_config()))
+
+
+def export_of(folder: Path) -> Path:
+    trained = model().trained
+    write_yaml(folder / "config.yaml", to_plain(trained.config))
+    checkpoint.save_weights(folder / "model.safetensors", trained.model)
+    about = {
+        "vocabulary": VOCABULARY.to_dict(),
+        "n_bars": N_BARS,
+        "max_tokens": trained.max_tokens,
+    }
+    write_json(folder / "vocabulary.json", about)
+    return folder
+
+
+def test_a_loaded_export_is_the_model_that_was_exported(tmp_path: Path) -> None:
+    piece = random_piece(np.random.default_rng(1))
+    loaded = aurl.load(str(export_of(tmp_path)))
+    np.testing.assert_array_equal(loaded.encode(piece), model().encode(piece))
+    assert loaded.sample(2, seed=3) == model().sample(2, seed=3)
+
+
+def test_a_run_is_loaded_with_its_corpus(tmp_path: Path) -> None:
+    save(tiny_corpus(), tmp_path / "tiny")
+    folder = tmp_path / "run"
+    config = small_config(data__corpus=str(tmp_path / "tiny"), seed=5)
+    write_yaml(folder / "config.yaml", to_plain(config))
+    run = Run(config=config, corpus=tiny_corpus(), checkpoint_folder=folder / "checkpoint")
+    trainer = Trainer(run, Workers())
+    trainer.save()
+    loaded = aurl.load(folder)
+    assert loaded.config == config
+    piece = random_piece(np.random.default_rng(1))
+    tokens = torch.from_numpy(VOCABULARY.encode(piece, N_BARS).astype(np.int64))[None]
+    expected = trainer.model.double().encode(tokens).mean.detach().numpy()
+    np.testing.assert_allclose(loaded.encode(piece), expected, atol=1e-9)
+
+
+def test_a_window_has_a_row_whatever_it_comes_with(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    pieces = [random_piece(rng) for _ in range(3)]
+    model().write(pieces, tmp_path / "three.mid")
+    write_midi(pieces[1], tmp_path / "one.mid")
+    together = model().encode(pieces)
+    assert together.shape == (3, model().trained.model.layout.size)
+    np.testing.assert_allclose(model().encode(tmp_path / "three.mid"), together, atol=1e-9)
+    np.testing.assert_allclose(
+        model().encode([str(tmp_path / "one.mid"), pieces[0]]), together[[1, 0]], atol=1e-9
+    )
+
+
+def test_a_silent_window_keeps_its_row() -> None:
+    first, last = (random_piece(np.random.default_rng(seed)) for seed in (3, 4))
+    silent = model().encode(model().decode(np.zeros((1, model().trained.model.layout.size))))
+    assert silent.shape[0] == 1
+    moved = last.notes.copy()
+    moved["onset"] += 2 * 192
+    notes = np.concatenate([first.notes, moved])
+    whole = type(first)(ticks_per_quarter=24, notes=notes, length=3 * 192)
+    rows = model().encode(whole)
+    assert len(rows) == 3
+    np.testing.assert_allclose(rows[[0, 2]], model().encode([first, last]), atol=1e-9)
+
+
+def test_decoding_is_of_the_codes_and_deterministic_at_temperature_zero() -> None:
+    codes = model().encode([random_piece(np.random.default_rng(seed)) for seed in range(4)])
+    assert model().decode(codes) == model().decode(codes, seed=9)
+    assert [piece.n_bars for piece in model().decode(codes)] == [N_BARS] * 4
+    drawn = model().decode(codes, temperature=1.0, seed=1)
+    assert drawn == model().decode(codes, temperature=1.0, seed=1)
+    assert drawn != model().decode(codes, temperature=1.0, seed=2)
+
+
+def test_interpolation_begins_and_ends_with_the_reconstructions_of_its_ends() -> None:
+    ends = [random_piece(np.random.default_rng(seed)) for seed in (5, 6)]
+    codes = model().encode(ends)
+    found = model().interpolate(ends[0], ends[1], steps=5)
+    assert len(found) == 5
+    assert [found[0], found[-1]] == model().decode(codes)
+    assert found[2] == model().decode(codes.mean(axis=0, keepdims=True))[0]
+    assert found == model().interpolate(codes[0], codes[1], steps=5)
+
+
+def test_written_pieces_follow_one_another(tmp_path: Path) -> None:
+    pieces = [random_piece(np.random.default_rng(seed)) for seed in (7, 8)]
+    model().write(pieces, tmp_path / "deep/two.mid")
+    found = read_midi(tmp_path / "deep/two.mid").notes["onset"]
+    assert found.tolist() == [*pieces[0].notes["onset"], *(pieces[1].notes["onset"] + 192)]
+
+
+def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
+    size = model().trained.model.layout.size
+    (tmp_path / "bad.mid").write_bytes(b"no music")
+    refused = [
+        (lambda: aurl.load(tmp_path), DataError, "EXPORT must be a folder made by `aurl export`"),
+        (lambda: model().encode(tmp_path / "bad.mid"), DataError, "bad.mid cannot be read: unr"),
+        (lambda: model().encode([]), ConfigError, "music must be a piece at least, got none."),
+        (
+            lambda: model().decode(np.zeros((1, size + 1))),
+            ConfigError,
+            r"codes must have the shape \[wind",
+        ),
+        (lambda: model().decode(np.full((1, size), np.nan)), ConfigError, "codes must be finite"),
+        (
+            lambda: model().decode(np.zeros((1, size)), temperature=-1.0),
+            ConfigError,
+            "temperature",
+        ),
+        (lambda: model().interpolate("a", "b", steps=1), ConfigError, "steps must be >= 2, got 1"),
+        (lambda: model().sample(0), ConfigError, "count must be >= 1, got 0"),
+        (lambda: model().write([], tmp_path / "x.mid"), ConfigError, "pieces must hold a piece"),
+    ]
+    for call, error, words in refused:
+        with pytest.raises(error, match=words) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_window_that_is_too_long_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = Model(trained=untrained(small_config()))
+    object.__setattr__(short.trained, "max_tokens", 10)
+    with pytest.raises(DataError, match=r"bars 1 to 2 of the piece must have 10 tokens at most"):
+        short.encode(random_piece(np.random.default_rng(9)))
+
+
+def test_a_damaged_vocabulary_is_said_to_be_damaged(tmp_path: Path) -> None:
+    write_json(export_of(tmp_path) / "vocabulary.json", {"vocabulary": VOCABULARY.to_dict()})
+    with pytest.raises(DataError, match=r"vocabulary\.json must hold n_bars"):
+        aurl.load(tmp_path)
+
+
+def test_importing_the_package_brings_nothing_heavy() -> None:
+    code = "import aurl, sys; sys.exit(bool({'torch', 'numpy', 'ray'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        _ = aurl.lod  # pyright: ignore[reportAttributeAccessIssue]
