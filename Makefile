@@ -26,7 +26,7 @@ sweep: .venv/installed
 	@echo "These commands are in .venv: source .venv/bin/activate"
 
 test: .venv/installed-dev
-	@$(BIN)/python -m pytest -m "not gpu"
+	@$(BIN)/python -m pytest -m "not gpu" --numprocesses 2 --dist loadgroup
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

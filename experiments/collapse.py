@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from trained import Case, Experiment, evaluated, run
+from trained import Case, Experiment, evaluated, run, table
 
 from aurl.data.melodies import ENTROPY_NATS
 
@@ -89,16 +89,6 @@ COLUMNS = {
 }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """One line a cell."""
-    lines = ["| cell | " + " | ".join(COLUMNS) + " | s |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for row in rows:
-        values = [f"{row[key]:.2f}" if key in row else "" for key in COLUMNS.values()]
-        ending = row.get("failure", "")
-        lines.append(f"| {row['name']}{ending} | {' | '.join(values)} | {row['seconds']:.0f} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Run the cells that are missing and print the table."""
     parser = argparse.ArgumentParser(description="What holds posterior collapse off?")
@@ -108,7 +98,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     experiment = Experiment(corpus="melodies", base=BASE, measure=evaluated)
-    print(table(run(experiment, cells(args.cells, args.steps), args.out, args.processes)))
+    rows = run(experiment, cells(args.cells, args.steps), args.out, args.processes)
+    print(table(rows, COLUMNS))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any, TypeAlias
 
 import torch
@@ -74,7 +74,7 @@ def run(
             rows[row["name"]] = row
             with out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-            print(f"{row['name']}: {row['seconds']:.0f} s", flush=True)
+            print(f"{row['name']}: {row['seconds']:.0f} s of processor time", flush=True)
     return [rows[case.name] for case in cases]
 
 
@@ -84,7 +84,7 @@ def _read(out: Path) -> list[dict[str, Any]]:
 
 def _one(experiment: Experiment, case: Case, folder: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
-    started = perf_counter()
+    started = process_time()
     config = from_plain(overridden(merged(to_plain(RunConfig()), experiment.base), case.settings))
     corpus = load_named(config.data.corpus, config.data.melodies)
     row = {"name": case.name, "kind": case.kind, "settings": case.settings}
@@ -96,13 +96,13 @@ def _one(experiment: Experiment, case: Case, folder: Path) -> dict[str, Any]:
         try:
             _train(config, corpus, model, weights)
         except DivergedError as error:
-            return {**row, "failure": str(error), "seconds": perf_counter() - started}
+            return {**row, "failure": str(error), "seconds": process_time() - started}
     checkpoint.load_weights(weights, model)
     if experiment.operate is not None and case.surgery:
         experiment.operate(model, case.surgery)
     model.eval()
     measured = experiment.measure(model, corpus, config)
-    return {**row, **measured, "seconds": perf_counter() - started}
+    return {**row, **measured, "seconds": process_time() - started}
 
 
 def _train(config: RunConfig, corpus: Corpus, model: Vae, weights: Path) -> None:
@@ -122,3 +122,13 @@ def evaluated(model: Vae, corpus: Corpus, config: RunConfig) -> dict[str, Any]:
     """What a sweep's last evaluation measures, on the validation windows."""
     evaluator = Evaluator(corpus, TokenStore(corpus), config, split="val")
     return dict(evaluator.evaluate(model, final=True))
+
+
+def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> str:
+    """One line a case in Markdown: these of its figures, and the processor time it took."""
+    lines = ["| | " + " | ".join(columns) + " | CPU s |", "|---" * (len(columns) + 2) + "|"]
+    for row in rows:
+        values = [f"{row[key]:.2f}" if key in row else "" for key in columns.values()]
+        ending = row.get("failure", "")
+        lines.append(f"| {row['name']}{ending} | {' | '.join(values)} | {row['seconds']:.0f} |")
+    return "\n".join(lines)
