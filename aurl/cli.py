@@ -280,6 +280,12 @@ def _add_cluster_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--gpus-per-worker", type=float, default=0.0, help="GPUs of a worker; 0.25 shares one"
     )
+    command.add_argument(
+        "--grow-to",
+        type=int,
+        metavar="N",
+        help="trials at a time on a cluster that starts machines for them (default: as fit now)",
+    )
 
 
 def _add_set(command: argparse.ArgumentParser) -> None:

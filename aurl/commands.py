@@ -225,7 +225,13 @@ def run_doctor(args: Namespace) -> int:
 
 def shape_of(args: Namespace) -> Shape:
     """How a command is to use a cluster."""
-    return Shape(workers_per_trial=args.workers_per_trial, gpus_per_worker=args.gpus_per_worker)
+    if args.grow_to is not None and not args.address:
+        raise SweepError("--grow-to must come with --address: this machine alone does not grow.")
+    return Shape(
+        workers_per_trial=args.workers_per_trial,
+        gpus_per_worker=args.gpus_per_worker,
+        grow_to=args.grow_to,
+    )
 
 
 def overrides_of(words: list[str]) -> dict[str, Any]:

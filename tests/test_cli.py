@@ -117,6 +117,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "pair without key": ((*TINY, "--set", "=3"), "--set must be KEY=VALUE, got '=3'."),
     "pair not YAML": ((*TINY, "--set", "optimizer.lr=[1"), "--set value must be YAML, got '[1'."),
     "steps": ((*TINY, "--set", "training.steps=3"), "training.steps must be left out of a search"),
+    "grows alone": ((*TINY, "--grow-to", "2"), "--grow-to must come with --address: this machine"),
     "no trials": ((*TINY, "--trials", "0"), "budget.trials must be >= 1, got 0."),
     "no workers": ((*TINY, "--workers-per-trial", "0"), "--workers-per-trial must be >= 1, got 0"),
     "uneven share": (

@@ -28,6 +28,8 @@ from aurl.search.cluster import Shape, connected, slots
             2,
             id="gangs_on_gpus",
         ),
+        pytest.param({}, Shape(gpus_per_worker=1, grow_to=6), 20, 6, id="not_there_yet"),
+        pytest.param({}, Shape(grow_to=6), 4, 4, id="grows_no_further_than_there_are_trials"),
     ],
 )
 def test_as_many_trials_run_at_a_time_as_fit(
@@ -74,6 +76,11 @@ def test_what_can_never_fit_is_refused_at_once(
 def test_a_shape_that_is_none_is_refused(workers: int, gpus: float, message: str) -> None:
     with pytest.raises(SweepError, match=message):
         Shape(workers_per_trial=workers, gpus_per_worker=gpus)
+
+
+def test_a_cluster_that_grows_to_nothing_is_refused() -> None:
+    with pytest.raises(SweepError, match=r"--grow-to must be >= 1, got 0\. Ask for 1 or more\."):
+        Shape(grow_to=0)
 
 
 @pytest.fixture

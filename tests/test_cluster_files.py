@@ -1,84 +1,368 @@
-"""Cluster files, checked without a cluster: by Ray's own schema and validator."""
+"""Every file of ``cluster/``, checked without a cluster; and every check, on a damaged copy."""
 
 import copy
 import json
-from collections.abc import Callable
+import re
+import shlex
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jsonschema
+import kubernetes_validate
 import pytest
 import ray
+import yaml
 from click import ClickException
 from ray.autoscaler._private import util
 
-from aurl.files import read_yaml
+from aurl.cli import main
+from tests import kuberay_schema
 
-FOLDER = Path(__file__).parents[1] / "cluster"
-LAUNCHER_FILES = sorted(FOLDER.glob("*.yaml"))
-PROVIDER_KEYS = {"type", "head_ip", "worker_ips"}  # Ray's schema lets any key pass here
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "cluster"
+LAUNCHER = ("aws.yaml", "gcp.yaml", "onprem.yaml")
+KUBERNETES = ("kubernetes.yaml", "raycluster.yaml", "rayjob.yaml")
+OTHER = ("Dockerfile", "slurm.sbatch", "README.md")
+# Ray's schema lets any key pass in these two; the keys of a machine are those of EC2's
+# RunInstances and of Compute Engine's Instance.
+PROVIDER_KEYS = {
+    "aws": {"type", "region", "cache_stopped_nodes"},
+    "gcp": {"type", "region", "availability_zone", "project_id", "cache_stopped_nodes"},
+    "local": {"type", "head_ip", "worker_ips"},
+}
+MACHINE_KEYS = {
+    "aws": {
+        *("InstanceType", "ImageId", "SecurityGroupIds", "InstanceInitiatedShutdownBehavior"),
+        *("MetadataOptions", "HttpTokens", "BlockDeviceMappings", "DeviceName", "Ebs"),
+        *("VolumeSize", "VolumeType", "Encrypted", "DeleteOnTermination"),
+        *("InstanceMarketOptions", "MarketType"),
+    },
+    "gcp": {
+        *("machineType", "tags", "items", "networkInterfaces", "subnetwork", "accessConfigs"),
+        *("name", "type", "scheduling", "provisioningModel", "instanceTerminationAction"),
+        *("onHostMaintenance", "automaticRestart", "disks", "boot", "autoDelete"),
+        *("initializeParams", "diskSizeGb", "sourceImage"),
+    },
+    "local": set[str](),
+}
+KUBERNETES_VERSION = "1.33"
+INSTRUCTIONS = {"FROM", "RUN", "WORKDIR", "COPY", "ENV", "USER"}
+SECRET = re.compile(
+    r"AKIA[0-9A-Z]{16}|PRIVATE KEY|\b[0-9a-f]{64}\b"
+    r"|(?i:password|secret_?key|RAY_AUTH_TOKEN)\s*[=:]"
+)
 
 
-def check_launcher(config: dict[str, Any]) -> None:
+class WrongFileError(Exception):
+    """What one of our own checks finds."""
+
+
+WRONG = (
+    WrongFileError,
+    ClickException,
+    ValueError,
+    jsonschema.ValidationError,
+    kubernetes_validate.ValidationError,
+    kubernetes_validate.SchemaNotFoundError,
+    yaml.YAMLError,
+)
+
+
+def must(held: bool, rule: str) -> None:
+    if not held:
+        raise WrongFileError(rule)
+
+
+def text_of(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(text))
+
+
+def check(name: str, text: str) -> None:
+    """Raise one of ``WRONG`` if the text cannot stand as the file of that name."""
+    checks: dict[str, Callable[[str], None]] = {
+        **dict.fromkeys(LAUNCHER, check_launcher),
+        **dict.fromkeys(KUBERNETES, check_kubernetes),
+        "Dockerfile": check_container,
+        "slurm.sbatch": check_batch_script,
+    }
+    checks[name](text)
+    must(not SECRET.search(text), "no secret stands in a file")
+    must("0.0.0.0/0" not in text, "nothing is open to the world")
+    for command in sweeps_in(text):
+        check_command(command)
+
+
+def keys_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from keys_in(each)
+
+
+def check_launcher(text: str) -> None:
+    config = documents(text)[0]
     schema = json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text())
     jsonschema.validate(config, schema)
-    unknown = set(config["provider"]) - PROVIDER_KEYS
-    if unknown:
-        raise jsonschema.ValidationError(f"provider: {unknown}")
     validator: Any = util
     validator.validate_config(validator.prepare_config(copy.deepcopy(config)))
-
-
-def test_there_is_a_cluster_file() -> None:
-    assert LAUNCHER_FILES
-
-
-@pytest.mark.parametrize("path", LAUNCHER_FILES, ids=lambda path: path.name)
-def test_launcher_file_is_what_ray_takes(path: Path) -> None:
-    check_launcher(read_yaml(path))
-
-
-@pytest.mark.parametrize("path", LAUNCHER_FILES, ids=lambda path: path.name)
-def test_launcher_file_keeps_the_dashboard_to_the_machine_and_asks_for_a_token(path: Path) -> None:
-    config = read_yaml(path)
+    provider = config["provider"]["type"]
+    must(set(config["provider"]) <= PROVIDER_KEYS[provider], "provider keys are known")
+    for node in config.get("available_node_types", {}).values():
+        unknown = set(keys_in(node["node_config"])) - MACHINE_KEYS[provider]
+        must(not unknown, f"keys of a machine are known: {unknown}")
     starts = [
         line
         for section in ("head_start_ray_commands", "worker_start_ray_commands")
         for line in config[section]
-        if " start " in line
+        if "ray start" in line
     ]
-    assert len(starts) == 2
-    assert all("RAY_AUTH_MODE=token" in line for line in starts)
-    assert "--dashboard-host=127.0.0.1" in starts[0]
+    must(len(starts) == 2, "a head starts Ray and a worker does")
+    must(all("RAY_AUTH_MODE=token" in line for line in starts), "Ray asks for a token")
+    must("--dashboard-host=127.0.0.1" in starts[0], "the dashboard stays on the head")
+    must("chmod 600 ~/.ray/auth_token" in config["setup_commands"], "the token is the owner's")
+    if provider != "local":
+        check_bill(config)
 
 
-def _with_typo(config: dict[str, Any]) -> None:
-    config["setup_command"] = config.pop("setup_commands")
+def check_bill(config: dict[str, Any]) -> None:
+    """What keeps the bill of a cloud bounded."""
+    nodes = config["available_node_types"]
+    head, worker = nodes["head"], nodes["worker"]
+    must(0 < config["idle_timeout_minutes"] <= 15, "an idle worker goes")
+    must(config["max_workers"] == worker["max_workers"] <= 8, "workers are bounded")
+    must(worker["min_workers"] == 0, "no worker waits for work")
+    must(head["resources"] == {"CPU": 0}, "no trial runs on the head")
+    must(config["provider"]["cache_stopped_nodes"] is False, "machines end, disks with them")
+    if config["provider"]["type"] == "aws":
+        for node in (head["node_config"], worker["node_config"]):
+            must(node["InstanceInitiatedShutdownBehavior"] == "terminate", "shutting down ends")
+            must(node["BlockDeviceMappings"][0]["Ebs"]["DeleteOnTermination"], "disks go along")
+            must(bool(node.get("SecurityGroupIds")), "the security group is the user's own")
+        market = worker["node_config"].get("InstanceMarketOptions", {}).get("MarketType")
+        must(market == "spot", "workers are spot machines")
+        must("InstanceMarketOptions" not in head["node_config"], "the head is not")
+    else:
+        for node in (head["node_config"], worker["node_config"]):
+            must(node["disks"][0]["autoDelete"], "disks go along")
+            must(node["tags"]["items"] == ["aurl"], "firewall rules know the machines")
+            must("default" not in node["networkInterfaces"][0]["subnetwork"], "own network")
+        model = worker["node_config"].get("scheduling", {}).get("provisioningModel")
+        must(model == "SPOT", "workers are spot machines")
+        must("scheduling" not in head["node_config"], "the head is not")
 
 
-def _with_typo_below(config: dict[str, Any]) -> None:
-    config["auth"]["shh_user"] = config["auth"].pop("ssh_user")
+def check_kubernetes(text: str) -> None:
+    for value in documents(text):
+        kind = value.get("kind")
+        if kind not in kuberay_schema.RESOURCES:
+            kubernetes_validate.validate(value, KUBERNETES_VERSION, strict=True)
+            continue
+        jsonschema.validate(value, kuberay_schema.RESOURCES[kind])
+        spec = value["spec"]
+        cluster = spec["rayClusterSpec"] if kind == "RayJob" else spec
+        head, workers = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+        templates = [head["template"], *(group["template"] for group in workers)]
+        if kind == "RayJob":
+            templates.append(spec["submitterPodTemplate"])
+            must(spec["shutdownAfterJobFinishes"], "the cluster ends with its job")
+            must(spec["activeDeadlineSeconds"] <= 86400, "the job ends within a day")
+        for template in templates:
+            check_pod(template)
+        must(cluster["authOptions"] == {"mode": "token"}, "Ray asks for a token")
+        must(cluster["rayVersion"] == pinned("ray"), "rayVersion is that of constraints.txt")
+        must(head["rayStartParams"]["num-cpus"] == "0", "no trial runs on the head")
+        must(head["serviceType"] == "ClusterIP", "the service stays inside")
+        must(cluster["enableInTreeAutoscaling"], "workers come and go")
+        must(0 < cluster["autoscalerOptions"]["idleTimeoutSeconds"] <= 900, "idle workers go")
+        must(all(group["minReplicas"] == 0 for group in workers), "no worker waits for work")
+        must(all(group["maxReplicas"] <= 8 for group in workers), "workers are bounded")
 
 
-def _with_provider_typo(config: dict[str, Any]) -> None:
-    config["provider"]["worker_ip"] = ["192.0.2.4"]
+def check_pod(template: dict[str, Any]) -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", **template}
+    pod["metadata"] = {"name": "pod", **template["metadata"]}
+    kubernetes_validate.validate(pod, KUBERNETES_VERSION, strict=True)
+    must(template["metadata"]["labels"] == {"app": "aurl"}, "the network policy covers the pod")
+    for container in template["spec"]["containers"]:
+        must(container["image"].endswith(f"/aurl:{version()}"), "the image is this version's")
+        must(set(container["resources"]) == {"requests", "limits"}, "a pod has a size")
 
 
-def _without_head(config: dict[str, Any]) -> None:
-    del config["provider"]["head_ip"]
+def check_container(text: str) -> None:
+    lines = text.replace("\\\n", " ").splitlines()
+    steps = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
+    must(all(step[0] in INSTRUCTIONS for step in steps), "instructions are known")
+    must(steps[0][0] == "FROM", "it begins with FROM")
+    must(bool(re.fullmatch(r"python:3\.\d+[\w.-]*", steps[0][1])), "the base has a version")
+    users = [step[1] for step in steps if step[0] == "USER"]
+    must(users == ["ray"], "it does not run as root")
+    copied = [name for step in steps if step[0] == "COPY" for name in step[1].split()[:-1]]
+    must(all((ROOT / name).exists() for name in copied), "what is copied exists")
+    must(not {".", "./"} & set(copied), "what is copied is named")
+    runs = [step[1] for step in steps if step[0] == "RUN"]
+    installs = [run for run in runs if "pip install" in run]
+    must(len(installs) == 1, "it installs once")
+    must("-c constraints.txt ." in installs[0], "it installs the versions of constraints.txt")
+    must(not any("curl" in run or "http" in run for run in runs), "it runs nothing from the web")
+    for run in runs:
+        done = subprocess.run(["sh", "-nc", run], capture_output=True, check=False)
+        must(done.returncode == 0, f"the shell can read {run!r}")
+
+
+def check_batch_script(text: str) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("shellcheck")), "-"],
+        input=text,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    must(done.returncode == 0, done.stdout)
+    options = re.findall(r"^#SBATCH --([\w-]+)", text, flags=re.MULTILINE)
+    known = {
+        *("job-name", "nodes", "ntasks-per-node", "exclusive", "gpus-per-node", "mem", "time"),
+        *("requeue", "signal", "output"),
+    }
+    must(set(options) == known, f"options of sbatch: {set(options) ^ known}")
+    must("RAY_AUTH_MODE=token" in text, "Ray asks for a token")
+    must("--dashboard-host=127.0.0.1" in text, "the dashboard stays on the head")
+    must("SLURM_RESTART_COUNT" in text, "restarts are bounded")
+
+
+def sweeps_in(text: str) -> list[str]:
+    """The commands that run a sweep, each in one line, with an example for each variable."""
+    flat = re.sub(r"\n +(?=--)", " ", re.sub(r"\s*\\\n\s*", " ", text))
+    found = re.findall(r"python (?:\S*/)?run_sweep\.py (.*?)(?: &)?$", flat, flags=re.MULTILINE)
+    return [re.sub(r'"?\$\{?\w+\}?"?', "x", each) for each in found]
+
+
+class ParsedError(Exception):
+    """Raised in place of running a command."""
+
+
+def check_command(words: str) -> None:
+    parse_args = ArgumentParser.parse_args
+
+    def stop(parser: ArgumentParser, argv: Sequence[str] | None = None) -> Namespace:
+        parse_args(parser, argv)
+        raise ParsedError
+
+    with mock.patch.object(ArgumentParser, "parse_args", stop):
+        try:
+            main(["sweep", *shlex.split(words)])
+        except SystemExit as ended:
+            raise WrongFileError(f"aurl does not take {words}") from ended
+        except ParsedError:
+            pass
+
+
+def version() -> str:
+    found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found
+    return found.group(1)
+
+
+def pinned(package: str) -> str:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))[package]
+
+
+CHECKED = (*LAUNCHER, *KUBERNETES, "Dockerfile", "slurm.sbatch")
+
+
+def test_every_file_is_checked() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {*CHECKED, *OTHER}
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_file_is_what_its_engine_takes(name: str) -> None:
+    check(name, text_of(name))
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_pinned_versions_are_those_of_constraints(name: str) -> None:
+    for package, at in re.findall(r"'([\w-]+)==(.+?)'", text_of(name)):
+        own = package in ("boto3", "google-api-python-client")  # of Ray's launcher, not of aurl
+        assert re.fullmatch(r"[\d.]+", at) if own else pinned(package) == at
+    assert not re.search(r"pip install (?!.*(==|-c constraints\.txt))", text_of(name))
+
+
+def test_job_has_the_cluster_of_the_cluster_file() -> None:
+    job, cluster = documents(text_of("rayjob.yaml"))[0], documents(text_of("raycluster.yaml"))[0]
+    assert job["spec"]["rayClusterSpec"] == cluster["spec"]
+
+
+def test_job_may_be_tried_again() -> None:
+    assert documents(text_of("rayjob.yaml"))[0]["spec"]["entrypoint"].endswith(" --resume")
+    assert any(command.endswith(" --resume") for command in sweeps_in(text_of("slurm.sbatch")))
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("name", "right", "wrong"),
     [
-        pytest.param(_with_typo, id="typo"),
-        pytest.param(_with_typo_below, id="typo_below"),
-        pytest.param(_with_provider_typo, id="provider_typo"),
-        pytest.param(_without_head, id="no_head"),
+        ("aws.yaml", "setup_commands:", "setup_command:"),
+        ("aws.yaml", "ssh_user:", "shh_user:"),
+        ("aws.yaml", "  region:", "  regoin:"),
+        ("aws.yaml", "InstanceType:", "InstanceTyp:"),
+        ("aws.yaml", "MarketType: spot", "MarktType: spot"),
+        ("aws.yaml", "head_node_type: head", "head_node_type: haed"),
+        ("aws.yaml", "min_workers: 0", "min_workers: 1"),
+        ("aws.yaml", "    max_workers: 4", "    max_workers: 400"),
+        ("aws.yaml", "idle_timeout_minutes: 10", "idle_timeout_minutes: 600"),
+        ("aws.yaml", "cache_stopped_nodes: false", "cache_stopped_nodes: true"),
+        ("aws.yaml", "      SecurityGroupIds: [sg-REPLACE]\n", ""),
+        ("aws.yaml", "RAY_AUTH_MODE=token", "RAY_AUTH_MOD=token"),
+        ("aws.yaml", "--dashboard-host=127.0.0.1", "--dashboard-host=0.0.0.0"),
+        ("aws.yaml", "sg-REPLACE", "AKIAABCDEFGHIJKLMNOP"),
+        ("gcp.yaml", "project_id:", "projectid:"),
+        ("gcp.yaml", "machineType:", "machinetype:"),
+        ("gcp.yaml", "provisioningModel: SPOT", "provisioningModel: STANDARD"),
+        ("gcp.yaml", "subnetworks/aurl", "subnetworks/default"),
+        ("gcp.yaml", "autoDelete: true", "autoDelete: false"),
+        ("onprem.yaml", "worker_ips:", "worker_ip:"),
+        ("onprem.yaml", "  head_ip: 192.0.2.1\n", ""),
+        ("kubernetes.yaml", "storageClassName:", "storageClasName:"),
+        ("kubernetes.yaml", "podSelector:", "podSelektor:"),
+        ("kubernetes.yaml", "kind: NetworkPolicy", "kind: NetworkPolicie"),
+        ("raycluster.yaml", "authOptions: {mode: token}", "authOptions: {mode: tokn}"),
+        ("raycluster.yaml", "workerGroupSpecs:", "workerGroupSpec:"),
+        ("raycluster.yaml", "maxReplicas:", "maxReplica:"),
+        ("raycluster.yaml", "image: REPLACE", "imag: REPLACE"),
+        ("raycluster.yaml", "rayVersion: 2.60.0", "rayVersion: 2.59.0"),
+        ("raycluster.yaml", "aurl:0.1.0", "aurl:latest"),
+        ("raycluster.yaml", "labels: {app: aurl}", "labels: {app: arul}"),
+        ("rayjob.yaml", "shutdownAfterJobFinishes:", "shutdownAfterJobFinish:"),
+        ("rayjob.yaml", "backoffLimit: 2", 'backoffLimit: "2"'),
+        ("rayjob.yaml", "restartPolicy: Never", "restartPolice: Never"),
+        ("rayjob.yaml", "--gpus-per-worker 1", "--gpu-per-worker 1"),
+        ("rayjob.yaml", "  activeDeadlineSeconds: 43200", "  activeDeadlineSeconds: 4320000"),
+        ("Dockerfile", "WORKDIR", "WORKDIRS"),
+        ("Dockerfile", "USER ray\n", ""),
+        ("Dockerfile", "COPY aurl aurl", "COPY arul aurl"),
+        ("Dockerfile", "COPY aurl aurl", "COPY . ."),
+        ("Dockerfile", "python:3.11-slim-bookworm", "python"),
+        ("Dockerfile", "-c constraints.txt ", ""),
+        ("Dockerfile", "&& rm", "&& (rm"),
+        ("slurm.sbatch", '"$OUT" \\', "$OUT \\"),
+        ("slurm.sbatch", "exit 2\nfi", "exit 2"),
+        ("slurm.sbatch", "#SBATCH --nodes", "#SBATCH --node"),
+        ("slurm.sbatch", "--gpus-per-worker", "--gpu-per-worker"),
+        ("slurm.sbatch", "RAY_AUTH_MODE=token", "RAY_AUTH_MODE=disabled"),
     ],
 )
-def test_check_refuses_a_damaged_file(damage: Callable[[dict[str, Any]], None]) -> None:
-    config = read_yaml(FOLDER / "onprem.yaml")
-    damage(config)
-    with pytest.raises((jsonschema.ValidationError, ClickException)):
-        check_launcher(config)
+def test_a_planted_fault_is_found(name: str, right: str, wrong: str) -> None:
+    text = text_of(name)
+    assert right in text
+    with pytest.raises(WRONG):
+        check(name, text.replace(right, wrong))

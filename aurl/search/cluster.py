@@ -41,6 +41,8 @@ class Shape:
 
     workers_per_trial: int = 1
     gpus_per_worker: float = 0.0
+    grow_to: int | None = None
+    """Trials at a time on a cluster that starts machines for them; None: as many as fit now."""
 
     def __post_init__(self) -> None:
         if not self.workers_per_trial >= 1:
@@ -52,6 +54,8 @@ class Shape:
             raise SweepError(
                 f"--gpus-per-worker must be >= 0, got {self.gpus_per_worker}. Ask for 0 or more."
             )
+        if self.grow_to is not None and not self.grow_to >= 1:
+            raise SweepError(f"--grow-to must be >= 1, got {self.grow_to}. Ask for 1 or more.")
 
 
 @contextlib.contextmanager
@@ -124,12 +128,14 @@ def slots(shape: Shape, trials: int) -> int:
     """Trials that run at the same time on the connected cluster.
 
     Args:
-        shape: What one trial needs.
+        shape: What one trial needs, and how far the cluster is said to grow.
         trials: How many there are to run.
 
     Raises:
         SweepError: If not even one fits.
     """
+    if shape.grow_to is not None:
+        return min(shape.grow_to, trials)
     have = ray.cluster_resources()
     cpus, gpus = int(have.get("CPU", 0)), have.get("GPU", 0.0)
     need_gpus = shape.workers_per_trial * shape.gpus_per_worker
