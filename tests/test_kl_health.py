@@ -146,9 +146,9 @@ def test_aggregate_posterior_does_not_ask_dead_dimensions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("use", "score"), [(-0.2, 0.0), (0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (2.0, 1.0)]
+    ("use", "score"), [(-0.2, 0.0), (0.0, 0.0), (0.25, 0.25), (0.5, 0.5), (1.0, 1.0), (2.0, 1.0)]
 )
-def test_latent_use_is_what_shuffling_costs_against_half_the_kl(use: float, score: float) -> None:
+def test_latent_use_is_what_shuffling_costs_against_the_kl(use: float, score: float) -> None:
     health = kl_health(evidence([0.875] * 16, use=use), TARGET)
     assert health.latent_use == pytest.approx(score, abs=1e-9)
 
@@ -159,6 +159,36 @@ def test_a_code_that_the_decoder_does_not_use_is_worth_nothing(use: float) -> No
     assert health.status == "unused"
     assert health.kl_health == 0.0
     assert health.rate == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("signal", [0.3, 1.0, 3.0])
+def test_a_decoder_that_uses_all_of_its_code_loses_twice_the_kl_without_it(
+    signal: float,
+) -> None:
+    """x = signal z + noise in 8 dimensions, with its exact posterior."""
+    rng = np.random.default_rng(0)
+    x = signal * rng.normal(size=(N, 8)) + rng.normal(size=(N, 8))
+    variance = 1.0 / (1.0 + signal**2)
+    mean = variance * signal * x
+    z = mean + variance**0.5 * rng.normal(size=(N, 8))
+    other = np.roll(z, 1, axis=0)
+    seen = LatentEvidence(
+        kl=0.5 * (mean**2 + variance - 1.0 - np.log(variance)),
+        mean=mean,
+        log_var=np.full((N, 8), np.log(variance)),
+        reconstruction=0.5 * ((x - signal * z) ** 2).sum(axis=1),
+        reconstruction_shuffled_z=0.5 * ((x - signal * other) ** 2).sum(axis=1),
+    )
+    cost = (seen.reconstruction_shuffled_z - seen.reconstruction).mean()
+    health = kl_health(seen, KLHealthSettings(target_rate_nats=health_rate(signal)))
+    assert cost == pytest.approx(8.0 * signal**2, rel=0.05)
+    assert cost > 2.0 * health.kl_nats
+    assert health.latent_use == (1.0 if cost > 1.0 else pytest.approx(cost))
+
+
+def health_rate(signal: float) -> float:
+    """Information of 8 Gaussian channels, in nats."""
+    return 4.0 * float(np.log1p(signal**2))
 
 
 def test_next_to_nothing_over_a_kl_of_next_to_nothing_is_no_use() -> None:

@@ -15,8 +15,10 @@ slots), totals are per sequence (see ``dimensions``). Under a learned prior, ``r
 each dimension carries where its KL is not known, and the aggregate posterior is held against
 ``prior_samples``.
 
-Source: own; design.md, section 8. The last term is the use of z measured by shuffling codes; the
-fourth is the moment-matched form of the marginal KL of Hoffman & Johnson 2016, "ELBO surgery".
+Source: own; docs/decisions/0009. The fourth is the moment-matched form of the marginal KL of
+Hoffman & Johnson 2016, "ELBO surgery". The last is the use of z measured by shuffling codes: for
+an exact posterior that costs the mutual information of x and z and their lautum information,
+which is not negative (Palomar & Verdú 2008, "Lautum Information").
 """
 
 from dataclasses import dataclass
@@ -59,8 +61,9 @@ class KLHealthSettings:
     rate_tolerance: tuple[float, float] = (0.8, 1.8)
     """Multiples of R* between which the total rate is perfect."""
 
-    use_fraction: float = 0.5
-    """Share of the KL that shuffling codes must cost in reconstruction for full marks."""
+    use_fraction: float = 1.0
+    """Share of the KL that shuffling codes must cost in reconstruction for full marks. A decoder
+    that uses all that a code says loses its information at least."""
 
     use_nats: float = 1.0
     """Least that shuffling codes must cost for full marks, however small the KL is."""
