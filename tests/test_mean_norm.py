@@ -61,6 +61,14 @@ def test_the_kl_of_each_dimension_is_at_least_half_gamma_squared(
         assert rate == pytest.approx(0.5 * gamma**2, rel=0.02)  # a log-variance of 0 is the least
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.01, 1e-3])
+def test_an_encoder_cannot_shrink_its_way_under_the_bound(
+    means: torch.Tensor, scale: float
+) -> None:
+    kl = gaussian_kl(MeanNorm(LAYOUT, 1.0)(scale * means), torch.zeros_like(means))
+    assert kl.mean().item() == pytest.approx(0.5, rel=0.02)
+
+
 def test_evaluation_uses_running_averages_of_what_training_saw(means: torch.Tensor) -> None:
     norm = MeanNorm(LAYOUT, 0.6)
     for _ in range(200):
