@@ -168,20 +168,26 @@ class EvaluationConfig:
     """Held-out windows of an evaluation on the way."""
 
     final_windows: int = 1000
-    """Held-out windows of the evaluation that a trial is ranked by."""
+    """Held-out windows of the evaluation that a trial is ranked by, and of an export."""
+
+    likelihood_windows: int | None = None
+    """Of ``final_windows``, those that a trial's last evaluation also decodes, for likelihood and
+    KL health; codes are scored on all. By default all are decoded, in an export always."""
 
     reconstructions: int = 256
-    """Windows that the last evaluation decodes freely from their codes; those on the way, a
+    """Windows that a trial's last evaluation decodes freely from their codes; those on the way, a
     quarter of it."""
 
     importance_windows: int = 128
-    """Held-out windows that the last evaluation bounds the likelihood of by importance weights."""
+    """Held-out windows that a trial's last evaluation bounds the likelihood of by importance
+    weights."""
 
     importance_samples: int = 16
     """K, draws of z for each of them: bounds of different K cannot be compared."""
 
     samples: int = 256
-    """Draws from the prior that an export's musical metrics are of; a trial draws none."""
+    """Draws from the prior that an export's musical metrics are of, windows that it decodes freely
+    and windows that it bounds the likelihood of; a trial draws none."""
 
     target_rate_nats_per_bar: float | None = None
     """Rate that ``kl_health`` holds a run against. By default the corpus's: on ``melodies`` the
@@ -192,6 +198,11 @@ class EvaluationConfig:
             _require_positive(f"evaluation.{name}", getattr(self, name))
         for name in ("importance_windows", "importance_samples"):
             _require_positive(f"evaluation.{name}", getattr(self, name))
+        if self.likelihood_windows is not None and self.likelihood_windows < 2:
+            raise ConfigError(
+                "evaluation.likelihood_windows must be >= 2, or left out, "
+                f"got {self.likelihood_windows}."
+            )
         rate = self.target_rate_nats_per_bar
         if rate is not None and not 0.0 < rate < float("inf"):
             raise ConfigError(f"evaluation.target_rate_nats_per_bar must be > 0, got {rate}.")

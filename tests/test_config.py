@@ -99,6 +99,10 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ),
         ({"objective.free_bits.threshold": -1}, r"threshold must be >= 0 nats, got -1"),
         ({"evaluation.importance_samples": 0}, r"importance_samples must be >= 1, got 0"),
+        (
+            {"evaluation.likelihood_windows": 1},
+            r"likelihood_windows must be >= 2, or left out, got 1",
+        ),
         ({"evaluation.target_rate_nats_per_bar": 0}, r"per_bar must be > 0, got 0"),
         (
             {"data.melodies.train": 500},

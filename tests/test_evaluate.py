@@ -94,3 +94,40 @@ def test_an_evaluation_is_the_same_each_time_and_leaves_the_model_alone() -> Non
     assert {"val/score", "val/latent_use_nats/low", "val/reconstruction_score/zero_z"} <= set(
         first
     )
+
+
+def test_fewer_likelihoods_leave_the_codes_and_say_how_many_they_are() -> None:
+    vae = model()
+    whole = Evaluator(CORPUS, STORE, small_config(), split="val").evaluate(vae, final=True)
+    config = small_config(evaluation__likelihood_windows=7, evaluation__importance_windows=5)
+    evaluator = Evaluator(CORPUS, STORE, config, split="val")
+    few = evaluator.evaluate(vae, final=True)
+    sizes = {"windows": 7, "reconstructions": 4, "importance_windows": 5, "importance_samples": 16}
+    for name, size in {**sizes, "disentanglement/windows": 16}.items():
+        assert few[f"val/{name}"] == size
+    assert (whole["val/windows"], whole["val/importance_windows"]) == (16, 16)
+    same = ("mig_rank32", "dcimig", "reconstruction_score", "sequence_accuracy")
+    for name in ("disentanglement", "dci_et_informativeness", *same):
+        assert few[f"val/{name}"] == pytest.approx(whole[f"val/{name}"], abs=1e-12), name
+    with torch.no_grad():
+        alone = Measured(vae, STORE, evaluator.windows[:7], np.arange(7))
+    assert few["val/reconstruction_nats"] == pytest.approx(alone.nll.mean())
+    assert few["val/kl_nats"] == pytest.approx(alone.kl.sum(axis=1).mean())
+    assert few["val/kl_nats"] != whole["val/kl_nats"]
+
+
+def test_an_export_measures_all_of_its_windows_whatever_a_trial_does() -> None:
+    sizes = {"likelihood_windows": 3, "reconstructions": 2, "importance_windows": 4}
+    few = small_config(**{f"evaluation__{name}": size for name, size in sizes.items()})
+    found = Evaluator(CORPUS, STORE, few, split="test").evaluate(model(), final=True)
+    usual = Evaluator(CORPUS, STORE, small_config(), split="test").evaluate(model(), final=True)
+    assert found == usual
+    assert (found["test/windows"], found["test/reconstructions"]) == (16, 8)
+    assert found["test/importance_windows"] == 8
+
+
+def test_the_way_there_is_measured_on_fewer_windows() -> None:
+    config = small_config(evaluation__windows=9, evaluation__reconstructions=10)
+    values = Evaluator(CORPUS, STORE, config, split="val").evaluate(model(), final=False)
+    assert (values["val/windows"], values["val/reconstructions"]) == (9, 3)
+    assert "val/disentanglement/windows" not in values

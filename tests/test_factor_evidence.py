@@ -17,7 +17,7 @@ def evidence(
     scores = disentanglement(codes, factors, live=live, groups=pieces, settings=SETTINGS)
     windows = FactorWindows(codes=codes, live=live, factors=factors, names=NAMES, pieces=pieces)
     found = factor_evidence(scores, windows, SETTINGS)
-    assert all(0.0 <= value <= 1.0 for name, value in found.items() if name != "factors/windows")
+    assert all(0.0 <= value <= 1.0 for value in found.values())
     return found | scores.to_dict()
 
 
@@ -26,7 +26,6 @@ def test_a_good_code_lies_between_floor_and_ceiling() -> None:
     rng = np.random.default_rng(0)
     noisy = codes + 0.3 * rng.normal(size=codes.shape)
     found = evidence(noisy, factors, rng.integers(0, 300, size=len(codes)))
-    assert found["factors/windows"] == len(codes)
     for name in ("disentanglement", "mig_rank32", "dcimig"):
         floor, ceiling = found[f"factors/{name}/floor"], found[f"factors/{name}/ceiling"]
         assert floor < 0.05 < found[name] < ceiling <= 1.0

@@ -6,7 +6,7 @@ always compared on the same music with the same draws.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ FOREST = DisentanglementSettings(forest=ForestSettings(n_trees=20))
 """Fewer trees than for tables: the standard deviation over seeds grows from 0.002 to 0.003."""
 
 
+_Notes: TypeAlias = Int[np.ndarray, "_ 2"]
+
+
 class Evaluator:
     """Evaluates models on fixed windows of one split.
 
@@ -65,6 +68,7 @@ class Evaluator:
         self.store = store
         self.settings = config.evaluation
         self.split = split
+        self._truth: list[_Notes] = []
         order = numpy_generator(0, "evaluation", split).permutation(corpus.indices(split))
         self.windows = order[: self.settings.final_windows]
         self.factors, self.factor_names = _factors(corpus, self.windows)
@@ -88,27 +92,51 @@ class Evaluator:
             model.train(training)
 
     def _evaluated(self, model: Vae, *, final: bool) -> dict[str, float]:
-        windows = self.windows if final else self.windows[: self.settings.windows]
-        measured = Measured(model, self.store, windows, np.asarray(self.corpus.piece)[windows])
-        values = measured.likelihood()
+        sizes = self._sizes(final=final)
+        piece = np.asarray(self.corpus.piece)[self.windows]
+        n = sizes["windows"]
+        measured = Measured(model, self.store, self.windows[:n], piece[:n])
+        values = {**sizes, **measured.likelihood()}
         health = self._health(model, measured)
         values |= {"live_dimensions": float(health.live.sum()), **health.to_dict()}
-        share = 1 if final else 4
-        count = min(len(windows), -(-self.settings.reconstructions // share))
-        reconstructed = self._reconstructions(model, measured, count)
-        values |= reconstructed.summary(final=final)
+        codes = measured.mean
+        if final:
+            codes = np.concatenate([codes, codes_of(model, self.store, self.windows[n:])])
+        reconstructed = self._reconstructions(
+            model, codes[: sizes["reconstructions"]], final=final
+        )
+        values |= reconstructed.summary()
         values["rung_score"] = rung_score(health.kl_health, values["reconstruction_score"])
         if final:
             values |= measured.latent_use()
-            values |= self._importance(model)
-            values |= self._disentanglement(model, measured, health)
+            values |= self._importance(model, sizes["importance_windows"])
+            values |= self._disentanglement(model, codes, piece, health)
             values["score"] = trial_score(
                 health.kl_health, values["disentanglement"], values["reconstruction_score"]
             )
         return {f"{self.split}/{name}": float(value) for name, value in values.items()}
 
-    def _importance(self, model: Vae) -> dict[str, float]:
-        windows = self.windows[: self.settings.importance_windows]
+    def _sizes(self, *, final: bool) -> dict[str, int]:
+        """How much music the values of an evaluation are of, by the names they are reported by."""
+        settings, most = self.settings, len(self.windows)
+        if not final:
+            n = min(most, settings.windows)
+            return {"windows": n, "reconstructions": min(n, -(-settings.reconstructions // 4))}
+        sizes = {
+            "windows": settings.likelihood_windows or most,
+            "reconstructions": settings.reconstructions,
+            "importance_windows": settings.importance_windows,
+        }
+        if self.split == "test":  # an export is measured once, and its time is no trial's
+            sizes = dict.fromkeys(sizes, settings.samples) | {"windows": most}
+        return {
+            **{name: min(most, size) for name, size in sizes.items()},
+            "importance_samples": settings.importance_samples,
+            "disentanglement/windows": most,
+        }
+
+    def _importance(self, model: Vae, count: int) -> dict[str, float]:
+        windows = self.windows[:count]
         parts = _parts_by_length(self.store, windows)
         return importance_metrics(
             model, self.store, windows, parts, self.settings.importance_samples
@@ -131,13 +159,15 @@ class Evaluator:
         return kl_health(evidence, KLHealthSettings(target_rate_nats=target, n_target=n_factors))
 
     def _disentanglement(
-        self, model: Vae, measured: "Measured", health: KLHealth
+        self,
+        model: Vae,
+        codes: Float[np.ndarray, "sample coordinate"],
+        piece: Int[np.ndarray, " sample"],
+        health: KLHealth,
     ) -> dict[str, float]:
         live = health.live[model.layout.dimension.numpy()]
-        codes = measured.mean.round(6)  # equal windows tie, whatever order sums were taken in
-        scores = disentanglement(
-            codes, self.factors, live=live, groups=measured.piece, settings=FOREST
-        )
+        codes = codes.round(6)  # equal windows tie, whatever order sums were taken in
+        scores = disentanglement(codes, self.factors, live=live, groups=piece, settings=FOREST)
         if self.split == "val":  # what the score is read against is worth its time at the end only
             return scores.to_dict()
         windows = FactorWindows(
@@ -145,14 +175,19 @@ class Evaluator:
             live=live,
             factors=self.factors,
             names=self.factor_names,
-            pieces=measured.piece,
+            pieces=piece,
         )
         return scores.to_dict() | factor_evidence(scores, windows, FOREST)
 
-    def _reconstructions(self, model: Vae, measured: "Measured", count: int) -> "Reconstructions":
-        chosen = measured.windows[:count]
-        z = torch.from_numpy(measured.mean[:count]).to(next(model.parameters()))
-        return Reconstructions(model, self.corpus, chosen, z)
+    def _reconstructions(
+        self, model: Vae, codes: Float[np.ndarray, "sample coordinate"], *, final: bool
+    ) -> "Reconstructions":
+        chosen = self.windows[: len(codes)]
+        for window in chosen[len(self._truth) :]:  # the same in each evaluation
+            self._truth.append(_notes(self.corpus.window(int(window)), model))
+        z = torch.from_numpy(codes).to(next(model.parameters()))
+        truth = self._truth[: len(codes)]
+        return Reconstructions(model, self.corpus, chosen, z, truth, with_zero=final)
 
 
 class Measured:
@@ -246,24 +281,35 @@ class Reconstructions:
         corpus: The music.
         windows: Windows to decode.
         z: Their codes: posterior means.
+        truth: Their notes.
+        with_zero: Also decode z = 0.
     """
 
     def __init__(
-        self, model: Vae, corpus: Corpus, windows: Int[np.ndarray, " sample"], z: Tensor
+        self,
+        model: Vae,
+        corpus: Corpus,
+        windows: Int[np.ndarray, " sample"],
+        z: Tensor,
+        truth: list[_Notes],
+        *,
+        with_zero: bool,
     ) -> None:
         self.piece = np.asarray(corpus.piece)[windows]
         self._model = model
         self._constructed = corpus.is_constructed
         self._longest = corpus.max_tokens
         self._windows = [corpus.window(int(window)) for window in windows]
-        self._truth = [_notes(window, model) for window in self._windows]
-        self._z = z
-        tokens = self._decoded(z)
-        self.exact = self._exact([*tokens])
-        self.score = self._scores(tokens)
+        self._truth = truth
+        zero = torch.zeros_like(z[: int(with_zero)])
+        decoded = torch.cat([z, zero])  # at once: what a step costs hardly depends on the rows
+        tokens = self._decoded(decoded)
+        self.exact = self._exact([*tokens[: len(z)]])
+        self.score = self._scores(tokens[: len(z)])
+        self.without = self._scores(tokens[len(z) :]) if with_zero else None
 
-    def summary(self, *, final: bool) -> dict[str, float]:
-        """Score of the reconstructions; ``final`` adds z = 0 and intervals by piece.
+    def summary(self) -> dict[str, float]:
+        """Score of the reconstructions; with that of z = 0, also what z gains, and an interval.
 
         The score is the share of notes that come back (F1), or, where the music is constructed, of
         windows that come back whole: there the code can say all there is to say.
@@ -272,13 +318,12 @@ class Reconstructions:
             "reconstruction_score": float(self.score.mean()),
             "sequence_accuracy": float(self.exact.mean()),
         }
-        if not final:
+        if self.without is None:
             return values
-        without = self._scores(self._decoded(torch.zeros_like(self._z[:1])))
-        gain = self.score - without
+        gain = self.score - self.without
         interval = interval_by_piece(gain, self.piece)
         return values | {
-            "reconstruction_score/zero_z": float(without.mean()),
+            "reconstruction_score/zero_z": float(self.without.mean()),
             "reconstruction_score/gain": float(gain.mean()),
             "reconstruction_score/gain/low": interval.low,
             "reconstruction_score/gain/high": interval.high,
@@ -362,7 +407,18 @@ def _factors(
     return discretized(values[windows], values[corpus.indices("train")], corpus.attribute_names)
 
 
-def _notes(tokens: np.ndarray, model: Vae) -> Int[np.ndarray, "note 2"]:
+def codes_of(
+    model: Vae, store: TokenStore, windows: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, "sample coordinate"]:
+    """Posterior means of ``windows``, in float64."""
+    codes = np.empty((len(windows), model.layout.size))
+    for part in _parts_by_length(store, windows):
+        posterior = model.encode(store.padded(_windows_of(windows, part)))
+        codes[part.numpy()] = posterior.mean.double().cpu().numpy()
+    return codes
+
+
+def _notes(tokens: np.ndarray, model: Vae) -> _Notes:
     """Onset and pitch of each note; drums have pitches of their own, above 128."""
     notes = model.vocabulary.decode(tokens).notes
     pitch = notes["pitch"].astype(np.int64) + 128 * notes["is_drum"]

@@ -2,8 +2,8 @@
 
 Musical attributes are functions of the music and depend on one another, so a score has no
 absolute scale. Beside it stand a floor (attributes torn from their windows, whole pieces at a
-time), a ceiling (the attributes themselves as the codes), the correlations of the attributes, an
-interval over pieces and the number of windows.
+time), a ceiling (the attributes themselves as the codes), the correlations of the attributes, and
+an interval over pieces.
 
 Source: docs/design.md, section 8; the parts are cited in aurl/metrics.
 """
@@ -62,7 +62,7 @@ def factor_evidence(
     torn = permutation_floor(codes, factors, live=windows.live, groups=pieces, settings=settings)
     itself = disentanglement(factors.astype(np.float64), factors, groups=pieces, settings=settings)
     floor, ceiling = torn.to_dict(), itself.to_dict()
-    found = {"windows": float(len(codes))}
+    found: dict[str, float] = {}
     for name in SCORES:
         found[f"{name}/floor"], found[f"{name}/ceiling"] = floor[name], ceiling[name]
     for name, (low, high) in _intervals(scores, windows).items():

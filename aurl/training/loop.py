@@ -72,6 +72,7 @@ def train(run: Run, *, workers: Workers, report: Report) -> bool:
     trainer = Trainer(run, workers)
     evaluator = Evaluator(run.corpus, trainer.store, config, split="val")
     started, first = perf_counter(), trainer.step
+    evaluation_s = 0.0
     rows: list[Row] = []
     while trainer.step < steps:
         terms = trainer.take_step()
@@ -82,7 +83,10 @@ def train(run: Run, *, workers: Workers, report: Report) -> bool:
             seconds = (perf_counter() - started) / (trainer.step - first)
             metrics: dict[str, float] = {"step": trainer.step, "time/step_s": seconds}
             if workers.rank == 0:
+                began = perf_counter()
                 metrics |= evaluator.evaluate(trainer.model, final=last)
+                evaluation_s += perf_counter() - began
+                metrics["time/evaluation_s"] = evaluation_s
             go_on = report([*rows, metrics])
             rows = []
             if workers.rank == 0:
