@@ -14,7 +14,7 @@ from aurl.metrics.kl_health import KLHealth, KLHealthSettings
 from aurl.model.generation import Sampling, generate
 from aurl.model.vae import Vae
 from aurl.seeding import seeded
-from aurl.training import evaluate
+from aurl.training import evaluate, reconstructions
 from aurl.training.evaluate import Evaluator
 from tests.tiny import small_config, tiny_corpus
 
@@ -89,7 +89,7 @@ def test_whole_windows_are_the_score_of_constructed_music_and_notes_of_other(
         return torch.cat([almost, truth[1:2]])  # z = 0 gives the second window
 
     almost[0] = truth[1]  # one of four comes back as another
-    monkeypatch.setattr(evaluate, "generate", answers)
+    monkeypatch.setattr(reconstructions, "generate", answers)
     values = found.evaluate(untrained(corpus, config), final=True)
     assert values["val/sequence_accuracy"] == 0.75
     if corpus is MELODIES:

@@ -5,8 +5,7 @@ Windows, noise and shuffles are fixed by the corpus and the split, not by the ru
 always compared on the same music with the same draws.
 """
 
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,14 +17,11 @@ from aurl.data.attributes import discretized
 from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
 from aurl.metrics.active_units import active_units
-from aurl.metrics.bootstrap import Interval, mean_interval
 from aurl.metrics.dci import ForestSettings
 from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
 from aurl.metrics.kl_health import KLHealth, KLHealthSettings, LatentEvidence, kl_health
 from aurl.metrics.latent_information import latent_information
-from aurl.metrics.reconstruction import note_f1
 from aurl.metrics.score import rung_score, trial_score
-from aurl.model.generation import Sampling, generate
 from aurl.model.latents import Posterior
 from aurl.model.vae import Vae
 from aurl.objectives.kl import prior_kl
@@ -33,6 +29,7 @@ from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import numpy_generator, torch_generator
 from aurl.training.factor_evidence import FactorWindows, factor_evidence
 from aurl.training.importance import importance_metrics
+from aurl.training.reconstructions import Notes, Reconstructions, interval_by_piece, notes_of
 
 BATCH = 64
 BATCH_TOKENS = 8192
@@ -41,9 +38,6 @@ BATCH_TOKENS = 8192
 PRIOR_DRAWS = 2000
 FOREST = DisentanglementSettings(forest=ForestSettings(n_trees=20))
 """Fewer trees than for tables: the standard deviation over seeds grows from 0.002 to 0.003."""
-
-
-_Notes: TypeAlias = Int[np.ndarray, "_ 2"]
 
 
 class Evaluator:
@@ -68,7 +62,7 @@ class Evaluator:
         self.store = store
         self.settings = config.evaluation
         self.split = split
-        self._truth: list[_Notes] = []
+        self._truth: list[Notes] = []
         order = numpy_generator(0, "evaluation", split).permutation(corpus.indices(split))
         self.windows = order[: self.settings.final_windows]
         self.factors, self.factor_names = _factors(corpus, self.windows)
@@ -181,10 +175,10 @@ class Evaluator:
 
     def _reconstructions(
         self, model: Vae, codes: Float[np.ndarray, "sample coordinate"], *, final: bool
-    ) -> "Reconstructions":
+    ) -> Reconstructions:
         chosen = self.windows[: len(codes)]
         for window in chosen[len(self._truth) :]:  # the same in each evaluation
-            self._truth.append(_notes(self.corpus.window(int(window)), model))
+            self._truth.append(notes_of(self.corpus.window(int(window)), model))
         z = torch.from_numpy(codes).to(next(model.parameters()))
         truth = self._truth[: len(codes)]
         return Reconstructions(model, self.corpus, chosen, z, truth, with_zero=final)
@@ -273,100 +267,12 @@ class Measured:
         }
 
 
-class Reconstructions:
-    """Windows decoded freely and greedily from their codes, and from z = 0.
-
-    Args:
-        model: The model.
-        corpus: The music.
-        windows: Windows to decode.
-        z: Their codes: posterior means.
-        truth: Their notes.
-        with_zero: Also decode z = 0.
-    """
-
-    def __init__(
-        self,
-        model: Vae,
-        corpus: Corpus,
-        windows: Int[np.ndarray, " sample"],
-        z: Tensor,
-        truth: list[_Notes],
-        *,
-        with_zero: bool,
-    ) -> None:
-        self.piece = np.asarray(corpus.piece)[windows]
-        self._model = model
-        self._constructed = corpus.is_constructed
-        self._longest = corpus.max_tokens
-        self._windows = [corpus.window(int(window)) for window in windows]
-        self._truth = truth
-        zero = torch.zeros_like(z[: int(with_zero)])
-        decoded = torch.cat([z, zero])  # at once: what a step costs hardly depends on the rows
-        tokens = self._decoded(decoded)
-        self.exact = self._exact([*tokens[: len(z)]])
-        self.score = self._scores(tokens[: len(z)])
-        self.without = self._scores(tokens[len(z) :]) if with_zero else None
-
-    def summary(self) -> dict[str, float]:
-        """Score of the reconstructions; with that of z = 0, also what z gains, and an interval.
-
-        The score is the share of notes that come back (F1), or, where the music is constructed, of
-        windows that come back whole: there the code can say all there is to say.
-        """
-        values = {
-            "reconstruction_score": float(self.score.mean()),
-            "sequence_accuracy": float(self.exact.mean()),
-        }
-        if self.without is None:
-            return values
-        gain = self.score - self.without
-        interval = interval_by_piece(gain, self.piece)
-        return values | {
-            "reconstruction_score/zero_z": float(self.without.mean()),
-            "reconstruction_score/gain": float(gain.mean()),
-            "reconstruction_score/gain/low": interval.low,
-            "reconstruction_score/gain/high": interval.high,
-        }
-
-    def _decoded(self, z: Tensor) -> Int[np.ndarray, "sequence token"]:
-        """What ``z`` decodes to, greedily."""
-        tokens = generate(self._model, z, max_tokens=self._longest, sampling=Sampling())
-        return tokens.cpu().numpy()
-
-    def _scores(self, tokens: Int[np.ndarray, "sequence token"]) -> Float[np.ndarray, " sample"]:
-        """Score of each window against what its code decoded to, or one sequence for all."""
-        times = len(self._windows) // len(tokens)
-        if self._constructed:
-            return self._exact([*tokens] * times)
-        found = [_notes(row, self._model) for row in tokens] * times
-        return np.array(
-            [note_f1(truth, notes) for truth, notes in zip(self._truth, found, strict=True)]
-        )
-
-    def _exact(self, rows: Sequence[Int[np.ndarray, " token"]]) -> Float[np.ndarray, " sample"]:
-        """1 for each window that is decoded token for token, else 0."""
-        pad = self._model.vocabulary.pad
-        pairs = zip(self._windows, rows, strict=True)
-        same = [np.array_equal(window, row[row != pad]) for window, row in pairs]
-        return np.array(same, np.float64)
-
-
 def _prior_samples(model: Vae) -> Float[np.ndarray, "draw coordinate"] | None:
     """Draws from a learned prior; the same noise for every model."""
     if model.prior.is_standard:
         return None
     generator = torch_generator(0, "evaluation prior")
     return model.sample_prior(PRIOR_DRAWS, generator=generator).double().cpu().numpy()
-
-
-def interval_by_piece(
-    values: Float[np.ndarray, " sample"], piece: Int[np.ndarray, " sample"]
-) -> Interval:
-    """95 % interval of the mean over pieces; unbounded where there is one piece only."""
-    if len(np.unique(piece)) < 2:
-        return Interval(mean=float(values.mean()), low=-np.inf, high=np.inf)
-    return mean_interval(values, piece)
 
 
 def partners(piece: Int[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
@@ -416,13 +322,6 @@ def codes_of(
         posterior = model.encode(store.padded(_windows_of(windows, part)))
         codes[part.numpy()] = posterior.mean.double().cpu().numpy()
     return codes
-
-
-def _notes(tokens: np.ndarray, model: Vae) -> _Notes:
-    """Onset and pitch of each note; drums have pitches of their own, above 128."""
-    notes = model.vocabulary.decode(tokens).notes
-    pitch = notes["pitch"].astype(np.int64) + 128 * notes["is_drum"]
-    return np.stack([notes["onset"], pitch], axis=1)
 
 
 def _parts_by_length(store: TokenStore, windows: Int[np.ndarray, " sample"]) -> list[Tensor]:
