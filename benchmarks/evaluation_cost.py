@@ -8,6 +8,7 @@ Importing scikit-learn, once in each process that scores disentanglement, is pri
 
 from collections import defaultdict
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -48,8 +49,7 @@ def main() -> None:
     """Print the seconds of each part and their share of the training's."""
     torch.set_num_threads(1)
     started = process_time()
-    import sklearn.ensemble  # noqa: F401
-
+    import_module("sklearn.ensemble")
     print(f"importing scikit-learn          {process_time() - started:6.2f} s, once a process")
     corpus = load_named("tunes")
     space, _ = within_budget(load_space(SPACE), corpus, 1)
