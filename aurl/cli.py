@@ -151,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_sweep(commands)
+    _add_submit(commands)
     _add_prepare(commands)
     _add_train(commands)
     for name, words in (
@@ -180,6 +181,28 @@ def _add_sweep(commands: Any) -> None:  # noqa: ANN401 - argparse's type is priv
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
     _add_cluster_options(sweep)
     _add_set(sweep)
+
+
+def _add_submit(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
+    words = "a sweep as a job of a cluster far away; follow it, leave, come back"
+    submit = commands.add_parser("submit", help=words, description=words)
+    submit.add_argument("dashboard", metavar="ADDRESS", help="dashboard, as localhost:8265")
+    submit.add_argument("space", type=Path, nargs="?", help="search space; it is uploaded")
+    submit.add_argument("--follow", default="", metavar="JOB", help="show what a job prints")
+    submit.add_argument("--stop", default="", metavar="JOB", help="stop a job")
+    submit.add_argument("--list", action="store_true", help="the cluster's jobs")
+    submit.add_argument(
+        "--data", default="", help="as of `aurl sweep`; a folder that is here is uploaded"
+    )
+    submit.add_argument("--trials", type=int, help="trials in all, in place of the space's budget")
+    submit.add_argument("--name", default="", help="the sweep's name (default: the space's)")
+    submit.add_argument(
+        "--out", type=Path, default=Path("/mnt/aurl"), help="the cluster's folder for results"
+    )
+    submit.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
+    submit.set_defaults(address="auto")
+    _add_shape(submit)
+    _add_set(submit)
 
 
 def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
@@ -274,6 +297,10 @@ def _add_metrics(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pr
 
 def _add_cluster_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--address", help="join a Ray cluster, such as `auto` (default: local)")
+    _add_shape(command)
+
+
+def _add_shape(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--workers-per-trial", type=int, default=1, help="Ray Train workers that share each batch"
     )
