@@ -164,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_model_commands(commands)
     _add_metrics(commands)
+    _add_space(commands)
     words = "what this machine can do, and the command that adds what is missing"
     doctor = commands.add_parser("doctor", help=words, description=words)
     doctor.add_argument("--json", action="store_true", help="for another program to read")
@@ -203,6 +204,18 @@ def _add_submit(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pri
     submit.set_defaults(address="auto")
     _add_shape(submit)
     _add_set(submit)
+
+
+def _add_space(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
+    words = "what a search space may vary, and proof that its samples make runs"
+    space = commands.add_parser("space", help=words, description=words)
+    space.add_argument("space", type=Path, help="search space, such as search_spaces/quick.yaml")
+    space.add_argument(
+        "--samples", type=int, default=1000, help="configurations to draw and check (default 1000)"
+    )
+    space.add_argument("--data", default="", help="tunes, melodies, or a folder by `aurl prepare`")
+    space.add_argument("--json", action="store_true", help="for another program to read")
+    _add_set(space)
 
 
 def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private

@@ -27,16 +27,21 @@ from aurl.reporting.doctor import examine
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.loading import trained_model
 from aurl.reporting.progress import Progress as SweepProgress
+from aurl.reporting.space_tables import parameter_tree, sample_lines, space_record
 from aurl.reporting.tables import latent_use, leaderboard_table
 from aurl.search import full_run
 from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
-from aurl.search.plan import Sweep, provenance
+from aurl.search.plan import Sweep, provenance, space_on_music
+from aurl.search.proof import prove
 from aurl.search.space import space_of
 from aurl.training.loop import check_fits
 
 if TYPE_CHECKING:
     from aurl.search.jobs import Jobs
+
+SAMPLES_SHOWN = 5
+"""Sampled configurations that ``aurl space`` prints."""
 
 
 def conclude(planned: Sweep, console: Console) -> int:
@@ -214,6 +219,34 @@ def run_reconstruct(args: Namespace) -> int:
     return 0
 
 
+def run_space(args: Namespace) -> int:
+    """Show what a search space may vary, and prove that its draws make runs."""
+    if not args.samples >= 1:
+        raise ConfigError(f"--samples must be >= 1, got {args.samples}.")
+    space, corpus = space_on_music(args.space, args.data, overrides_of(args.set))
+    console = Console()
+    if not args.json:
+        console.print(parameter_tree(space), highlight=False, soft_wrap=True)
+    proof = prove(space, corpus, samples=args.samples)
+    shown = proof.samples[:SAMPLES_SHOWN]
+    if args.json:
+        counts = {"samples": args.samples, "valid": proof.n_valid}
+        _print_json({**space_record(space), **counts, "sampled": shown})
+    else:
+        console.print("\n".join(sample_lines(shown)), highlight=False, markup=False)
+    if proof.problems:
+        raise ConfigError(
+            f"{args.space} must make valid runs, got {len(proof.problems)} of {args.samples} "
+            f"samples that are not. The first: {proof.problems[0]}"
+        )
+    if not args.json:
+        print(
+            f"{proof.n_valid} of {args.samples} samples make a valid run on {corpus.name}, with "
+            f"{proof.trunks} encoders and decoders and {proof.priors} priors, each built."
+        )
+    return 0
+
+
 def run_doctor(args: Namespace) -> int:
     """Say what this machine can do; exit code 1 if something is missing."""
     findings = examine(Path.cwd())
@@ -353,6 +386,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "evaluate": run_evaluate,
     "sample": run_sample,
     "reconstruct": run_reconstruct,
+    "space": run_space,
     "doctor": run_doctor,
     "submit": run_submit,
 }

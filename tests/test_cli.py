@@ -1,6 +1,8 @@
 """What a person gets wrong costs one line on stderr, exit code 2, and nothing on the disk."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,6 +90,7 @@ def is_one_line(given: Answer) -> bool:
 
 SWEEP = ("sweep", "space.yaml", "--out", "out")
 TINY = (*SWEEP, "--data", "corpus")
+SHOWN_SPACE = ("space", "space.yaml", "--data", "corpus")
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "no command": ((), "the following arguments are required: COMMAND"),
     "unknown command": (("swep",), "argument COMMAND: invalid choice: 'swep'"),
@@ -118,6 +121,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "pair not YAML": ((*TINY, "--set", "optimizer.lr=[1"), "--set value must be YAML, got '[1'."),
     "steps": ((*TINY, "--set", "training.steps=3"), "training.steps must be left out of a search"),
     "grows alone": ((*TINY, "--grow-to", "2"), "--grow-to must come with --address: this machine"),
+    "no draws": ((*SHOWN_SPACE, "--samples", "0"), "--samples must be >= 1, got 0."),
     "no trials": ((*TINY, "--trials", "0"), "budget.trials must be >= 1, got 0."),
     "no workers": ((*TINY, "--workers-per-trial", "0"), "--workers-per-trial must be >= 1, got 0"),
     "uneven share": (
@@ -358,3 +362,52 @@ def test_run_sweep_is_one_line_too(words: list[str], message: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
+
+
+SHOWN = (*SHOWN_SPACE, "--samples", "7")
+
+
+def test_a_space_is_shown_and_its_samples_are_proved(
+    capfd: pytest.CaptureFixture[str], listing: None
+) -> None:
+    shown = answer(capfd, *SHOWN)
+    assert (shown.code, shown.err) == (0, "")
+    assert "optimizer.lr: 0.001 .. 0.01 by ratio" in shown.out
+    assert shown.out.count("\n  optimizer.lr: 0.0") == 5
+    assert "7 of 7 samples make a valid run on tiny, with 1 encoders" in shown.out
+    said = json.loads(answer(capfd, *SHOWN, "--json").out)
+    assert (said["samples"], said["valid"], len(said["sampled"])) == (7, 7, 5)
+    assert said["parameters"] == [
+        {
+            "key": "optimizer.lr",
+            "role": "scientific",
+            "values": "0.001 .. 0.01 by ratio",
+            "when": {},
+        }
+    ]
+
+
+NEVER_TOGETHER = """
+  latent.levels.global.dim: {choice: [4, 0]}
+  latent.levels.fine.dim: {choice: [3, 0]}
+budget: {trials: 2, steps_per_trial: 8}
+"""
+
+
+def test_a_space_whose_samples_make_no_run_is_refused_by_its_parameters(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = SPACE[: SPACE.index("budget")].replace(
+        "  training:",
+        "  latent: {levels: [{name: global, dim: 4}, {name: fine, dim: 2}]}\n  training:",
+    )
+    Path("space.yaml").write_text(settings + NEVER_TOGETHER.lstrip("\n"))
+    refused = answer(capfd, *SHOWN[:-1], "12")
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert re.search(
+        r"^aurl: space\.yaml must make valid runs, got [1-9] of 12 samples that are not\. The "
+        r"first: latent\.levels must have a dimension in all, .* It was drawn with "
+        r"latent\.levels\.global\.dim=0, latent\.levels\.fine\.dim=0\.$",
+        refused.err,
+    ), refused.err

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from aurl.files import read_json, read_lines, read_yaml
+from aurl.search.distributions import Value
 from aurl.search.recorder import Recorder, trial_id, trial_number
 from aurl.search.sampler import End
-from aurl.search.space import Value
 from aurl.training import checkpoint
 from tests.tiny import small_config
 

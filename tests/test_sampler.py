@@ -1,6 +1,7 @@
 """The Optuna study of a sweep: reopened as it was, told the truth, and the same after a resume."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from aurl.metrics.score import OBJECTIVES
+from aurl.search.distributions import Value
 from aurl.search.sampler import End, Proposals
-from aurl.search.space import Space, Value, space_of
+from aurl.search.space import Space, space_of
 
 NAME = "study"
 VARIED: Mapping[str, Any] = {
@@ -215,3 +217,46 @@ def test_optuna_says_nothing_on_the_terminal(
     study = opened(tmp_path)
     drive(lambda: study, 2)
     assert capfd.readouterr() == ("", "")
+
+
+def test_groups_model_what_exists_together(tmp_path: Path) -> None:
+    made: dict[bool, list[dict[str, Value]]] = {}
+    for groups in (False, True):
+        folder = tmp_path / str(groups)
+        folder.mkdir()
+        chosen = space()
+        chosen = replace(chosen, sampler=replace(chosen.sampler, groups=groups))
+        study = Proposals(folder / "study.journal", chosen, NAME)
+        made[groups] = drive(lambda study=study: study, 12)
+    assert made[False][:4] == made[True][:4], "the first are random"
+    assert made[False] != made[True]
+
+
+def test_a_range_under_another_condition_is_a_parameter_of_its_own(tmp_path: Path) -> None:
+    key, choice = "objective.beta.value", "objective.beta.schedule"
+    varied = {
+        choice: {"choice": ["constant", "cyclical"]},
+        key: [
+            {"uniform": [0.1, 0.2], "when": {choice: "constant"}},
+            {"uniform": [0.5, 0.9], "when": {choice: "cyclical"}},
+        ],
+    }
+    values = {
+        "question": "Which?",
+        "budget": {"trials": 9, "steps_per_trial": 2},
+        "scientific": varied,
+        "base": {"objective": {"beta": {"schedule": "constant"}}},
+        "sampler": {"startup_trials": 3},
+    }
+    fixed: dict[str, Any] = {
+        "objective.beta.cycles": {"int_uniform": [2, 3], "when": {choice: "cyclical"}}
+    }
+    fixed["objective.beta.ramp"] = {"choice": [0.5], "when": {choice: "cyclical"}}
+    ranged = space_of({**values, "nuisance": fixed}, overrides={})
+    study = Proposals(tmp_path / "study.journal", ranged, NAME)
+    for _ in range(8):
+        number, params = study.propose()
+        assert (float(params[key]) > 0.4) == (params[choice] == "cyclical")
+        study.tell(number, "completed", scores(float(params[key]), 0.5, 0.5))
+    names = {name for trial in trials(tmp_path) for name in trial.params}
+    assert {key, f"{key} (2)"} <= names

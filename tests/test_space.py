@@ -1,5 +1,6 @@
 """Search spaces: what a file may say, what is refused, and that every proposal makes a run."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,13 @@ import pytest
 
 from aurl.config import from_plain
 from aurl.errors import ConfigError
-from aurl.search.space import (
-    Choice,
-    IntUniform,
-    LogUniform,
-    Parameter,
-    SamplerConfig,
-    SchedulerConfig,
-    Space,
-    Uniform,
-    examples,
-    load_space,
-    space_of,
-)
+from aurl.search.distributions import Choice, IntUniform, LogUniform, Uniform
+from aurl.search.proof import draws, prove
+from aurl.search.settings import SamplerConfig, SchedulerConfig
+from aurl.search.space import Parameter, Space, examples, load_space, space_of
 from aurl.training.loop import check_fits
-from tests.tiny import N_BARS, tiny_corpus
+from tests.tiny import tiny_corpus
 
-QUICK = Path(__file__).parents[1] / "search_spaces" / "quick.yaml"
 BETA = "objective.beta.schedule"
 LR = "optimizer.lr"
 FINE = "latent.levels.fine.dim"
@@ -170,6 +161,75 @@ def test_whole_parameters_and_choices_take_every_value() -> None:
     assert {values[BETA] for values in drawn} == {"constant", "linear"}
 
 
+def test_a_whole_parameter_is_drawn_by_its_step_or_by_ratio() -> None:
+    stepped = {
+        values[FINE]
+        for values in random_trials(space({FINE: {"int_uniform": [8, 32], "step": 8}}), 100)
+    }
+    assert stepped == {8, 16, 24, 32}
+    drawn = [
+        values[FINE]
+        for values in random_trials(space({FINE: {"int_uniform": [1, 64], "log": True}}), 300)
+    ]
+    assert all(type(value) is int and 1 <= value <= 64 for value in drawn)
+    assert {1, 2, 3} < set(drawn)
+    # ln(8.5 / 0.5) / ln(64.5 / 0.5) of the draws are at most 8: 175 of 300, to 4 deviations.
+    assert 140 < sum(value <= 8 for value in drawn) < 210
+
+
+RANGES: dict[str, Any] = {
+    BETA: {"choice": ["constant", "target_kl", "target_reconstruction"]},
+    "objective.beta.target": [
+        {"uniform": [5.0, 10.0], "when": {BETA: "target_kl"}},
+        {"uniform": [40.0, 60.0], "when": {BETA: "target_reconstruction"}},
+    ],
+}
+
+
+def test_a_parameter_may_have_another_range_under_another_condition() -> None:
+    ranged = space(RANGES)
+    found: dict[Any, list[float]] = {"constant": [], "target_kl": [], "target_reconstruction": []}
+    for values in random_trials(ranged, 60):
+        found[values[BETA]] += [value for key, value in values.items() if key != BETA]
+        assert ranged.config_of(values).objective.beta.target == values.get(
+            "objective.beta.target"
+        )
+    assert found["constant"] == []
+    assert all(5.0 <= value <= 10.0 for value in found["target_kl"])
+    assert all(40.0 <= value <= 60.0 for value in found["target_reconstruction"])
+    assert min(map(len, [found["target_kl"], found["target_reconstruction"]])) > 5
+    ends = {(e[BETA], e["objective.beta.target"]) for e in examples(ranged) if len(e) == 2}
+    assert {("target_kl", 10.0), ("target_reconstruction", 60.0)} <= ends
+
+
+def test_values_are_named_as_optuna_knows_them() -> None:
+    ranged = space(RANGES)
+    target = "objective.beta.target"
+    assert ranged.named({BETA: "target_kl", target: 6.0}) == {BETA: "target_kl", target: 6.0}
+    second = ranged.named({BETA: "target_reconstruction", target: 50.0})
+    assert second == {BETA: "target_reconstruction", f"{target} (2)": 50.0}
+    assert ranged.named({BETA: "target_kl"}) == {BETA: "target_kl"}
+    assert ranged.named({BETA: "target_kl", target: 50.0}) is None
+    assert ranged.named({BETA: "constant", target: 6.0}) is None
+    assert ranged.named({BETA: "linear"}) is None
+    assert ranged.named({LR: 0.1}) is None
+
+
+def test_an_example_meets_every_condition_of_a_parameter() -> None:
+    crossed = space(
+        {
+            BETA: {"choice": ["constant", "linear", "sigmoid"]},
+            "objective.beta.warmup": {"choice": [0.2], "when": {BETA: ["linear", "sigmoid"]}},
+            FINE: {"choice": [1, 2], "when": {BETA: ["sigmoid"]}},
+            LR: {
+                "choice": [0.01],
+                "when": {BETA: ["linear", "sigmoid"], FINE: 2},
+            },
+        }
+    )
+    assert any(LR in example for example in examples(crossed))
+
+
 def test_a_conditional_parameter_exists_only_under_its_condition() -> None:
     for values in random_trials(space(SCHEDULES), 50):
         assert ("objective.beta.warmup" in values) == (values[BETA] == "linear")
@@ -199,22 +259,73 @@ def test_a_condition_may_name_a_whole_parameter() -> None:
         assert (LR in values) == (values[FINE] < 3)
 
 
-def test_every_random_trial_of_the_quick_space_is_a_run_that_fits() -> None:
-    quick = load_space(QUICK)
-    corpus = tiny_corpus()
-    assert corpus.n_bars == N_BARS == 2
-    shapes: set[tuple[object, ...]] = set()
-    parameters: set[frozenset[str]] = set()
-    for values in random_trials(quick, 1000):
-        config = quick.config_of(values)
-        parameters.add(frozenset(values))
-        shape = (config.model, config.latent, config.augmentation, config.training.batch_size)
-        if shape not in shapes:  # all that decides whether a run fits; building one takes 30 ms
-            shapes.add(shape)
-            check_fits(config, corpus, 1)
-            check_fits(config, corpus, 2)
-    assert len(parameters) == 3, "one set of parameters for each schedule"
-    assert len(shapes) == 27, "every combination of latent sizes"
+SHIPPED = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
+
+
+def test_every_space_that_is_promised_is_there() -> None:
+    names = {path.stem for path in SHIPPED}
+    assert {"quick", "beta_schedules", "free_bits", "priors", "hierarchy"} <= names
+    assert {"regularizers", "full"} <= names
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_draw_from_a_shipped_space_is_a_run_that_fits(path: Path) -> None:
+    shipped, corpus = load_space(path), tiny_corpus()
+    drawn = draws(shipped, 100)
+    assert {key for values in drawn for key in values} == {p.key for p in shipped.parameters}
+    for values in drawn:
+        config = shipped.config_of(values)
+        assert config.training.steps == shipped.budget.steps_per_trial
+    proof = prove(shipped, corpus, samples=8)
+    assert (proof.n_valid, proof.problems) == (8, [])
+    assert proof.samples == drawn[:8]
+
+
+# Proof
+
+
+LEARNED = {
+    "latent.prior.kind": {"choice": ["standard", "mixture", "spline"]},
+    "objective.free_bits.granularity": {"choice": ["dimension", "level"]},
+    "objective.free_bits.threshold": {"choice": [0.0, 0.1]},
+    LR: {"log_uniform": [1e-4, 1e-2]},
+}
+
+
+def test_a_draw_that_makes_no_run_is_named_by_the_fewest_parameters() -> None:
+    proof = prove(space(LEARNED), tiny_corpus(), samples=60)
+    assert 0 < len(proof.problems) < 60
+    for problem in proof.problems:
+        message, parameters = problem.split(" It was drawn with ")
+        assert message.startswith("objective.free_bits.granularity must be level or total under a")
+        names = [pair.split("=")[0] for pair in parameters.rstrip(".").split(", ")]
+        assert names in (["latent.prior.kind", "objective.free_bits.threshold"], [*LEARNED][:3])
+
+
+FINE_FIRST = [{"name": "fine", "dim": 2, "span": 1}, {"name": "whole", "dim": 2}]
+
+
+@pytest.mark.parametrize(
+    ("base", "key", "good", "bad", "message"),
+    [
+        ({"latent": {"levels": FINE_FIRST}}, "latent.top_down", False, True, r"coarse.*"),
+        ({}, "model.encoder_layers", 3, 1, r"^model\.encoder_layers must be at least the .*"),
+        ({}, "training.batch_size", 8, 96, r"^training\.batch_size must be at most the .*"),
+    ],
+    ids=["prior", "encoder", "music"],
+)
+def test_a_proof_finds_what_a_sweep_would_refuse(
+    base: dict[str, Any], key: str, good: Any, bad: Any, message: str
+) -> None:
+    varied = {key: {"choice": [good, bad]}, LR: {"choice": [0.001, 0.01]}}
+    drawn, corpus = space(varied, base=base), tiny_corpus()
+    proof = prove(drawn, corpus, samples=12)
+    wrong = [values for values in proof.samples if values[key] == bad]
+    assert len(proof.problems) == len(wrong) > 0
+    with pytest.raises(ConfigError, match=message):
+        check_fits(drawn.config_of(wrong[0]), corpus, 1)
+    whole = rf"{message} It was drawn with {re.escape(key)}={bad}\.$"
+    assert all(re.search(whole, problem) for problem in proof.problems), proof.problems
 
 
 # --set
@@ -265,6 +376,39 @@ def test_setting_wins_over_the_file() -> None:
         ({LR: {"uniform": [2, 1]}}, r"lr\.uniform must have low < high, got \[2, 1\]\.$"),
         ({LR: {"uniform": [float("nan"), 1]}}, r"lr\.uniform must have low < high, got \[nan, 1"),
         ({LR: {"log_uniform": [0, 1]}}, r"lr\.log_uniform must have low > 0, got 0\.$"),
+        ({LR: {"choice": [1, 2, 1]}}, r"lr\.choice must list distinct values, got \[1, 2, 1\]\.$"),
+        (
+            {FINE: {"int_uniform": [1, 4], "step": 2}},
+            r"fine\.dim\.step must .* divides 4 - 1, got 2",
+        ),
+        (
+            {FINE: {"int_uniform": [1, 4], "step": 0}},
+            r"fine\.dim\.step must be a whole .* got 0\.$",
+        ),
+        ({FINE: {"int_uniform": [1, 4], "log": 1}}, r"dim\.log must be true or false, got 1\.$"),
+        ({FINE: {"int_uniform": [0, 4], "log": True}}, r"must have low >= 1 with log, got 0\.$"),
+        (
+            {FINE: {"int_uniform": [1, 4], "log": True, "step": 1}},
+            r"step must be left out with log",
+        ),
+        (
+            {LR: {"uniform": [1, 4], "step": 1}},
+            r"lr\.step must go with int_uniform, got it with un",
+        ),
+        (
+            {LR: [{"choice": [0.1]}, {"choice": [0.2]}]},
+            r"lr must have ranges whose conditions excl",
+        ),
+        (
+            {
+                BETA: {"choice": ["constant", "linear", "sigmoid"]},
+                LR: [
+                    {"choice": [0.1], "when": {BETA: ["constant", "linear"]}},
+                    {"choice": [0.2], "when": {BETA: ["linear", "sigmoid"]}},
+                ],
+            },
+            r"^optimizer\.lr must have ranges whose conditions exclude each other, got .*sigmoid",
+        ),
         ({LR: {"int_uniform": [1.5, 2]}}, r"int_uniform must have whole bounds, got \[1\.5, 2\]"),
         ({LR: {"choice": []}}, r"optimizer\.lr\.choice must list plain values, got \[\]\.$"),
         ({LR: {"choice": [[1, 2]]}}, r"lr\.choice must list plain values, got \[\[1, 2\]\]\.$"),
@@ -329,9 +473,17 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ({"budget": {"trials": 1.5, "steps_per_trial": 1}}, r"trials must be a whole number"),
         ({"budget": 7}, r"^budget must be a mapping, got 7\.$"),
         ({"sampler": {"name": "gp"}}, r"sampler\.name must be one of tpe, random, nsga2, got 'gp"),
+        (
+            {"sampler": {"name": "random", "groups": True}},
+            r"sampler\.groups must be false for rand",
+        ),
+        ({"sampler": {"population": 1}}, r"sampler\.population must be >= 2, got 1\.$"),
         ({"sampler": {"sed": 1}}, r"sampler\.sed is not a setting\. Did you mean 'seed'\?$"),
         ({"sampler": {"startup_trials": -1}}, r"startup_trials must be >= 0, got -1\.$"),
-        ({"scheduler": {"name": "pbt"}}, r"scheduler\.name must be one of asha, none, got 'pbt'"),
+        (
+            {"scheduler": {"name": "pbt"}},
+            r"scheduler\.name must be one of asha, hyperband, none, got 'pbt'",
+        ),
         ({"scheduler": {"grace": 0}}, r"scheduler\.grace must be in \(0, 1\], got 0\.0\.$"),
         ({"scheduler": {"grace": float("nan")}}, r"scheduler\.grace must be in \(0, 1\], got nan"),
         ({"scheduler": {"reduction_factor": 1}}, r"reduction_factor must be >= 2, got 1\.$"),

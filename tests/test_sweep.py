@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,10 @@ from aurl.errors import SweepError
 from aurl.files import read_json, read_lines
 from aurl.search import sweep
 from aurl.search.cluster import Shape
-from aurl.search.gang import scalars
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.recorder import Recorder, trial_number
 from aurl.search.sampler import Proposals
-from aurl.search.space import SchedulerConfig, Space
+from aurl.search.space import Space
 from aurl.training import checkpoint
 from tests.processes import alive, descendants, resident_mib, until, workers_of_ray
 from tests.tiny import tiny_corpus
@@ -248,7 +246,7 @@ def test_a_killed_worker_costs_its_trial_an_attempt_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place(tmp_path, STEADY)
-    monkeypatch.setattr(sweep, "_scheduler", StopEveryOther)
+    monkeypatch.setattr(sweep, "scheduler_of", StopEveryOther)
     made = planned(place, Shape(workers_per_trial=2))
     killed: list[set[int]] = []
     killer = threading.Thread(target=kill_a_worker, args=(place, killed))
@@ -400,61 +398,3 @@ def test_a_sweep_that_another_process_runs_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SweepError, match=r"out/s must be left to one process, and another"):
             sweep.run(made, Silent())
     assert not made.trials_folder.exists()
-
-
-# Early stopping, without Ray's actors
-
-
-class Trial:
-    """All that a Tune scheduler asks of a trial."""
-
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
-
-
-def decisions(space: Space, scores: list[float], *, every: int) -> list[int]:
-    """The step at which each of some trials, one after another, is stopped or has come through."""
-    scheduler: Any = sweep._scheduler(space)  # pyright: ignore[reportPrivateUsage]
-    steps = space.budget.steps_per_trial
-    ends: list[int] = []
-    for index, score in enumerate(scores):
-        trial = Trial(str(index))
-        scheduler.on_trial_add(None, trial)
-        step, verdict, result = 0, FIFOScheduler.CONTINUE, scalars({"step": 0}, steps)
-        while step < steps and verdict == FIFOScheduler.CONTINUE:
-            step = min(step + every, steps)
-            result = scalars({"step": step, "val/rung_score": score}, steps)
-            verdict = scheduler.on_trial_result(None, trial, result)
-        ends.append(step)
-        scheduler.on_trial_complete(None, trial, result)
-    return ends
-
-
-@pytest.mark.parametrize(
-    ("grace", "every", "scores", "ends"),
-    [
-        pytest.param(0.5, 50, [0.5, 0.1, 0.6], [200, 100, 200], id="worse_stops_at_its_rung"),
-        pytest.param(0.25, 50, [0.5, 0.1, 0.6], [200, 50, 200], id="less_grace_stops_earlier"),
-        pytest.param(0.5, 200, [0.5, 0.1, 0.0], [200, 200, 200], id="one_report_stops_nobody"),
-        pytest.param(0.5, 150, [0.5, 0.1, 0.6], [200, 150, 200], id="reports_between_rungs"),
-        pytest.param(1.0, 50, [0.5, 0.1, 0.0], [200, 200, 200], id="full_grace_stops_nobody"),
-        pytest.param(0.5, 50, [0.0, 0.0, 0.0], [200, 200, 200], id="a_tie_goes_on"),
-    ],
-)
-def test_a_trial_that_is_behind_is_stopped_and_never_at_its_last_step(
-    tmp_path: Path, grace: float, every: int, scores: list[float], ends: list[int]
-) -> None:
-    space = planned(Place(tmp_path, STEADY)).space
-    space = replace(space, scheduler=SchedulerConfig(grace=grace))
-    assert decisions(space, scores, every=every) == ends
-
-
-def test_without_a_scheduler_nothing_is_stopped(tmp_path: Path) -> None:
-    space = planned(Place(tmp_path, DIVERGING)).space
-    assert sweep._scheduler(space) is None  # pyright: ignore[reportPrivateUsage]
-
-
-def test_a_sweep_of_one_step_has_a_scheduler(tmp_path: Path) -> None:
-    one = STEADY.replace("steps_per_trial: 200", "steps_per_trial: 1")
-    space = planned(Place(tmp_path, one)).space
-    assert decisions(space, [0.5, 0.1], every=1) == [1, 1]

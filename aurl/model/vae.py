@@ -1,10 +1,13 @@
 """The variational autoencoder: encoder, reparametrised sample, causal decoder."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from aurl.config import RunConfig
 from aurl.data.vocabulary import Vocabulary
@@ -135,3 +138,29 @@ class Vae(nn.Module):
         noise = torch.randn(count, self.layout.size, generator=generator)
         like = self.decoder.logits.weight
         return self.prior.from_noise(noise.to(like), generator=generator, context=context)
+
+
+def outline(config: RunConfig, vocabulary: Vocabulary, n_bars: int) -> Vae:
+    """The model without values: its modules and shapes, at no cost in memory.
+
+    Raises:
+        ConfigError: If there can be no such model.
+    """
+    with torch.device("meta"), _NoDraws():
+        return Vae(config, vocabulary, n_bars)
+
+
+class _NoDraws(TorchFunctionMode):
+    """Passes over the initialisers: where there are no values, they take time and do nothing."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function returns
+        given = dict(kwargs or {})
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)

@@ -16,7 +16,7 @@ from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
 from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
-from aurl.search.space import Space, examples, space_of
+from aurl.search.space import Space, examples, load_space, space_of
 from aurl.training.loop import check_fits
 
 
@@ -81,15 +81,10 @@ def plan(options: SweepOptions) -> Sweep:
             f"{advice} choose another --name."
         )
     values = read_yaml(options.space)
-    overrides = dict(options.overrides)
-    if options.data:
-        overrides["data.corpus"] = options.data
+    overrides = _with_music(options.overrides, options.data)
     if options.trials is not None and isinstance(values.get("budget"), dict):
         values = {**values, "budget": {**values["budget"], "trials": options.trials}}
-    space = space_of(values, overrides=overrides)
-    place = str(space.base["data"]["corpus"])
-    corpus = corpora.load_named(place, build(MelodiesConfig, space.base["data"]["melodies"]))
-    space = _on_corpus(space, place, corpus)
+    space, corpus = _on_corpus(space_of(values, overrides=overrides))
     space, note = within_budget(space, corpus, options.shape.workers_per_trial)
     for example in examples(space):
         check_fits(space.config_of(example), corpus, options.shape.workers_per_trial)
@@ -147,11 +142,27 @@ def provenance() -> Plain:
     }
 
 
-def _on_corpus(space: Space, place: str, corpus: Corpus) -> Space:
-    """The space with its corpus named so that it is found from any folder."""
+def space_on_music(path: Path, data: str, overrides: Mapping[str, Any]) -> tuple[Space, Corpus]:
+    """A search space and the corpus that it, or ``--data``, names.
+
+    Raises:
+        ConfigError: If the space or a setting is wrong.
+        DataError: If the corpus cannot be used.
+    """
+    return _on_corpus(load_space(path, overrides=_with_music(overrides, data)))
+
+
+def _with_music(overrides: Mapping[str, Any], data: str) -> Plain:
+    return {**overrides, **({"data.corpus": data} if data else {})}
+
+
+def _on_corpus(space: Space) -> tuple[Space, Corpus]:
+    """The space with its corpus named so that it is found from any folder, and the corpus."""
+    place = str(space.base["data"]["corpus"])
+    corpus = corpora.load_named(place, build(MelodiesConfig, space.base["data"]["melodies"]))
     found = place if place in corpora.BUNDLED else str(Path(place).absolute())
     data = {**space.base["data"], "corpus": found, "fingerprint": corpus.fingerprint}
-    return replace(space, base={**space.base, "data": data})
+    return replace(space, base={**space.base, "data": data}), corpus
 
 
 def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, str]:

@@ -15,8 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 from aurl.config import RunConfig, to_plain
 from aurl.errors import DataError
 from aurl.files import read_json, read_lines, write_json, write_yaml
+from aurl.search.distributions import Value
 from aurl.search.sampler import End
-from aurl.search.space import Value
 from aurl.training import checkpoint
 from aurl.training.messages import Row
 from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind

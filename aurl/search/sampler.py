@@ -19,7 +19,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from aurl.metrics.score import OBJECTIVES
-from aurl.search.space import SamplerConfig, Space, Value
+from aurl.search.distributions import Value
+from aurl.search.settings import SamplerConfig
+from aurl.search.space import Space
 from aurl.seeding import stream_seed
 
 End: TypeAlias = Literal["completed", "stopped", "failed"]
@@ -95,8 +97,15 @@ def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:
     seed = stream_seed(config.seed, "sampler", number) % 2**32
     match config.name:
         case "tpe":
-            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=config.startup_trials)
+            with warnings.catch_warnings():  # `group` may change; constraints.txt pins it
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.samplers.TPESampler(
+                    seed=seed,
+                    n_startup_trials=config.startup_trials,
+                    multivariate=config.groups,
+                    group=config.groups,
+                )
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=config.population)

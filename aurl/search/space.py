@@ -5,8 +5,8 @@ A space answers a *question*. Each varied key is ``scientific`` (its effect is t
 ``when:`` makes a parameter exist only for some values of another.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, assert_never, cast
 
@@ -15,45 +15,24 @@ import optuna
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
-from aurl.plain import Plain, as_number, build, merged, overridden, suggestion
+from aurl.plain import Plain, build, merged, overridden, suggestion
+from aurl.search.distributions import (
+    Choice,
+    Distribution,
+    IntUniform,
+    LogUniform,
+    Uniform,
+    Value,
+    as_value,
+    can_be,
+    ends,
+    holds,
+    read_choice,
+    read_distribution,
+)
+from aurl.search.settings import Budget, SamplerConfig, SchedulerConfig
 
-Value: TypeAlias = str | int | float | bool
-Check: TypeAlias = Callable[[RunConfig], None]
-"""Raises ConfigError if a configuration does not fit the corpus or the workers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Uniform:
-    """A float drawn uniformly from [low, high]."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class LogUniform:
-    """A float whose logarithm is uniform on [log low, log high]."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class IntUniform:
-    """An integer drawn uniformly from low, low + 1, ..., high."""
-
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of a list of values, in no order."""
-
-    options: tuple[Value, ...]
-
-
-Distribution: TypeAlias = Uniform | LogUniform | IntUniform | Choice
+Role: TypeAlias = Literal["scientific", "nuisance"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,64 +41,21 @@ class Parameter:
 
     key: str
     distribution: Distribution
-    role: Literal["scientific", "nuisance"]
+    role: Role
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict[str, tuple[Value, ...]])
     """Other parameters and the values of theirs for which this one exists."""
+
+    alternative: int = 0
+    """Which of the key's ranges this is, if it has several under different conditions."""
+
+    @property
+    def name(self) -> str:
+        """What Optuna calls it: the key, and ``key (2)`` for its second range."""
+        return f"{self.key} ({self.alternative + 1})" if self.alternative else self.key
 
     def exists(self, chosen: Mapping[str, Value]) -> bool:
         """Whether the values chosen so far call for this parameter."""
         return all(chosen.get(key) in values for key, values in self.when.items())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """What a sweep may spend."""
-
-    trials: int
-    steps_per_trial: int
-    tokens_per_step: int | None = None
-    """Most tokens that a step's windows have on average. Of music that is too dense for it a batch
-    holds fewer windows than ``training.batch_size``, so that a trial costs what it should."""
-
-    def __post_init__(self) -> None:
-        for name in ("trials", "steps_per_trial", "tokens_per_step"):
-            value = getattr(self, name)
-            if value is not None and not value >= 1:
-                raise ConfigError(f"budget.{name} must be >= 1, got {value}.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplerConfig:
-    """How Optuna proposes configurations."""
-
-    name: Literal["tpe", "random", "nsga2"] = "tpe"
-    seed: int = 0
-    startup_trials: int = 10
-    """Random configurations before TPE starts to model."""
-
-    def __post_init__(self) -> None:
-        if not self.startup_trials >= 0:
-            raise ConfigError(f"sampler.startup_trials must be >= 0, got {self.startup_trials}.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SchedulerConfig:
-    """How Tune stops trials early, on the scalar ``val/rung_score``."""
-
-    name: Literal["asha", "none"] = "asha"
-    grace: float = 0.5
-    """Share of a trial's steps before it can be stopped."""
-
-    reduction_factor: int = 2
-    """One in this many goes on at each rung."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.grace <= 1.0:
-            raise ConfigError(f"scheduler.grace must be in (0, 1], got {self.grace}.")
-        if not self.reduction_factor >= 2:
-            raise ConfigError(
-                f"scheduler.reduction_factor must be >= 2, got {self.reduction_factor}."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +89,22 @@ class Space:
                 chosen[parameter.key] = _suggest(trial, parameter)
         return chosen
 
+    def named(self, values: Mapping[str, Value]) -> dict[str, Value] | None:
+        """Parameter values by Optuna's names; None if the space does not hold them all.
+
+        Parameters that exist and have no value are left out.
+        """
+        chosen: dict[str, Value] = {}
+        found: dict[str, Value] = {}
+        for parameter in self.parameters:
+            value = values.get(parameter.key)
+            if value is None or not parameter.exists(chosen):
+                continue
+            if not holds(parameter.distribution, value):
+                return None
+            chosen[parameter.key] = found[parameter.name] = value
+        return found if len(chosen) == len(values) else None
+
 
 def load_space(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Space:
     """Read a search space and check every key it names.
@@ -181,12 +133,13 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     fixed = {**_mapping(values, "fixed"), **overrides}
     _refuse_steps(base, fixed)
     base = overridden(merged(to_plain(RunConfig()), base), fixed)
-    roles: tuple[Literal["scientific", "nuisance"], ...] = ("scientific", "nuisance")
+    roles: tuple[Role, ...] = ("scientific", "nuisance")
     parameters = tuple(
-        _parameter(key, entry, role)
+        parameter
         for role in roles
         for key, entry in _mapping(values, role).items()
         if key not in overrides
+        for parameter in _alternatives(key, entry, role)
     )
     space = Space(
         question=question.strip(),
@@ -211,40 +164,54 @@ def _refuse_steps(base: Plain, fixed: Plain) -> None:
 
 def _check(space: Space) -> None:
     """Keys and conditions, then one configuration for each end of each parameter's range."""
-    above: dict[str, Distribution] = {}
+    above: dict[str, list[Parameter]] = {}
     for parameter in space.parameters:
         key = parameter.key
-        if key in above or key in space.fixed:
+        if key in space.fixed or (key in above and not parameter.alternative):
             where = "searched and fixed" if key in space.fixed else "searched twice"
             raise ConfigError(f"{key} must stand once in a search space, got it {where}.")
         if key == "training.steps" or key.startswith("data."):
             raise ConfigError(f"{key} must be the same for all trials: it cannot be searched.")
         _check_conditions(parameter, above)
-        above[key] = parameter.distribution
+        for other in above.setdefault(key, []):
+            _check_exclusive(parameter, other, space)
+        above[key].append(parameter)
     for example in examples(space):
         space.config_of(example)
 
 
-def _check_conditions(parameter: Parameter, above: Mapping[str, Distribution]) -> None:
+def _check_conditions(parameter: Parameter, above: Mapping[str, list[Parameter]]) -> None:
     at = f"{parameter.key}.when"
     for other, values in parameter.when.items():
-        if other not in above:
+        if other not in above or other == parameter.key:
             raise ConfigError(f"{at} must name a parameter above it, got {other!r}.")
         for value in values:
-            if not _can_be(above[other], value):
+            if not any(can_be(each.distribution, value) for each in above[other]):
                 raise ConfigError(f"{at} must list values that {other} can have, got {value!r}.")
 
 
-def _can_be(distribution: Distribution, value: Value) -> bool:
-    """Whether a condition on this value is ever true; on a real number it never is."""
-    match distribution:
-        case Choice(options):
-            return value in options
-        case IntUniform(low, high):
-            return isinstance(value, int) and low <= value <= high
-        case Uniform() | LogUniform():
-            return False
-    assert_never(distribution)
+def _check_exclusive(parameter: Parameter, other: Parameter, space: Space) -> None:
+    """Refuse two ranges of one key that could exist together."""
+    first, second = (_implied(each, space) for each in (other, parameter))
+    if not any(set(first[key]).isdisjoint(second[key]) for key in first.keys() & second.keys()):
+        raise ConfigError(
+            f"{parameter.key} must have ranges whose conditions exclude each other, got "
+            f"{dict(other.when)} and {dict(parameter.when)}."
+        )
+
+
+def _implied(parameter: Parameter, space: Space) -> dict[str, tuple[Value, ...]]:
+    """What must hold for a parameter to exist: its conditions, and what these stand on in turn."""
+    found: dict[str, tuple[Value, ...]] = dict(parameter.when)
+    for other in reversed(space.parameters):
+        if other.key in found and not _has_alternatives(other, space):
+            for key, values in other.when.items():
+                found[key] = tuple(v for v in values if v in found.get(key, values))
+    return found
+
+
+def _has_alternatives(parameter: Parameter, space: Space) -> bool:
+    return any(each.key == parameter.key and each.alternative for each in space.parameters)
 
 
 def examples(space: Space) -> list[dict[str, Value]]:
@@ -252,101 +219,75 @@ def examples(space: Space) -> list[dict[str, Value]]:
     found = [
         _example(space, parameter, value)
         for parameter in space.parameters
-        for value in _ends(parameter.distribution)
+        for value in ends(parameter.distribution)
     ]
     return found or [{}]
 
 
 def _example(space: Space, parameter: Parameter, value: Value) -> dict[str, Value]:
     """Values of all parameters that exist when ``parameter`` has ``value``."""
-    wanted = {parameter.key: value}
+    allowed: dict[str, tuple[Value, ...]] = {parameter.key: (value,)}
+    met: set[str] = set()
     for other in reversed(space.parameters):  # a condition names parameters above its own
-        if other.key in wanted:
-            wanted = {key: values[0] for key, values in other.when.items()} | wanted
+        wanted = allowed.get(other.key, ())
+        is_it = other is parameter or other.key != parameter.key
+        if is_it and other.key not in met and any(holds(other.distribution, v) for v in wanted):
+            met.add(other.key)
+            for key, values in other.when.items():
+                allowed[key] = tuple(v for v in values if v in allowed.get(key, values))
     chosen: dict[str, Value] = {}
     for other in space.parameters:
         if other.exists(chosen):
-            chosen[other.key] = wanted.get(other.key, _ends(other.distribution)[0])
+            wanted = allowed.get(other.key, ())
+            fitting = [v for v in wanted if holds(other.distribution, v)]
+            chosen[other.key] = (*fitting, *ends(other.distribution))[0]
     return chosen
-
-
-def _ends(distribution: Distribution) -> tuple[Value, ...]:
-    if isinstance(distribution, Choice):
-        return distribution.options
-    return (distribution.low, distribution.high)
 
 
 def _suggest(trial: optuna.trial.BaseTrial, parameter: Parameter) -> Value:
     match parameter.distribution:
         case Uniform(low, high):
-            return trial.suggest_float(parameter.key, low, high)
+            return trial.suggest_float(parameter.name, low, high)
         case LogUniform(low, high):
-            return trial.suggest_float(parameter.key, low, high, log=True)
-        case IntUniform(low, high):
-            return trial.suggest_int(parameter.key, low, high)
+            return trial.suggest_float(parameter.name, low, high, log=True)
+        case IntUniform(low, high, step, log):
+            return trial.suggest_int(parameter.name, low, high, step=step, log=log)
         case Choice(options):
-            return cast("Value", trial.suggest_categorical(parameter.key, options))
+            return cast("Value", trial.suggest_categorical(parameter.name, options))
     assert_never(parameter.distribution)
 
 
-def _parameter(key: str, entry: Any, role: Literal["scientific", "nuisance"]) -> Parameter:  # noqa: ANN401
-    kinds = ["uniform", "log_uniform", "int_uniform", "choice"]
+def _alternatives(key: str, entry: Any, role: Role) -> list[Parameter]:  # noqa: ANN401
+    """The parameter in an entry, or each of a list of them."""
+    if not isinstance(entry, list):
+        return [_parameter(key, entry, role)]
+    entries = cast("list[Any]", entry)
+    return [
+        replace(_parameter(key, each, role), alternative=index)
+        for index, each in enumerate(entries)
+    ]
+
+
+def _parameter(key: str, entry: Any, role: Role) -> Parameter:  # noqa: ANN401
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{key} must be a mapping such as {{choice: [...]}}, got {entry!r}.")
-    entry = cast("Mapping[str, Any]", entry)
-    for word in _text_keys(entry, key):
-        if word not in (*kinds, "when"):
-            raise ConfigError(f"{key}.{word} is not a distribution.{suggestion(word, kinds)}")
-    given = [kind for kind in kinds if kind in entry]
-    if len(given) != 1:
-        raise ConfigError(f"{key} must have one distribution of {', '.join(kinds)}, got {given}.")
-    values = entry[given[0]]
-    if not isinstance(values, list):
-        raise ConfigError(f"{key}.{given[0]} must be a list, got {values!r}.")
+    entry = _text_keys(cast("Mapping[Any, Any]", entry), key)
+    distribution = read_distribution(key, entry)
     when = entry.get("when", {})
     if not isinstance(when, Mapping):
         raise ConfigError(f"{key}.when must be a mapping such as {{other.key: 1}}, got {when!r}.")
     conditions = {
-        other: _choice(f"{key}.when.{other}", allowed if isinstance(allowed, list) else [allowed])
+        other: read_choice(
+            f"{key}.when.{other}", allowed if isinstance(allowed, list) else [allowed]
+        )
         for other, allowed in _text_keys(cast("Mapping[str, Any]", when), f"{key}.when").items()
     }
     return Parameter(
         key,
-        _distribution(key, given[0], cast("list[Any]", values)),
+        distribution,
         role,
         {other: choice.options for other, choice in conditions.items()},
     )
-
-
-def _distribution(key: str, kind: str, values: list[Any]) -> Distribution:
-    if kind == "choice":
-        return _choice(f"{key}.choice", values)
-    numbers = [as_number(value) for value in values]
-    if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
-        raise ConfigError(f"{key}.{kind} must be [low, high], got {values!r}.")
-    low, high = numbers[0], numbers[1]
-    if not low < high:
-        raise ConfigError(f"{key}.{kind} must have low < high, got [{low}, {high}].")
-    if kind == "int_uniform":
-        if not isinstance(low, int) or not isinstance(high, int):
-            raise ConfigError(f"{key}.int_uniform must have whole bounds, got [{low}, {high}].")
-        return IntUniform(low, high)
-    if kind == "uniform":
-        return Uniform(float(low), float(high))
-    if not low > 0.0:
-        raise ConfigError(f"{key}.log_uniform must have low > 0, got {low}.")
-    return LogUniform(float(low), float(high))
-
-
-def _choice(at: str, values: list[Any]) -> Choice:
-    if not values or not all(isinstance(value, str | int | float | bool) for value in values):
-        raise ConfigError(f"{at} must list plain values, got {values!r}.")
-    return Choice(tuple(_as_value(value) for value in values))
-
-
-def _as_value(value: Any) -> Any:  # noqa: ANN401
-    number = as_number(value)
-    return value if number is None else number
 
 
 def _with_held_conditions(
@@ -356,10 +297,10 @@ def _with_held_conditions(
     kept: list[Parameter] = []
     for parameter in parameters:
         conditions = parameter.when.items()
-        if any(key in held and _as_value(held[key]) not in values for key, values in conditions):
+        if any(key in held and as_value(held[key]) not in values for key, values in conditions):
             continue
         when = {key: values for key, values in parameter.when.items() if key not in held}
-        kept.append(Parameter(parameter.key, parameter.distribution, parameter.role, when))
+        kept.append(replace(parameter, when=when))
     return tuple(kept)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from aurl.config import RunConfig, from_plain
@@ -22,12 +21,14 @@ from aurl.files import read_json, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
+from aurl.search.distributions import Choice
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.plan import Sweep
 from aurl.search.recorder import Display, Recorder, trial_id, trial_number
 from aurl.search.sampler import Proposals
-from aurl.search.space import Choice, Space
+from aurl.search.scheduling import scheduler_of
+from aurl.search.space import Space
 from aurl.training.loop import check_fits
 from aurl.training.reporters import Domain, Interval, Options, write_experiment
 
@@ -90,7 +91,7 @@ def _tuner(sweep: Sweep, supply: "_Supply", n_slots: int, scratch: str) -> tune.
         slot,
         tune_config=tune.TuneConfig(
             search_alg=supply,
-            scheduler=_scheduler(sweep.space),
+            scheduler=scheduler_of(sweep.space),
             num_samples=supply.remaining,
             max_concurrent_trials=n_slots,
             reuse_actors=True,
@@ -103,22 +104,6 @@ def _tuner(sweep: Sweep, supply: "_Supply", n_slots: int, scratch: str) -> tune.
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
-    )
-
-
-def _scheduler(space: Space) -> TrialScheduler | None:
-    if space.scheduler.name == "none":
-        return None
-    steps = space.budget.steps_per_trial
-    grace = max(1, min(steps - 1, round(space.scheduler.grace * steps)))
-    return AsyncHyperBandScheduler(
-        time_attr="rung",
-        metric="rung_score",
-        mode="max",
-        grace_period=grace,
-        max_t=max(grace, steps - 1),
-        reduction_factor=space.scheduler.reduction_factor,
-        stop_last_trials=False,
     )
 
 
@@ -252,15 +237,19 @@ class _Record(tune.Callback):
 
 
 def domains(space: Space) -> dict[str, Domain]:
-    """What TensorBoard is told of each searched parameter."""
-    return {
-        parameter.key: (
-            Options(parameter.distribution.options)
-            if isinstance(parameter.distribution, Choice)
-            else Interval(parameter.distribution.low, parameter.distribution.high)
-        )
-        for parameter in space.parameters
-    }
+    """What TensorBoard is told of each searched parameter; of several ranges, what spans them."""
+    found: dict[str, Domain] = {}
+    for parameter in space.parameters:
+        match parameter.distribution, found.get(parameter.key):
+            case Choice(options), Options(before):
+                found[parameter.key] = Options(tuple(dict.fromkeys((*before, *options))))
+            case Choice(options), _:
+                found[parameter.key] = Options(options)
+            case given, Interval(low, high):
+                found[parameter.key] = Interval(min(low, given.low), max(high, given.high))
+            case given, _:
+                found[parameter.key] = Interval(given.low, given.high)
+    return found
 
 
 def _statuses(folder: Path) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from aurl.data.context import check_context
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
 from aurl.model.latents import LatentLayout, Posterior
-from aurl.model.vae import Vae, VaeOutput
+from aurl.model.vae import Vae, VaeOutput, outline
 from aurl.objectives.controllers import schedule_of
 from aurl.objectives.kl import prior_kl
 from aurl.objectives.objective import Terms, averaged, floors_of, level_rates, objective
@@ -277,11 +277,19 @@ def check_fits(config: RunConfig, corpus: Corpus, n_workers: int) -> None:
     """Refuse a configuration that cannot be trained on ``corpus`` by ``n_workers`` workers.
 
     Raises:
-        ConfigError: If the architecture does not fit the window, the batch the workers, or a
+        ConfigError: If the architecture does not fit the window, or as :func:`check_music`.
+    """
+    outline(config, corpus.vocabulary, corpus.n_bars)
+    check_music(config, corpus, n_workers)
+
+
+def check_music(config: RunConfig, corpus: Corpus, n_workers: int) -> None:
+    """Refuse a configuration that asks of ``corpus`` or the workers what they do not have.
+
+    Raises:
+        ConfigError: If the batch does not fit the workers, or a context, an augmentation or a
             regularizer the corpus and the latent space.
     """
-    with torch.device("meta"):
-        Vae(config, corpus.vocabulary, corpus.n_bars)
     train = np.asarray(corpus.attributes)[corpus.indices("train")]
     check_context(train, corpus.attribute_names, config.latent.context)
     check_batches(corpus, config.augmentation, config.training.batch_size, n_workers)

@@ -1,0 +1,79 @@
+"""How a search space looks in a terminal: its parameters as a tree, and draws from it.
+
+Text from a file is never read as markup.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.text import Text
+from rich.tree import Tree
+
+from aurl.search.distributions import Value, in_words
+from aurl.search.space import Parameter, Space
+
+
+def parameter_tree(space: Space) -> Tree:
+    """What may vary, by role; what exists under a condition only hangs below what decides it."""
+    tree = Tree(Text(space.question, style="bold"))
+    for role in ("scientific", "nuisance"):
+        branch = tree.add(Text(role, style="cyan"))
+        nodes: dict[str, Tree] = {}
+        for parameter in space.parameters:
+            if parameter.role == role:
+                last = next(
+                    (nodes[key] for key in reversed([*parameter.when]) if key in nodes), None
+                )
+                nodes[parameter.key] = (last or branch).add(Text(_line(parameter)))
+        if not nodes:
+            branch.add(Text("nothing", style="dim"))
+    if space.fixed:
+        branch = tree.add(Text("fixed", style="cyan"))
+        for key, value in space.fixed.items():
+            branch.add(Text(f"{key}: {value}"))
+    budget, sampler, scheduler = space.budget, space.sampler, space.scheduler
+    tree.add(
+        Text(
+            f"{budget.trials} trials of {budget.steps_per_trial} steps, proposed by "
+            f"{sampler.name}{' by groups' if sampler.groups else ''}, stopped by {scheduler.name}"
+        )
+    )
+    return tree
+
+
+def space_record(space: Space) -> dict[str, Any]:
+    """The same as plain data."""
+    return {
+        "question": space.question,
+        "parameters": [
+            {
+                "key": parameter.key,
+                "role": parameter.role,
+                "values": in_words(parameter.distribution),
+                "when": {key: list(values) for key, values in parameter.when.items()},
+            }
+            for parameter in space.parameters
+        ],
+        "fixed": space.fixed,
+    }
+
+
+def sample_lines(samples: Sequence[Mapping[str, Value]]) -> list[str]:
+    """Each draw as a heading and one line a parameter."""
+    lines: list[str] = []
+    for number, values in enumerate(samples, start=1):
+        lines.append(f"sample {number}")
+        lines += [f"  {key}: {_short(value)}" for key, value in values.items()]
+    return lines
+
+
+def _line(parameter: Parameter) -> str:
+    conditions = [
+        f"{key} is {' or '.join(map(_short, values))}" for key, values in parameter.when.items()
+    ]
+    when = f"  if {' and '.join(conditions)}" if conditions else ""
+    return f"{parameter.key}: {in_words(parameter.distribution)}{when}"
+
+
+def _short(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,180 @@
+"""What a searched parameter may be: a range or a list of values, read from a search space."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, assert_never, cast
+
+from aurl.errors import ConfigError
+from aurl.plain import as_number, suggestion
+
+Value: TypeAlias = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """A float drawn uniformly from [low, high]."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogUniform:
+    """A float whose logarithm is uniform on [log low, log high]."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class IntUniform:
+    """An integer drawn uniformly from low, low + step, ..., high."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+    """Whether its logarithm is uniform instead: small values as often as large ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a list of values, in no order."""
+
+    options: tuple[Value, ...]
+
+
+Distribution: TypeAlias = Uniform | LogUniform | IntUniform | Choice
+KINDS = ("uniform", "log_uniform", "int_uniform", "choice")
+_MODIFIERS = ("step", "log")  # of int_uniform
+
+
+def read_distribution(key: str, entry: Mapping[str, Any]) -> Distribution:
+    """The distribution in a parameter's entry, such as ``{int_uniform: [8, 64], step: 8}``.
+
+    Args:
+        key: The parameter, for messages.
+        entry: What a search space says of it; the word ``when`` is not for here.
+
+    Raises:
+        ConfigError: If a word is unknown, or the values make no distribution.
+    """
+    kind, values = _only_kind(key, entry)
+    if kind == "choice":
+        return read_choice(f"{key}.choice", values)
+    low, high = _bounds(f"{key}.{kind}", values)
+    if kind == "int_uniform":
+        return _whole(key, low, high, entry)
+    if kind == "uniform":
+        return Uniform(float(low), float(high))
+    if not low > 0.0:
+        raise ConfigError(f"{key}.log_uniform must have low > 0, got {low}.")
+    return LogUniform(float(low), float(high))
+
+
+def _only_kind(key: str, entry: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The one distribution that an entry names, and its list."""
+    for word in entry:
+        if word not in (*KINDS, *_MODIFIERS, "when"):
+            hint = suggestion(word, [*KINDS])
+            raise ConfigError(f"{key}.{word} is not a distribution.{hint}")
+    given = [kind for kind in KINDS if kind in entry]
+    if len(given) != 1:
+        raise ConfigError(f"{key} must have one distribution of {', '.join(KINDS)}, got {given}.")
+    kind, values = given[0], entry[given[0]]
+    if not isinstance(values, list):
+        raise ConfigError(f"{key}.{kind} must be a list, got {values!r}.")
+    for word in _MODIFIERS:
+        if word in entry and kind != "int_uniform":
+            raise ConfigError(f"{key}.{word} must go with int_uniform, got it with {kind}.")
+    return kind, cast("list[Any]", values)
+
+
+def _bounds(at: str, values: list[Any]) -> tuple[float | int, float | int]:
+    numbers = [as_number(value) for value in values]
+    if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
+        raise ConfigError(f"{at} must be [low, high], got {values!r}.")
+    low, high = numbers[0], numbers[1]
+    if not low < high:
+        raise ConfigError(f"{at} must have low < high, got [{low}, {high}].")
+    return low, high
+
+
+def _whole(key: str, low: float | int, high: float | int, entry: Mapping[str, Any]) -> IntUniform:
+    if not isinstance(low, int) or not isinstance(high, int):
+        raise ConfigError(f"{key}.int_uniform must have whole bounds, got [{low}, {high}].")
+    step, log = entry.get("step", 1), entry.get("log", False)
+    if type(log) is not bool:
+        raise ConfigError(f"{key}.log must be true or false, got {log!r}.")
+    if log and "step" in entry:
+        raise ConfigError(f"{key}.step must be left out with log, got {step!r}.")
+    if log and not low >= 1:
+        raise ConfigError(f"{key}.int_uniform must have low >= 1 with log, got {low}.")
+    if type(step) is not int or step < 1 or (high - low) % step:
+        raise ConfigError(
+            f"{key}.step must be a whole number >= 1 that divides {high} - {low}, got {step!r}."
+        )
+    return IntUniform(low, high, step, log)
+
+
+def read_choice(at: str, values: list[Any]) -> Choice:
+    """A list of plain values.
+
+    Raises:
+        ConfigError: If it is empty, or a value is not a number, a word or true or false.
+    """
+    if not values or not all(isinstance(value, str | int | float | bool) for value in values):
+        raise ConfigError(f"{at} must list plain values, got {values!r}.")
+    options = tuple(as_value(value) for value in values)
+    if len({(type(option), option) for option in options}) < len(options):
+        raise ConfigError(f"{at} must list distinct values, got {values!r}.")
+    return Choice(options)
+
+
+def as_value(value: Any) -> Any:  # noqa: ANN401
+    """``value``, or the number that it is written as: PyYAML reads ``1e-3`` as text."""
+    number = as_number(value)
+    return value if number is None else number
+
+
+def ends(distribution: Distribution) -> tuple[Value, ...]:
+    """Both ends of a range, or every option."""
+    if isinstance(distribution, Choice):
+        return distribution.options
+    return (distribution.low, distribution.high)
+
+
+def can_be(distribution: Distribution, value: Value) -> bool:
+    """Whether a draw can be this very value; of a real range, none can."""
+    match distribution:
+        case Choice(options):
+            return value in options
+        case IntUniform(low, high, step):
+            return type(value) is int and low <= value <= high and (value - low) % step == 0
+        case Uniform() | LogUniform():
+            return False
+    assert_never(distribution)
+
+
+def holds(distribution: Distribution, value: Value) -> bool:
+    """Whether a value lies in a distribution's range."""
+    if isinstance(distribution, Uniform | LogUniform):
+        if isinstance(value, str | bool):
+            return False
+        return distribution.low <= value <= distribution.high
+    return can_be(distribution, value)
+
+
+def in_words(distribution: Distribution) -> str:
+    """How a distribution is shown to a person, such as ``8 to 64 by 8``."""
+    match distribution:
+        case Choice(options):
+            return " | ".join(json.dumps(option).strip('"') for option in options)
+        case IntUniform(low, high, step, log):
+            return f"{low} to {high}" + (" by ratio" if log else f" by {step}" * (step > 1))
+        case Uniform(low, high):
+            return f"{low:g} .. {high:g}"
+        case LogUniform(low, high):
+            return f"{low:g} .. {high:g} by ratio"
+    assert_never(distribution)

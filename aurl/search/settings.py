@@ -1,0 +1,69 @@
+"""The sections of a search space that say how it is searched: budget, sampler, scheduler."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aurl.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What a sweep may spend."""
+
+    trials: int
+    steps_per_trial: int
+    tokens_per_step: int | None = None
+    """Most tokens that a step's windows have on average. Of music that is too dense for it a batch
+    holds fewer windows than ``training.batch_size``, so that a trial costs what it should."""
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "steps_per_trial", "tokens_per_step"):
+            value = getattr(self, name)
+            if value is not None and not value >= 1:
+                raise ConfigError(f"budget.{name} must be >= 1, got {value}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplerConfig:
+    """How Optuna proposes configurations."""
+
+    name: Literal["tpe", "random", "nsga2"] = "tpe"
+    seed: int = 0
+    startup_trials: int = 10
+    """Random configurations before TPE starts to model."""
+
+    groups: bool = False
+    """Whether TPE models the parameters that exist together jointly, instead of one by one."""
+
+    population: int = 20
+    """Configurations of a generation of NSGA-II."""
+
+    def __post_init__(self) -> None:
+        if not self.startup_trials >= 0:
+            raise ConfigError(f"sampler.startup_trials must be >= 0, got {self.startup_trials}.")
+        if self.groups and self.name != "tpe":
+            raise ConfigError(f"sampler.groups must be false for {self.name}, got true.")
+        if not self.population >= 2:
+            raise ConfigError(f"sampler.population must be >= 2, got {self.population}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerConfig:
+    """How trials are stopped early, on the scalar ``val/rung_score``."""
+
+    name: Literal["asha", "hyperband", "none"] = "asha"
+    """``hyperband`` is several ``asha`` side by side, each more patient than the one before."""
+
+    grace: float = 0.5
+    """Share of a trial's steps before it can be stopped."""
+
+    reduction_factor: int = 2
+    """One in this many goes on at each rung."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.grace <= 1.0:
+            raise ConfigError(f"scheduler.grace must be in (0, 1], got {self.grace}.")
+        if not self.reduction_factor >= 2:
+            raise ConfigError(
+                f"scheduler.reduction_factor must be >= 2, got {self.reduction_factor}."
+            )

@@ -1,0 +1,112 @@
+"""Early stopping, without Ray's actors: who is stopped, where, and by whom it is measured."""
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import FIFOScheduler
+
+from aurl.search.gang import scalars
+from aurl.search.scheduling import Brackets, bracket_graces, bracket_shares, scheduler_of
+from aurl.search.settings import SchedulerConfig
+from aurl.search.space import Space, space_of
+
+
+def space(steps: int = 200, **scheduler: Any) -> Space:
+    return space_of(
+        {
+            "question": "Which?",
+            "budget": {"trials": 4, "steps_per_trial": steps},
+            "scheduler": scheduler,
+        },
+        overrides={},
+    )
+
+
+def decisions(
+    space: Space, scores: list[float], *, every: int, numbers: list[int] | None = None
+) -> list[int]:
+    """The step at which each of some trials, one after another, is stopped or has come through."""
+    scheduler: Any = scheduler_of(space)
+    steps = space.budget.steps_per_trial
+    ends: list[int] = []
+    for index, score in enumerate(scores):
+        number = numbers[index] if numbers else index
+        task = SimpleNamespace(checkpoint_folder=Path(f"trials/t{number:04d}/checkpoint"))
+        trial = SimpleNamespace(trial_id=f"tune-{index}", config={"task": task})
+        scheduler.on_trial_add(None, trial)
+        step, verdict, result = 0, FIFOScheduler.CONTINUE, scalars({"step": 0}, steps)
+        while step < steps and verdict == FIFOScheduler.CONTINUE:
+            step = min(step + every, steps)
+            result = scalars({"step": step, "val/rung_score": score}, steps)
+            verdict = scheduler.on_trial_result(None, trial, result)
+        ends.append(step)
+        scheduler.on_trial_complete(None, trial, result)
+    return ends
+
+
+@pytest.mark.parametrize(
+    ("grace", "every", "scores", "ends"),
+    [
+        pytest.param(0.5, 50, [0.5, 0.1, 0.6], [200, 100, 200], id="worse_stops_at_its_rung"),
+        pytest.param(0.25, 50, [0.5, 0.1, 0.6], [200, 50, 200], id="less_grace_stops_earlier"),
+        pytest.param(0.5, 200, [0.5, 0.1, 0.0], [200, 200, 200], id="one_report_stops_nobody"),
+        pytest.param(0.5, 150, [0.5, 0.1, 0.6], [200, 150, 200], id="reports_between_rungs"),
+        pytest.param(1.0, 50, [0.5, 0.1, 0.0], [200, 200, 200], id="full_grace_stops_nobody"),
+        pytest.param(0.5, 50, [0.0, 0.0, 0.0], [200, 200, 200], id="a_tie_goes_on"),
+    ],
+)
+def test_a_trial_that_is_behind_is_stopped_and_never_at_its_last_step(
+    grace: float, every: int, scores: list[float], ends: list[int]
+) -> None:
+    assert decisions(space(grace=grace), scores, every=every) == ends
+
+
+def test_without_a_scheduler_nothing_is_stopped() -> None:
+    assert scheduler_of(space(name="none")) is None
+
+
+def test_a_sweep_of_one_step_has_a_scheduler() -> None:
+    assert decisions(space(steps=1), [0.5, 0.1], every=1) == [1, 1]
+
+
+# Hyperband: with a grace of a quarter, brackets of 1/4, 1/2 and all of the way
+
+
+HYPERBAND: dict[str, Any] = {"name": "hyperband", "grace": 0.25, "reduction_factor": 2}
+
+
+@pytest.mark.parametrize(
+    ("grace", "factor", "graces", "shares"),
+    [
+        pytest.param(0.25, 2, [0.25, 0.5, 1.0], [4, 3, 3], id="quarter"),
+        pytest.param(1 / 81, 3, None, [81, 34, 15, 8, 5], id="the_paper's"),
+        pytest.param(0.4, 2, [0.4, 0.8, 1.0], [4, 3, 3], id="the_last_is_cut"),
+        pytest.param(1.0, 2, [1.0], [1], id="nothing_to_stop"),
+    ],
+)
+def test_brackets_grow_in_grace_and_shrink_in_number(
+    grace: float, factor: int, graces: list[float] | None, shares: list[int]
+) -> None:
+    config = SchedulerConfig(name="hyperband", grace=grace, reduction_factor=factor)
+    assert bracket_shares(config) == shares
+    assert len(bracket_graces(config)) == len(shares)
+    assert graces is None or bracket_graces(config) == pytest.approx(graces)
+
+
+def test_a_trial_is_held_against_those_of_its_bracket_and_stops_at_its_rung() -> None:
+    # Numbers 0 and 1 are in the first bracket, 4 and 5 in the second, 7 and 8 in the last.
+    numbers = [0, 4, 7, 1, 5, 8]
+    scores = [0.5, 0.4, 0.3, 0.1, 0.1, 0.1]
+    ends = decisions(space(**HYPERBAND), scores, every=50, numbers=numbers)
+    assert ends == [200, 200, 200, 50, 100, 200]
+
+
+def test_a_resumed_trial_is_in_the_bracket_that_it_was_in() -> None:
+    made = [scheduler_of(space(**HYPERBAND)) for _ in range(2)]
+    first, again = (each for each in made if isinstance(each, Brackets))
+    found = [first.bracket_of(number) for number in range(20)]
+    assert Counter(found) == {0: 8, 1: 6, 2: 6}
+    assert found == [again.bracket_of(number) for number in range(20)]
