@@ -1,6 +1,8 @@
 """What a person with arrays of their own gets wrong costs one line, and nothing is executed."""
 
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from aurl import cli
 from aurl.errors import DataError
+from aurl.reporting import codes as reader
 from aurl.reporting.codes import read_codes
 
 RNG = np.random.default_rng(0)
@@ -207,3 +210,56 @@ def test_half_a_file_a_single_array_and_no_file_get_one_line(
         read_codes(tmp_path / "none.npz")
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         read_codes(tmp_path)
+
+
+def test_labels_may_be_any_whole_numbers(write: Callable[..., Path]) -> None:
+    lowest, highest = np.iinfo(np.int64).min, np.uint64(2**64 - 1)
+    unsigned = np.where(FACTORS > 0, highest, np.uint64(0))
+    for labels in (FACTORS * 2**60, np.where(FACTORS > 0, lowest, 0), unsigned):
+        factors = read_codes(write(codes=CODES, factors=labels)).factors
+        assert ((factors == factors[0]) == (FACTORS[0] == FACTORS)).all()
+
+
+def test_an_array_that_unpacks_to_more_than_it_may_is_not_unpacked(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(codes=CODES, factors=FACTORS)
+    monkeypatch.setattr(reader, "_MOST_BYTES", 300)  # the codes have 288, and a header
+    with pytest.raises(
+        DataError, match=r"codes must be at most 0 GiB, got 0\.0 GiB\. Score fewer"
+    ):
+        read_codes(path)
+    monkeypatch.setattr(reader, "_MOST_BYTES", 600)
+    assert len(read_codes(path).codes) == 12
+
+
+def _member(shape: tuple[int, ...]) -> bytes:
+    """A file that says it holds an array of this shape, and does not."""
+    content = BytesIO()
+    about = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, about)
+    return content.getvalue() + bytes(1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "flag"),
+    [
+        pytest.param("codes.npy", _member((10**9, 10**6)), 0, id="larger_than_memory"),
+        pytest.param("codes.npy", _member((-5, 3)), 0, id="less_than_nothing"),
+        pytest.param("codes.npy", _member((5, 3)), 1, id="encrypted"),
+        pytest.param("codes.npy", b"no array", 0, id="text"),
+        pytest.param("codes", b"no array", 0, id="text_without_suffix"),
+    ],
+)
+def test_files_that_hold_something_else_get_one_line(
+    name: str, content: bytes, flag: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "codes.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(name, content)
+    raw = bytearray(path.read_bytes())
+    raw[6] |= flag
+    raw[raw.index(b"PK\x01\x02") + 8] |= flag
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match="must be a whole file of numeric arrays"):
+        read_codes(path)

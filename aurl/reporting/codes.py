@@ -17,6 +17,7 @@ from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, live_coordinates
 
 ARRAYS = ("codes", "mean", "log_var", "factors", "n_train", "groups")
 MOST_CLASSES = 256
+_MOST_BYTES = 2 * 1024**3  # of an array: a small file can hold an endless one
 _LARGEST = 1e100  # of a code: squares and sums of squares stay finite
 _LARGEST_LOG_VAR = 200.0
 
@@ -101,21 +102,41 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
             return known, tuple(name for name in file.files if name not in ARRAYS)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,  # it is encrypted
+        MemoryError,  # its header says that it is larger than any memory
+    ) as error:
         raise DataError(
             f"{path} must be a whole file of numeric arrays by numpy.savez, and is not."
         ) from error
 
 
 def _array(path: Path, file: Any, name: str) -> np.ndarray:  # noqa: ANN401 - numpy's own type
+    member = name if name in file.zip.namelist() else f"{name}.npy"
+    size = file.zip.getinfo(member).file_size
+    if size > _MOST_BYTES:
+        raise DataError(
+            f"{path}: {name} must be at most {_MOST_BYTES / 1024**3:.0f} GiB, got "
+            f"{size / 1024**3:.1f} GiB. Score fewer samples."
+        )
     try:
-        return file[name]
+        array = file[name]
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
         raise DataError(
             f"{path}: {name} must hold numbers, got Python objects, which are never loaded."
         ) from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(
+            f"{path} must be a whole file of numeric arrays by numpy.savez, got another {name}."
+        )
+    return array
 
 
 def _posterior(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +171,9 @@ def _real_matrix(path: Path, name: str, array: np.ndarray, largest: float) -> np
 def _classes(path: Path, array: np.ndarray) -> np.ndarray:
     values = _numbers(path, "factors", array)
     _check_matrix(path, "factors", values)
-    whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2.0**53)
+    whole = np.ones(values.shape, dtype=bool)
+    if values.dtype.kind == "f":
+        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2.0**53)
     if not whole.all():
         row, column = np.argwhere(~whole)[0].tolist()
         raise DataError(
