@@ -8,11 +8,11 @@ import pytest
 
 from aurl.errors import SweepError
 from aurl.files import write_json, write_text
+from aurl.metrics.pareto import non_dominated_fronts
 from aurl.reporting.leaderboard import (
     Status,
     TrialStatus,
     counts,
-    non_dominated_fronts,
     ranked,
     read_trials,
     record,

@@ -1,9 +1,11 @@
 """Training: exact resume, refusal of divergence, one batch shared by two workers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -12,6 +14,7 @@ from torch import distributed
 from aurl.config import RunConfig
 from aurl.errors import ConfigError
 from aurl.training import checkpoint
+from aurl.training.look import RATES, Look
 from aurl.training.loop import DivergedError, Run, Trainer, check_fits, train
 from aurl.training.messages import Row
 from aurl.training.workers import Workers
@@ -36,7 +39,8 @@ def rows_of(folder: Path, config: RunConfig, stop_at: int = 10**9) -> list[Row]:
 
 
 def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
-    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+    measured = ("time/", "throughput/", "memory/")
+    return [{k: v for k, v in row.items() if not k.startswith(measured)} for row in rows]
 
 
 CYCLICAL: dict[str, Any] = {
@@ -119,6 +123,42 @@ def test_every_logged_name_is_on_the_step_it_belongs_to(tmp_path: Path) -> None:
     assert levels == pytest.approx(final["val/kl_nats"])
     elbo = final["val/reconstruction_nats"] + final["val/kl_nats"]
     assert final["val/negative_elbo_nats"] == pytest.approx(elbo)
+
+
+def test_throughput_and_memory_are_those_of_the_run(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, small_config())
+    corpus = tiny_corpus()
+    batches = Trainer(run_in(tmp_path / "other", small_config()), Workers()).batches
+    lengths = np.diff(corpus.offsets)
+    tokens = sum(int((lengths[batches.windows_at(step)] - 1).sum()) for step in range(4, 8))
+    final = rows[-1]
+    seconds = 4 * final["time/step_s"]
+    assert final["throughput/tokens_per_s"] == pytest.approx(tokens / seconds)
+    assert 0.05 < final["memory/peak_gib"] < 64.0
+
+
+def test_the_rate_of_each_dimension_adds_up_to_the_kl(tmp_path: Path) -> None:
+    final = rows_of(tmp_path, small_config())[-1]
+    rates = {name: value for name, value in final.items() if name.startswith(RATES)}
+    assert len(rates) == 4 + 3 + 2
+    slots = {"global": 1, "local": 2, "fine": 4}
+    for level, n_slots in slots.items():
+        total = sum(n_slots * v for name, v in rates.items() if name.startswith(RATES + level))
+        assert total == pytest.approx(final[f"val/kl_nats/{level}"], rel=1e-5)
+
+
+def test_a_run_is_looked_at_once_at_its_end_before_its_report(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def show(look: Look) -> None:
+        told.append(f"{len(look.traversals)} traversals")
+
+    def report(rows: Sequence[Row]) -> bool:
+        told.append(f"step {rows[-1]['step']}")
+        return True
+
+    train(replace(run_in(tmp_path, small_config()), show=show), workers=Workers(), report=report)
+    assert told == ["step 4", "8 traversals", "step 8"]
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def general(name: str) -> str:
         name = re.sub(r"(?<=/correlation/).*$", "<factor>/<factor>", name)
         name = re.sub(rf"(?<=/mig_rank32/)({'|'.join(ATTRIBUTES)})$", "<factor>", name)
     name = re.sub(rf"(?<=/kl_nats/)({'|'.join(LEVELS)})$", "<level>", name)
+    name = re.sub(rf"(?<=/rate_nats/)({'|'.join(LEVELS)})/\d+$", "<level>/<index>", name)
     return name if "/factors/" in name else re.sub(r"^(val|test)/", "<split>/", name)
 
 

@@ -222,3 +222,38 @@ def test_a_trial_leaves_no_temporary_file(tmp_path: Path) -> None:
     made.end(NAME, "completed", "")
     names = {path.name.split(".")[0] for path in (tmp_path / NAME).rglob("*")}
     assert names == {"config", "status", "metrics", "events", "checkpoint"}
+
+
+RATED: list[dict[str, float]] = [
+    {"step": 4, "val/kl_nats": 0.5, "dimension/rate_nats/a/0": 0.25},
+    {"step": 8, "val/kl_nats": 0.7, "dimension/rate_nats/a/0": 0.75},
+]
+
+
+@pytest.mark.parametrize("end", ["completed", "stopped", "failed"])
+def test_however_a_trial_ends_its_kl_is_drawn(tmp_path: Path, end: End) -> None:
+    made = started(tmp_path)
+    made.report(NAME, RATED)
+    assert status(tmp_path)["metrics"] == {"val/kl_nats": 0.7}  # rates are left to the rows
+    made.end(NAME, end, "why")
+    (path,) = (tmp_path / NAME / "pictures").iterdir()
+    assert path.name == "latent_kl_by_dimension.png"
+
+
+def test_a_trial_that_was_never_evaluated_has_no_picture(tmp_path: Path) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS[:2])
+    made.end(NAME, "failed", "why")
+    assert not (tmp_path / NAME / "pictures").exists()
+
+
+def test_a_look_that_cannot_be_drawn_ends_no_sweep(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS)
+    made.show(NAME, b"")
+    assert not caplog.records
+    made.show(NAME, b"no look")
+    assert f"the pictures of {NAME} could not be made" in caplog.text
+    assert made.end(NAME, "completed", "") == {"val/kl_nats": 0.5, "val/active_units": 3.0}

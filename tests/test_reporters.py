@@ -11,18 +11,25 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
 
+from aurl.audio import RATE, wav
+from aurl.drawing.canvas import png
 from aurl.files import append_lines, read_lines, write_text
+from aurl.training.media import LAYOUT
 from aurl.training.reporters import (
     Interval,
     Options,
     TrialWriter,
     open_trial,
     rewind,
+    show_on_sweep,
     write_experiment,
 )
 
@@ -209,6 +216,60 @@ def test_text_page_shows_the_resolved_config(tmp_path: Path) -> None:
     assert text.tensor_proto.string_val[0] == b"```yaml\nobjective:\n  beta: 0.3\n\n```"
 
 
+PICTURE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+SOUND = np.sin(np.arange(800) / 10)
+
+
+def test_pictures_and_sounds_are_at_the_last_step_and_pictures_in_the_folder(
+    tmp_path: Path,
+) -> None:
+    folder = trial(tmp_path)
+    writer = opened(folder)
+    writer.log([{"step": 7, "a": 1.0}])
+    writer.show({"latent/kl": PICTURE}, {"music/sample_1": SOUND})
+    writer.close("completed")
+    events = reader(folder)
+    (image,) = events.Images("latent/kl")
+    (audio,) = events.Audio("music/sample_1")
+    assert (image.step, image.width, image.height) == (7, 6, 4)
+    assert (audio.step, audio.sample_rate, audio.length_frames) == (7, RATE, 800.0)
+    assert audio.encoded_audio_string == wav(SOUND)
+    (path,) = (folder / "pictures").iterdir()
+    assert path.name == "latent_kl.png"
+    assert path.read_bytes() == image.encoded_image_string == png(PICTURE)
+
+
+def test_every_chart_of_the_layout_finds_a_tag_that_is_emitted(tmp_path: Path) -> None:
+    write_experiment(tmp_path, {}, [])
+    (stored,) = reader(tmp_path).Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(  # pyright: ignore[reportAttributeAccessIssue]
+        stored.tensor_proto.string_val[0]
+    )
+    page = (Path(__file__).parents[1] / "docs/metrics.md").read_text(encoding="utf-8")
+    listed = [name.replace("<split>", "val") for name in re.findall(r"^\| `(\S+)` \|", page, re.M)]
+    shown = {
+        tag: chart.title
+        for category in layout.category
+        for chart in category.chart
+        for tag in chart.multiline.tag
+    }
+    assert len(shown) > 20
+    for tag, title in shown.items():
+        assert any(re.search(tag, name) for name in listed), (title, tag)
+
+
+def test_a_picture_of_the_sweep_leaves_its_search_space_in_place(tmp_path: Path) -> None:
+    write_experiment(tmp_path, DOMAINS, ["val/score"])
+    events = reader(tmp_path)
+    for step in (1, 2):
+        show_on_sweep(tmp_path, "pareto_front", PICTURE + np.uint8(step), step=step)
+    events.Reload()
+    assert [image.step for image in events.Images("pareto_front")] == [1, 2]
+    metadata.parse_experiment_plugin_data(hparams_content(tmp_path, metadata.EXPERIMENT_TAG))
+    assert (tmp_path / "pareto_front.png").read_bytes() == png(PICTURE + np.uint8(2))
+    assert len(full_event_files(tmp_path)) == 1
+
+
 DOMAINS = {
     "objective.beta.value": Interval(0.1, 4.0),
     "objective.beta.cycles": Interval(1, 8),  # conditional: only some trials have it
@@ -252,6 +313,11 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+
+    def fetch(self, path: str) -> bytes:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(self.url + path, timeout=30) as answer:
+            return answer.read()
 
     def ask(self, path: str, body: object = None) -> Any:
         request = urllib.request.Request(self.url + path)
@@ -298,9 +364,12 @@ def three_trials(sweep: Path) -> None:
         ("t0002", PARAMS, "running"),
     ]
     for number, (name, params, status) in enumerate(trials):
+        write_text(sweep / "trials" / name / "config.yaml", "objective:\n  beta: 0.3\n")
         writer = open_trial(sweep / "trials" / name, params=params, started=1000.0)
         writer.log([{"step": 5, "val/kl_health": number / 4, "train/kl_nats": math.nan}])
+        writer.show({"latent/kl_by_dimension": PICTURE}, {"music/sample_1": SOUND})
         writer.close(status)
+    show_on_sweep(sweep, "pareto_front", PICTURE, step=1)
 
 
 @pytest.mark.slow
@@ -313,6 +382,25 @@ def test_tensorboard_serves_the_sweep(tmp_path: Path, tensorboard: Server) -> No
     assert set(tags["trials/t0001"]) == {"val/kl_health", "train/kl_nats"}
     points = "/data/plugin/scalars/scalars?tag=val%2Fkl_health&run=trials%2Ft0001"
     assert [point[1:] for point in tensorboard.ask(points)] == [[5, 0.25]]
+
+    for plugin, tag in (("images", "latent/kl_by_dimension"), ("audio", "music/sample_1")):
+        shown = tensorboard.ask(f"/data/plugin/{plugin}/tags")
+        assert set(shown["trials/t0001"]) == {tag}
+        where = f"tag={quote(tag, safe='')}&run=trials%2Ft0001&sample=0"
+        (entry,) = tensorboard.ask(f"/data/plugin/{plugin}/{plugin}?{where}")
+        assert entry["step"] == 5
+    front = tensorboard.ask("/data/plugin/images/images?tag=pareto_front&run=.&sample=0")
+    assert [each["step"] for each in front] == [1]
+    image = f"/data/plugin/images/individualImage?{front[0]['query']}"
+    assert tensorboard.fetch(image) == png(PICTURE)
+    layout = tensorboard.ask("/data/plugin/custom_scalars/layout")
+    assert [category["title"] for category in layout["category"]] == list(LAYOUT)
+    curve = "/data/plugin/custom_scalars/scalars?run=trials%2Ft0001&tag=%5Eval%2Fkl_health%24"
+    found = tensorboard.ask(curve)
+    assert found["regex_valid"]
+    assert [point[1:] for point in found["tag_to_events"]["val/kl_health"]] == [[5, 0.25]]
+    text = tensorboard.ask("/data/plugin/text/text?run=trials%2Ft0001&tag=config")
+    assert "beta: 0.3" in text[0]["text"]
 
     experiment = tensorboard.ask("/data/plugin/hparams/experiment", {"experimentName": ""})
     assert {info["name"] for info in experiment["hparamInfos"]} == set(DOMAINS)

@@ -32,6 +32,7 @@ from aurl.search.recorder import Recorder, trial_number
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space
 from aurl.training import checkpoint
+from aurl.training.look import RATES
 from tests.processes import alive, descendants, resident_mib, until, workers_of_ray
 from tests.tiny import tiny_corpus
 
@@ -128,7 +129,7 @@ def assert_quiet(*texts: str) -> None:
 def assert_whole(place: Place, trials: int) -> None:
     """The folder of DESIGN section 9, of a sweep that has ended."""
     names = {path.name.split(".")[0] for path in place.sweep.iterdir()}
-    assert names == {"sweep", "study", "trials", "leaderboard", "best", "events"}
+    assert names == {"sweep", "study", "trials", "leaderboard", "best", "events", "pareto_front"}
     statuses = place.statuses()
     assert len(statuses) == trials
     assert place.ended() == set(statuses)
@@ -142,7 +143,10 @@ def assert_whole(place: Place, trials: int) -> None:
         assert train == list(range(5, status["step"] + 1, 5)), name
         if status["status"] == "completed":
             assert status["step"] == status["steps"]
-            assert status["metrics"] == {k: v for k, v in rows[-1].items() if k != "step"}
+            last = {k: v for k, v in rows[-1].items() if not k.startswith(RATES)}
+            assert status["metrics"] == {k: v for k, v in last.items() if k != "step"}
+            pictures = {path.stem for path in (folder / "pictures").iterdir()}
+            assert {"latent_kl_by_dimension", "latent_traversal"} <= pictures
     with (place.sweep / "leaderboard.csv").open() as file:
         assert sorted(row["trial_id"] for row in csv.DictReader(file)) == sorted(statuses)
     assert not [path for path in place.sweep.rglob("*") if path.suffix in (".part", ".old")]

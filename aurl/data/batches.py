@@ -127,6 +127,10 @@ class TrainingBatches:
             self._order, self._epoch = self._epoch_order(epoch), epoch
         return self._order[index]
 
+    def tokens_at(self, step: int) -> int:
+        """Tokens to predict in the windows of ``step``, those of all workers; START is given."""
+        return int((self._lengths[self.windows_at(step)] - 1).sum())
+
     def _epoch_order(self, epoch: int) -> Int[np.ndarray, "step batch"]:
         """The windows of each step of an epoch: random batches of windows of like length.
 

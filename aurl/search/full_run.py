@@ -97,6 +97,7 @@ def _train(full_run: FullRun, recorder: Recorder, scratch: str) -> str:
             if event.ended:
                 return event.failure
             recorder.report(full_run.folder.name, event.rows)
+            recorder.show(full_run.folder.name, event.look)
             gang.answer(go_on=True)
     finally:
         gang.close()

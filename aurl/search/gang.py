@@ -155,7 +155,7 @@ class TrialSlot(tune.Trainable):
             return {**self._last, "rows": (), "failure": event.failure, "done": True}
         self._waiting = True
         self._last = scalars(event.rows[-1], self._steps)
-        return {**self._last, "rows": event.rows, "failure": ""}
+        return {**self._last, "rows": event.rows, "look": event.look, "failure": ""}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Stop the trial that is running, if one is, and take the next."""

@@ -18,7 +18,9 @@ from aurl.files import read_json, read_lines, write_json, write_yaml
 from aurl.search.distributions import Value
 from aurl.search.sampler import End
 from aurl.training import checkpoint
+from aurl.training.look import RATES, unpacked
 from aurl.training.messages import Row
+from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
 from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
 
 _log = logging.getLogger(__name__)
@@ -111,12 +113,33 @@ class Recorder:
         self._write(name)
         self._display.trial_progress(name, status["step"], status["metrics"])
 
+    def show(self, name: str, look: bytes) -> None:
+        """Draw and play the packed look at a running trial, if there is one.
+
+        A picture that fails ends no sweep: it is missing, and the log says why.
+        """
+        if not look:
+            return
+        try:
+            seen = unpacked(look)
+            self._writers[name].show(pictures_of(seen), sounds_of(seen))
+        except Exception:  # noqa: BLE001 - handed on to the log
+            _log.exception("the pictures of %s could not be made", name)
+
+    def _show_kl(self, name: str) -> None:
+        try:
+            rows = read_lines(self._folder / name / METRICS_FILE)
+            self._writers[name].show(kl_over_time(rows), {})
+        except Exception:  # noqa: BLE001 - handed on to the log
+            _log.exception("the KL of %s could not be drawn", name)
+
     def end(self, name: str, end: End, reason: str) -> dict[str, float]:
         """A trial is over; returns its last metrics."""
         status = self._status[name]
         status |= {"status": end, "reason": reason}
         self._write(name)
         if name in self._writers:
+            self._show_kl(name)
             self._writers.pop(name).close(end)
         self._display.trial_ended(name, end, reason, status["metrics"])
         return dict(status["metrics"])
@@ -128,7 +151,10 @@ class Recorder:
                 status["metrics"] = {
                     key: value
                     for key, value in row.items()
-                    if key != "step" and isinstance(value, float) and math.isfinite(value)
+                    if key != "step"
+                    and not key.startswith(RATES)
+                    and isinstance(value, float)
+                    and math.isfinite(value)
                 }
 
     def _write(self, name: str) -> None:

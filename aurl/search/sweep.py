@@ -22,6 +22,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
 from aurl.search.distributions import Choice
+from aurl.search.front import FrontPicture
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.plan import Sweep
@@ -53,6 +54,7 @@ def run(sweep: Sweep, display: Display) -> None:
         if supply.remaining == 0:
             return
         write_experiment(sweep.folder, domains(sweep.space), OBJECTIVES)
+        supply.front.draw()
         try:
             with connected(sweep.address), tempfile.TemporaryDirectory(prefix="aurl-") as scratch:
                 n_slots = slots(sweep.shape, supply.remaining)
@@ -125,6 +127,10 @@ class _Supply(Searcher):
         proposals.fail_unknown({trial_number(name) for name in statuses})
         self._new = max(0, sweep.space.budget.trials - len(statuses))
         self._names: dict[str, str] = {}
+        self.front = FrontPicture(sweep.folder)
+        for name, status in statuses.items():
+            if status["status"] == "completed":
+                self.front.add(name, status["metrics"])
 
     @property
     def remaining(self) -> int:
@@ -204,7 +210,9 @@ class _Record(tune.Callback):
         **info: Any,  # noqa: ANN401
     ) -> None:
         if result.get("rows"):
-            self._supply.recorder.report(self._supply.name_of(trial.trial_id), result["rows"])
+            name = self._supply.name_of(trial.trial_id)
+            self._supply.recorder.report(name, result["rows"])
+            self._supply.recorder.show(name, result["look"])
 
     def on_trial_complete(
         self,
@@ -233,6 +241,9 @@ class _Record(tune.Callback):
     def _end(self, trial: Any, end: Any, reason: str) -> None:  # noqa: ANN401
         name = self._supply.name_of(trial.trial_id)
         metrics = self._supply.recorder.end(name, end, reason)
+        if end == "completed":
+            self._supply.front.add(name, metrics)
+            self._supply.front.draw()
         self._supply.proposals.tell(trial_number(name), end, metrics)
 
 

@@ -29,6 +29,7 @@ from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import numpy_generator, torch_generator
 from aurl.training.factor_evidence import FactorWindows, factor_evidence
 from aurl.training.importance import importance_metrics
+from aurl.training.look import Seen
 from aurl.training.reconstructions import Notes, Reconstructions, interval_by_piece, notes_of
 
 BATCH = 64
@@ -66,6 +67,7 @@ class Evaluator:
         order = numpy_generator(0, "evaluation", split).permutation(corpus.indices(split))
         self.windows = order[: self.settings.final_windows]
         self.factors, self.factor_names = _factors(corpus, self.windows)
+        self.seen: Seen | None = None
 
     @torch.no_grad()
     def evaluate(self, model: Vae, *, final: bool) -> dict[str, float]:
@@ -96,6 +98,15 @@ class Evaluator:
         codes = measured.mean
         if final:
             codes = np.concatenate([codes, codes_of(model, self.store, self.windows[n:])])
+        self.seen = Seen(
+            corpus=self.corpus,
+            windows=self.windows[: len(codes)],
+            mean=codes,
+            log_var=measured.log_var,
+            health=health,
+            factors=self.factors,
+            factor_names=self.factor_names,
+        )
         reconstructed = self._reconstructions(
             model, codes[: sizes["reconstructions"]], final=final
         )

@@ -24,6 +24,7 @@ from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import seeded, torch_generator
 from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
+from aurl.training.look import Look, look_at
 from aurl.training.messages import Row
 from aurl.training.optimizer import adamw, learning_rate
 from aurl.training.regularization import Regularization, check_regularizers
@@ -47,6 +48,8 @@ class Run:
     config: RunConfig
     corpus: Corpus
     checkpoint_folder: Path
+    show: Callable[[Look], None] | None = None
+    """Given what there is to see and hear after the last evaluation, before its report."""
 
 
 def train(run: Run, *, workers: Workers, report: Report) -> bool:
@@ -80,11 +83,17 @@ def train(run: Run, *, workers: Workers, report: Report) -> bool:
         if last or trainer.step % config.training.log_every == 0:
             rows.append(trainer.row(terms))
         if last or trainer.step % config.evaluation.every == 0:
-            seconds = (perf_counter() - started) / (trainer.step - first)
-            metrics: dict[str, float] = {"step": trainer.step, "time/step_s": seconds}
+            elapsed = perf_counter() - started
+            metrics: dict[str, float] = {
+                "step": trainer.step,
+                "time/step_s": elapsed / (trainer.step - first),
+                "throughput/tokens_per_s": trainer.tokens / elapsed,
+                "memory/peak_gib": workers.peak_gib(),
+            }
             if workers.rank == 0:
                 began = perf_counter()
                 metrics |= evaluator.evaluate(trainer.model, final=last)
+                metrics |= shown(run, trainer, evaluator, last=last)
                 evaluation_s += perf_counter() - began
                 metrics["time/evaluation_s"] = evaluation_s
             go_on = report([*rows, metrics])
@@ -93,8 +102,19 @@ def train(run: Run, *, workers: Workers, report: Report) -> bool:
                 trainer.save()
             if not go_on and not last:
                 return False
-            started, first = perf_counter(), trainer.step
+            started, first, trainer.tokens = perf_counter(), trainer.step, 0
     return True
+
+
+def shown(run: Run, trainer: "Trainer", evaluator: Evaluator, *, last: bool) -> dict[str, float]:
+    """The rate of each dimension in the evaluation just made; the last one is also looked at."""
+    if evaluator.seen is None:
+        return {}
+    if last and run.show is not None:
+        look = look_at(trainer.model, evaluator.seen)
+        if look is not None:
+            run.show(look)
+    return evaluator.seen.rates(trainer.model.layout)
 
 
 class Trainer:
@@ -107,6 +127,8 @@ class Trainer:
 
     def __init__(self, run: Run, workers: Workers) -> None:
         config, device = run.config, workers.device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         self.run = run
         self.workers = workers
         self.store = TokenStore(run.corpus, device, context=config.latent.context)
@@ -151,6 +173,8 @@ class Trainer:
         check_parts(config, workers.size)
         self.parallel = workers.parallel(self.model)
         self.mean_tokens = float(run.corpus.mean_tokens)
+        self.tokens = 0
+        """Tokens predicted since the last evaluation, by all workers; padding is none."""
 
     def take_step(self) -> Terms:
         """One optimizer step on the batch of this step.
@@ -182,6 +206,7 @@ class Trainer:
             group["lr"] = learning_rate(config.optimizer, self.step, steps)
         self.optimizer.step()
         self.schedule.observe(kl=float(seen[1]), reconstruction=float(seen[2]))
+        self.tokens += self.batches.tokens_at(self.step)
         self.step += 1
         return terms
 

@@ -30,3 +30,6 @@ class Event:
     ended: bool = False
     failure: str = ""
     """Why the task failed, if it did; the gang lives on."""
+
+    look: bytes = b""
+    """With the last rows: a packed :class:`~aurl.training.look.Look`, for the driver to open."""

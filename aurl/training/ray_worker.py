@@ -16,6 +16,7 @@ from torch import distributed
 
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
+from aurl.training.look import Look, packed
 from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Event, Row, Task
 from aurl.training.workers import Workers
@@ -52,14 +53,21 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
     A failure that only one of several workers may have seen is raised: it ends the gang, and with
     it the collective calls that the others wait in. So is one that leaves the device broken.
     """
+    looks: list[bytes] = []
+
+    def show(look: Look) -> None:
+        looks.append(packed(look))
 
     def report(rows: Sequence[Row]) -> bool:
         go_on = True
         if workers.rank == 0:
-            go_on = bool(ray.get(mailbox.report.remote(Event(rows=tuple(rows)))))
+            event = Event(rows=tuple(rows), look=looks.pop() if looks else b"")
+            go_on = bool(ray.get(mailbox.report.remote(event)))
         return _from_first_worker(go_on, workers)
 
-    run = Run(config=task.config, corpus=corpus, checkpoint_folder=task.checkpoint_folder)
+    run = Run(
+        config=task.config, corpus=corpus, checkpoint_folder=task.checkpoint_folder, show=show
+    )
     try:
         train(run, workers=workers, report=report)
     except (DivergedError, ConfigError) as error:  # raised by every worker alike

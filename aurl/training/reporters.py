@@ -31,9 +31,15 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from aurl.audio import Sound
+from aurl.drawing.canvas import Picture, png
 from aurl.files import append_lines, atomic, read_lines
+from aurl.training.media import layout_summary, picture_summary, sound_summary
 
 METRICS_FILE = "metrics.jsonl"
+PICTURES = "pictures"
+"""Folder of a trial's pictures as PNG files."""
+
 NON_FINITE = "non_finite"
 """Key of a row's list of the metrics that were NaN or infinite, which JSON cannot hold."""
 
@@ -64,6 +70,8 @@ Domain: TypeAlias = Interval | Options
 def write_experiment(sweep: Path, domains: Mapping[str, Domain], metrics: Sequence[str]) -> None:
     """Declare the search space to TensorBoard's HParams page, in the sweep's root folder.
 
+    The layout of the Custom Scalars page is written there, too.
+
     Writing it again, as a resumed sweep does, replaces what was there.
 
     Args:
@@ -82,7 +90,22 @@ def write_experiment(sweep: Path, domains: Mapping[str, Domain], metrics: Sequen
     _empty_events(sweep)
     events = _EventFile(sweep)
     events.add(_hparams_summary(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment)))
+    events.add(layout_summary())
     events.close()
+
+
+def show_on_sweep(sweep: Path, tag: str, picture: Picture, *, step: int) -> None:
+    """Add a picture to the sweep's own run and to its folder, where the last one is kept.
+
+    It goes on with the event file of :func:`write_experiment`, if there is one: a new one would
+    make an open TensorBoard forget the search space.
+    """
+    _write_png(sweep / f"{tag}.png", picture)
+    paths = _event_paths(sweep)
+    if paths:
+        with paths[-1].open("ab") as file:
+            event = Event(wall_time=time.time(), step=step, summary=picture_summary(tag, picture))
+            RecordWriter(file).write(event.SerializeToString())
 
 
 def open_trial(folder: Path, *, params: Mapping[str, object], started: float) -> "TrialWriter":
@@ -160,6 +183,19 @@ class TrialWriter:
         self._events.flush()
         self._step = int(steps[-1])
 
+    def show(self, pictures: Mapping[str, Picture], sounds: Mapping[str, Sound]) -> None:
+        """Add pictures and sounds by their tags, at the last step that was logged.
+
+        A picture is also a PNG file in the trial's folder: ``a/b`` is ``pictures/a_b.png``.
+        """
+        step = max(self._step, 0)
+        for tag, picture in pictures.items():
+            _write_png(self._path.parent / PICTURES / f"{tag.replace('/', '_')}.png", picture)
+            self._events.add(picture_summary(tag, picture), step=step)
+        for tag, sound in sounds.items():
+            self._events.add(sound_summary(tag, sound), step=step)
+        self._events.flush()
+
     def close(self, status: Status) -> None:
         """End the session: FAILURE for ``failed``, SUCCESS for ``completed`` and ``stopped``.
 
@@ -221,6 +257,11 @@ def _wall_times(folder: Path) -> dict[int, float]:
             if any(value.HasField("simple_value") for value in event.summary.value):
                 times.setdefault(event.step, event.wall_time)
     return times
+
+
+def _write_png(path: Path, picture: Picture) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(png(picture))
 
 
 def _keep_rows(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -4,6 +4,8 @@ What has a gradient is reduced so that W workers, whose parameters' gradients ar
 the gradient of one worker with the whole batch.
 """
 
+import resource
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +30,13 @@ class Workers:
         if not distributed.is_available() or not distributed.is_initialized():
             return Workers(device=device)
         return Workers(distributed.get_rank(), distributed.get_world_size(), device)
+
+    def peak_gib(self) -> float:
+        """The most memory held so far: on a GPU by this run's tensors, else by the process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**30
+        unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, kibibytes on Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
     def mean(self, value: Tensor) -> Tensor:
         """Average of a detached tensor over the workers."""

@@ -1,0 +1,169 @@
+"""A last look at a trained model: what pictures are drawn and sounds made from.
+
+The worker that trained the model decodes; drawing is left to the process that writes the trial's
+folder, so that no worker loads what draws. All music of codes is decoded at once: a step of
+decoding costs hardly more for more rows.
+"""
+
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aurl.data.corpus import Corpus
+from aurl.data.piece import Piece, sliced
+from aurl.metrics.kl_health import KLHealth
+from aurl.metrics.mutual_information import rank_mutual_information
+from aurl.model.generation import Sampling, generate
+from aurl.model.latents import LatentLayout
+from aurl.model.vae import Vae
+from aurl.seeding import torch_generator
+
+RATES = "dimension/rate_nats/"
+"""What the rate of each dimension is logged under, by its name."""
+
+RECONSTRUCTIONS = 6
+SAMPLES = 3
+DIMENSIONS = 8
+"""Dimensions that are traversed, those with the highest rates."""
+
+SHIFTS = (-3.0, -1.5, 0.0, 1.5, 3.0)
+"""Where a dimension is put, in standard deviations of the aggregate posterior from its mean."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """What an evaluation saw of the latent space."""
+
+    corpus: Corpus
+    windows: Int[np.ndarray, " sample"]
+    mean: Float[np.ndarray, "sample coordinate"]
+    log_var: Float[np.ndarray, "measured coordinate"]
+    """Of the first windows, those whose likelihood was measured, or all."""
+
+    health: KLHealth
+    factors: Int[np.ndarray, "window factor"]
+    """Of the final evaluation's windows, of which those seen are the first."""
+
+    factor_names: list[str]
+
+    def rates(self, layout: LatentLayout) -> dict[str, float]:
+        """The rate of each dimension in nats, the mean over its slots, by name."""
+        rates = self.health.kl_per_dimension.tolist()
+        names = layout.dimension_names
+        return {f"{RATES}{name}": rate for name, rate in zip(names, rates, strict=True)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """Pieces and numbers of one model, with what they are called."""
+
+    codes: tuple[str, ...]
+    """Coordinates of live dimensions: ``local/3``, or ``local/3 @1`` for one slot of several."""
+
+    factors: tuple[str, ...]
+    information: Float[np.ndarray, "code factor"]
+    """Mutual information of codes and factors in nats, the estimate that MIG is made from."""
+
+    originals: tuple[Piece, ...]
+    reconstructions: tuple[Piece, ...]
+    dimensions: tuple[str, ...]
+    """Those traversed, with their rates."""
+
+    traversals: tuple[tuple[Piece, ...], ...]
+    """By dimension, then by shift; the other dimensions are those of the first original."""
+
+    samples: tuple[Piece, ...]
+
+
+def packed(look: Look) -> bytes:
+    """A look as it travels: who passes it on need not know what is in it."""
+    return pickle.dumps(look)
+
+
+def unpacked(data: bytes) -> Look:
+    """Undo :func:`packed`, of what a worker of this same sweep has sent."""
+    return pickle.loads(data)
+
+
+@torch.no_grad()
+def look_at(model: Vae, seen: Seen) -> Look | None:
+    """Decode reconstructions, traversals and samples; None if the codes are not finite."""
+    if not np.isfinite(seen.mean).all():
+        return None
+    training = model.training
+    model.eval()
+    try:
+        return _look(model, seen)
+    finally:
+        model.train(training)
+
+
+def _look(model: Vae, seen: Seen) -> Look:
+    layout, corpus = model.layout, seen.corpus
+    shown = seen.windows[:RECONSTRUCTIONS]
+    rates = seen.health.kl_per_dimension
+    traversed: list[int] = np.argsort(-rates, kind="stable")[:DIMENSIONS].tolist()
+    moved = np.concatenate([_moved(seen, layout, dimension) for dimension in traversed])
+    decoded = _decoded(model, np.concatenate([seen.mean[: len(shown)], moved]), corpus)
+    generator = torch_generator(0, "look")
+    drawn = model.sample_prior(SAMPLES, generator=generator)
+    sampled = generate(
+        model,
+        drawn,
+        max_tokens=corpus.max_tokens,
+        sampling=Sampling(temperature=1.0),
+        generator=generator,
+    )
+    rows = iter(decoded[len(shown) :])
+    live = seen.health.live[layout.dimension.numpy()]
+    codes, factors = seen.mean[:, live], seen.factors[: len(seen.mean)]
+    names = layout.dimension_names
+    return Look(
+        codes=tuple(
+            name for name, is_live in zip(_coordinates(layout), live, strict=True) if is_live
+        ),
+        factors=tuple(seen.factor_names),
+        information=rank_mutual_information(codes.round(6), factors).matrix,
+        originals=tuple(model.vocabulary.decode(corpus.window(int(window))) for window in shown),
+        reconstructions=tuple(decoded[: len(shown)]),
+        dimensions=tuple(f"{names[index]}  {rates[index]:.2f} nats" for index in traversed),
+        traversals=tuple(tuple(next(rows) for _ in SHIFTS) for _ in traversed),
+        samples=tuple(_pieces(model, sampled)),
+    )
+
+
+def _moved(
+    seen: Seen, layout: LatentLayout, dimension: int
+) -> Float[np.ndarray, "shift coordinate"]:
+    """The first window's code with one dimension put at every shift, in all its slots."""
+    part = layout.dimension.numpy() == dimension
+    spread = np.sqrt(seen.mean.var(axis=0) + np.exp(seen.log_var).mean(axis=0))
+    put = seen.mean.mean(axis=0) + np.asarray(SHIFTS)[:, None] * spread
+    return np.where(part, put, seen.mean[0])
+
+
+def _decoded(
+    model: Vae, codes: Float[np.ndarray, "sample coordinate"], corpus: Corpus
+) -> list[Piece]:
+    z = torch.from_numpy(codes).to(next(model.parameters()))
+    return _pieces(model, generate(model, z, max_tokens=corpus.max_tokens, sampling=Sampling()))
+
+
+def _pieces(model: Vae, tokens: Tensor) -> list[Piece]:
+    """What rows of tokens say, cut at the end of the window."""
+    rows = tokens.cpu().numpy()
+    return [sliced(model.vocabulary.decode(row), 0, model.n_bars) for row in rows]
+
+
+def _coordinates(layout: LatentLayout) -> list[str]:
+    """The dimension of each coordinate, and its slot where the level has several."""
+    names: list[str] = []
+    for level in layout.levels:
+        for slot in range(level.n_slots):
+            place = f" @{slot + 1}" if level.n_slots > 1 else ""
+            names += [f"{level.name}/{index}{place}" for index in range(level.dim)]
+    return names

@@ -1,0 +1,75 @@
+"""The pictures and sounds of a trial, by the names that TensorBoard has them under."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aurl.audio import Sound, rendered
+from aurl.drawing.canvas import Picture
+from aurl.drawing.heat_map import Labels, heat_map
+from aurl.drawing.piano_roll import Captions, sheet
+from aurl.training.look import RATES, SHIFTS, Look
+
+KL = "latent/kl_by_dimension"
+
+
+def kl_over_time(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
+    """The rate of every dimension at every evaluation, as one heat map.
+
+    Args:
+        rows: Of ``metrics.jsonl``.
+
+    Returns:
+        Nothing if no evaluation is among them.
+    """
+    evaluated = [row for row in rows if any(name.startswith(RATES) for name in row)]
+    if not evaluated:
+        return {}
+    names = [name for name in evaluated[0] if name.startswith(RATES)]
+    values = np.array([[row.get(name, np.nan) for row in evaluated] for name in names])
+    labels = Labels(
+        title="KL of every dimension at every evaluation, nats (mean over its slots)",
+        rows=[name.removeprefix(RATES) for name in names],
+        columns=[str(row["step"]) for row in evaluated],
+        across="optimizer step",
+    )
+    return {KL: heat_map(values, labels)}
+
+
+def pictures_of(look: Look) -> dict[str, Picture]:
+    """Codes against factors, reconstructions beside originals, traversals."""
+    pictures: dict[str, Picture] = {}
+    if look.codes and look.factors:
+        labels = Labels(
+            title="Mutual information of live codes and factors, nats",
+            rows=look.codes,
+            columns=look.factors,
+        )
+        pictures["latent/mutual_information"] = heat_map(look.information, labels)
+    pairs = list(zip(look.originals, look.reconstructions, strict=True))
+    pictures["music/reconstructions"] = sheet(
+        pairs,
+        Captions(
+            title="Held-out windows, and what is decoded from their codes",
+            rows=[f"window {index}" for index in range(1, len(pairs) + 1)],
+            columns=["original", "reconstruction"],
+        ),
+        cell=(320, 72),
+    )
+    pictures["latent/traversal"] = sheet(
+        look.traversals,
+        Captions(
+            title="Traversal: one dimension is moved, the others are those of window 1",
+            rows=look.dimensions,
+            columns=[f"{shift:+g} sd" if shift else "mean" for shift in SHIFTS],
+        ),
+    )
+    return pictures
+
+
+def sounds_of(look: Look) -> dict[str, Sound]:
+    """Draws from the prior."""
+    return {
+        f"music/sample_{index}": rendered(piece) for index, piece in enumerate(look.samples, 1)
+    }

@@ -1,0 +1,55 @@
+"""The picture of the Pareto front: which trials are in it, and that it harms nothing."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aurl.drawing.front import Trials
+from aurl.metrics.score import OBJECTIVES
+from aurl.search import front
+from aurl.search.front import FrontPicture
+
+
+def scored(*values: float) -> dict[str, float]:
+    return dict(zip(OBJECTIVES, values, strict=True))
+
+
+def test_completed_trials_are_drawn_with_their_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[Trials, str]] = []
+    draw = front.pareto_front
+
+    def noted(trials: Trials, *, title: str) -> Any:
+        drawn.append((trials, title))
+        return draw(trials, title=title)
+
+    monkeypatch.setattr(front, "pareto_front", noted)
+    picture = FrontPicture(tmp_path)
+    picture.draw()
+    assert not drawn
+    picture.add("t0000", scored(0.1, 0.9, 0.5))
+    picture.add("t0001", scored(0.1, 0.8, 0.5))
+    picture.add("t0002", scored(0.9, math.nan, 0.5))
+    picture.add("t0003", {"val/kl_nats": 1.0})
+    picture.draw()
+    ((trials, title),) = drawn
+    assert list(trials.names) == ["t0000", "t0001"]
+    assert trials.on_front.tolist() == [True, False]
+    assert title == "1 of 2 completed trials are on the Pareto front"
+    assert (tmp_path / "pareto_front.png").exists()
+
+
+def test_a_front_that_cannot_be_drawn_ends_no_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(front, "show_on_sweep", fails)
+    picture = FrontPicture(tmp_path)
+    picture.add("t0000", scored(0.1, 0.9, 0.5))
+    picture.draw()
+    assert "the picture of the Pareto front could not be made" in caplog.text
