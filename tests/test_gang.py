@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from aurl.errors import ConfigError
 from aurl.search.cluster import connected
 from aurl.search.gang import Gang, GangSettings, scalars, shared, task_for
 from aurl.training import checkpoint, ray_worker
+from aurl.training.look import unpacked
 from aurl.training.loop import DivergedError, Run, train
-from aurl.training.messages import Row, Task
+from aurl.training.messages import Event, Row, Task
 from aurl.training.workers import Workers
 from tests.processes import workers_of_ray
 from tests.tiny import small_config, tiny_corpus
@@ -65,6 +66,8 @@ class Slot:
                 outcome.failure = event.failure
                 return outcome
             outcome.rows += event.rows
+            is_last = event.rows[-1]["step"] == config.training.steps
+            assert bool(event.look) == is_last, "one look, however many workers"
             self.gang.answer(go_on=event.rows[-1]["step"] < stop_at)
 
 
@@ -97,7 +100,8 @@ def slot(
 
 
 def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
-    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+    measured = ("time/", "throughput/", "memory/")
+    return [{k: v for k, v in row.items() if not k.startswith(measured)} for row in rows]
 
 
 def rows_alone(folder: Path, config: RunConfig) -> list[Row]:
@@ -202,6 +206,40 @@ def test_a_failing_trial_says_why_and_the_gang_lives_on(
 
 
 # What a worker does with an exception, without Ray
+
+
+class Answer:
+    """What a call of a mailbox's actor gives: an object to wait for, here the answer itself."""
+
+    def __init__(self, call: Callable[[Event], bool]) -> None:
+        self.remote = call
+
+
+class Heard:
+    """A mailbox that keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+        def keep(event: Event) -> bool:
+            self.events.append(event)
+            return True
+
+        self.report = Answer(keep)
+
+
+def test_the_last_report_comes_with_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_worker.ray, "get", lambda answer: answer)
+    heard = Heard()
+    task = Task(config=small_config(), checkpoint_folder=tmp_path)
+    train_one = ray_worker._train_one  # pyright: ignore[reportPrivateUsage]
+    assert train_one(task, tiny_corpus(), heard, Workers()) == ""
+    assert [event.rows[-1]["step"] for event in heard.events] == [4, 8]
+    first, last = heard.events
+    assert first.look == b""
+    assert len(unpacked(last.look).samples) == 3
 
 
 class NoMailbox:

@@ -14,8 +14,10 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
@@ -25,6 +27,7 @@ from ray.tune.schedulers import FIFOScheduler
 from aurl.data.corpus import save
 from aurl.errors import SweepError
 from aurl.files import read_json, read_lines
+from aurl.metrics.score import OBJECTIVES
 from aurl.search import sweep
 from aurl.search.cluster import Shape
 from aurl.search.plan import Sweep, SweepOptions, plan
@@ -32,9 +35,9 @@ from aurl.search.recorder import Recorder, trial_number
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space
 from aurl.training import checkpoint
-from aurl.training.look import RATES
+from aurl.training.look import RATES, SHIFTS, Look, packed
 from tests.processes import alive, descendants, resident_mib, until, workers_of_ray
-from tests.tiny import tiny_corpus
+from tests.tiny import random_piece, tiny_corpus
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 240.0  # two gangs start in some 15 s on two idle cores; here others may use them
@@ -341,6 +344,43 @@ def test_values_that_make_no_run_together_are_passed_over(tmp_path: Path) -> Non
     assert len(folders) == states.count("RUNNING") == 12
     assert states.count("FAIL") == len(states) - 12 > 0
     assert supply.suggest("tune-12") == "FINISHED"
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_what_a_worker_saw_is_drawn_and_so_is_the_front(tmp_path: Path) -> None:
+    made = planned(Place(tmp_path, NEVER_TOGETHER))
+    supply = supply_of(made)
+    supply.suggest("tune-0")
+    name = supply.name_of("tune-0")
+    record: Any = sweep._Record(supply)  # pyright: ignore[reportPrivateUsage]
+    trial = SimpleNamespace(trial_id="tune-0", last_result={"done": True, "rows": ()})
+    record.on_trial_start(0, [], trial)
+    piece = random_piece(np.random.default_rng(0))
+    look = Look(
+        codes=("global/0",),
+        factors=("tonic",),
+        information=np.ones((1, 1)),
+        originals=(piece,),
+        reconstructions=(piece,),
+        dimensions=("global/0",),
+        traversals=((piece,) * len(SHIFTS),),
+        samples=(piece,),
+    )
+    rows = [{"step": 8, f"{RATES}global/0": 0.5, **dict.fromkeys(OBJECTIVES, 0.5)}]
+    record.on_trial_result(0, [], trial, {"rows": rows, "look": packed(look)})
+    record.on_trial_complete(0, [], trial)
+    names = {path.name for path in (made.trials_folder / name / "pictures").iterdir()}
+    assert names == {
+        "latent_kl_by_dimension.png",
+        "latent_mutual_information.png",
+        "latent_traversal.png",
+        "music_reconstructions.png",
+    }
+    picture = made.folder / "pareto_front.png"
+    assert picture.exists()
+    picture.unlink()
+    supply_of(made).front.draw()  # by a driver that resumes the sweep
+    assert picture.exists()
 
 
 def test_a_space_without_a_run_is_given_up(
