@@ -13,11 +13,11 @@ from types import FrameType
 from typing import NoReturn
 
 import ray
+from ray._private.authentication import authentication_token_setup as token_auth
 
 from aurl.errors import SweepError
 
 OBJECT_STORE_BYTES = 256 * 2**20
-AUTH_TOKEN = Path.home() / ".ray" / "auth_token"
 _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # default 2 s; how soon a dead worker is seen
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor a gang, of no use to a local cluster
@@ -33,6 +33,8 @@ _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",  # a sweep is some 25 processes: each keeps less memory that is free
 }
+# A machine that a growing cluster orders is booted, and aurl installed on it, while a trial waits.
+_GROWING = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +61,20 @@ class Shape:
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Generator[None]:
+def connected(address: str | None, *, growing: bool = False) -> Generator[None]:
     """A block that runs with Ray: a local cluster of its own, or the one at ``address``.
+
+    Ray asks whoever speaks to a local cluster for the account's token.
+
+    Args:
+        address: ``auto``, ``HOST:PORT``, or None for a local cluster.
+        growing: Whether the cluster starts machines for what waits.
 
     Raises:
         SweepError: If there is no cluster at ``address``.
     """
+    waits = _GROWING if growing else {}
+    os.environ.update(waits)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(prefix="aurl-", ignore_cleanup_errors=True) as folder:
@@ -80,9 +90,14 @@ def connected(address: str | None) -> Generator[None]:
                 )
             else:
                 _reach(address)
-                if AUTH_TOKEN.exists():  # then `ray start` on this account demands it
-                    os.environ.setdefault("RAY_AUTH_MODE", "token")
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                # Ray has read RAY_AUTH_MODE when it was imported: setting it now does nothing.
+                token_auth.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": waits} if waits else None,
+                )
         except Exception as error:
             raise SweepError(_why_not(address, error)) from error
         before = signal.signal(signal.SIGTERM, _interrupt)  # after Ray has set its own

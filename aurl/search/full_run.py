@@ -67,7 +67,8 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
     folder = full_run.folder
     name = folder.name
     recorder = Recorder(folder.parent, display)
-    with journal(folder / "train.log"), connected(full_run.address):
+    growing = full_run.shape.grow_to is not None
+    with journal(folder / "train.log"), connected(full_run.address, growing=growing):
         slots(full_run.shape, 1)
         if not (folder / "status.json").exists():
             recorder.propose(name, {}, full_run.config)

@@ -6,6 +6,7 @@ configuration and the checkpoint, and nothing else.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
 from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
 
 _log = logging.getLogger(__name__)
+TRIAL_ID = re.compile(r"t\d{4,}")
 
 
 @runtime_checkable

@@ -26,7 +26,7 @@ from aurl.search.front import FrontPicture
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.plan import Sweep
-from aurl.search.recorder import Display, Recorder, trial_id, trial_number
+from aurl.search.recorder import TRIAL_ID, Display, Recorder, trial_id, trial_number
 from aurl.search.sampler import Proposals
 from aurl.search.scheduling import scheduler_of
 from aurl.search.space import Space
@@ -56,7 +56,11 @@ def run(sweep: Sweep, display: Display) -> None:
         write_experiment(sweep.folder, domains(sweep.space), OBJECTIVES)
         supply.front.draw()
         try:
-            with connected(sweep.address), tempfile.TemporaryDirectory(prefix="aurl-") as scratch:
+            growing = sweep.shape.grow_to is not None
+            with (
+                connected(sweep.address, growing=growing),
+                tempfile.TemporaryDirectory(prefix="aurl-") as scratch,
+            ):
                 n_slots = slots(sweep.shape, supply.remaining)
                 _tuner(sweep, supply, n_slots, scratch).fit()
         except SweepError:
@@ -69,11 +73,11 @@ def _tidy(sweep: Sweep) -> None:
     """Remove what a driver that was killed left half-made."""
     for pattern in (".*.part", ".*.old"):
         for path in sweep.folder.rglob(pattern):
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    for folder in sweep.trials_folder.glob("t*"):
+    for folder in _trial_folders(sweep.trials_folder):
         if not (folder / "status.json").exists():
             shutil.rmtree(folder)
 
@@ -264,4 +268,18 @@ def domains(space: Space) -> dict[str, Domain]:
 
 
 def _statuses(folder: Path) -> dict[str, dict[str, Any]]:
-    return {path.parent.name: read_json(path) for path in sorted(folder.glob("t*/status.json"))}
+    paths = [each / "status.json" for each in _trial_folders(folder)]
+    return {path.parent.name: read_json(path) for path in paths if path.exists()}
+
+
+def _trial_folders(folder: Path) -> list[Path]:
+    """The folders that bear a trial's name; the others, and what they hold, are not ours.
+
+    Raises:
+        SweepError: If one is a link, which may lead to where a sweep must not write.
+    """
+    found = sorted(path for path in folder.glob("t*") if TRIAL_ID.fullmatch(path.name))
+    for path in found:
+        if path.is_symlink():
+            raise SweepError(f"{path} must be a trial's own folder, got a link. Remove it.")
+    return [path for path in found if path.is_dir()]
