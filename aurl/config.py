@@ -6,7 +6,7 @@ Defaults < YAML < ``--set``. Nothing below the command line reads YAML, the envi
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from aurl.errors import ConfigError
 from aurl.latent_config import LatentConfig
@@ -148,6 +148,14 @@ class TrainingConfig:
     accumulate: int = 1
     """Equal parts in which each worker takes its share of a step, one after another: the same
     gradient in less memory."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the matrix products of a training step are computed in; all else, and every
+    evaluation, is float32."""
+
+    compile: bool = False
+    """Whether torch compiles the training step. The first steps take minutes longer, and batches
+    are padded to few widths; on a GPU the step is replayed as a CUDA graph."""
 
     log_every: int = 10
     """Steps between rows of training metrics."""

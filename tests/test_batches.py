@@ -73,6 +73,30 @@ def test_padded_windows_hold_their_tokens_then_padding(chosen: list[int]) -> Non
     assert lengths == [len(window(index)) for index in chosen]
 
 
+class Narrow(TokenStore):
+    FEW = 8
+
+
+FEW = Narrow(CORPUS, few_widths=True)
+
+
+@given(st.lists(st.integers(0, len(CORPUS) - 1), min_size=1, max_size=9))
+def test_few_widths_double_up_to_the_longest_window(chosen: list[int]) -> None:
+    padded = FEW.padded(torch.tensor(chosen))
+    longest = max(len(window(index)) for index in chosen)
+    widths = [width for width in (8, 16, 32, 40) if width >= longest]  # 38 is the longest of all
+    assert padded.shape == (len(chosen), widths[0])
+    assert rows(padded) == [window(index) for index in chosen]
+
+
+def test_the_music_is_kept_on_the_device_that_is_asked_for() -> None:
+    store = TokenStore(CORPUS, "meta", context=("key",))
+    kept = {name: value for name, value in vars(store).items() if isinstance(value, Tensor)}
+    assert {name: value.device.type for name, value in kept.items()} == dict.fromkeys(
+        ("context", "tokens", "offsets"), "meta"
+    )
+
+
 def test_no_real_token_is_padding() -> None:
     assert STORE.pad not in np.asarray(CORPUS.tokens)
 

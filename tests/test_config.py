@@ -32,6 +32,8 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"optimizer.weight_decay": -1}, r"weight_decay must be >= 0, got -1"),
         ({"optimizer.warmup": 1.0}, r"optimizer\.warmup must be in \[0, 1\), got 1"),
         ({"training.steps": 0}, r"training\.steps must be >= 1, got 0"),
+        ({"training.precision": "float16"}, r"must be one of float32, bfloat16, got 'float16'"),
+        ({"training.compile": 1}, r"training\.compile must be true or false, got 1"),
         ({"training.steps": 1.5}, r"training\.steps must be a whole number, got 1\.5"),
         ({"model.d_model": 60}, r"multiple of 2 \* model\.n_heads, got d_model=60, n_heads=4"),
         ({"model.encoder_skip": 1.0}, r"model\.encoder_skip must be in \[0, 1\), got 1"),

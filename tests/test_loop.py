@@ -65,9 +65,9 @@ TARGET_RECONSTRUCTION: dict[str, Any] = {
         CYCLICAL,
         {**CYCLICAL, "model__token_dropout": 0.3, "model__encoder_skip": 0.8},
         TARGET_KL,
-        TARGET_RECONSTRUCTION,
+        {**TARGET_RECONSTRUCTION, "training__precision": "bfloat16"},
     ],
-    ids=["cyclical", "dropout and skip", "target_kl", "target_reconstruction"],
+    ids=["cyclical", "dropout and skip", "target_kl", "target_reconstruction in bfloat16"],
 )
 def test_resumed_run_equals_uninterrupted_run_bitwise(
     tmp_path: Path, changes: dict[str, Any]
@@ -180,6 +180,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> No
         ({"augmentation__tempo": 1}, 1, r"augmentation\.tempo must be 0 .* got 1"),
         ({"augmentation__velocity": 2}, 1, r"augmentation\.velocity must be 0 .* got 2"),
         ({"model__encoder_layers": 1}, 1, r"encoder_layers must be at least"),
+        ({"training__compile": True}, 2, r"compile must be false with several .* got 2 workers"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(

@@ -26,10 +26,15 @@ class TokenStore:
         corpus: The windows.
         device: Where to keep them.
         context: Which musical context to keep of each window, as classes.
+        few_widths: Whether to pad further, to ``FEW`` times a power of two or to the longest
+            window of all, so that hardly any shapes occur.
     """
 
     MULTIPLE = 8
     """Padded lengths are rounded up to this, so that few shapes occur, where lengths differ."""
+
+    FEW = 64
+    """The smallest of few widths; the others are twice as wide, four times, and so on."""
 
     def __init__(
         self,
@@ -37,7 +42,9 @@ class TokenStore:
         device: torch.device | str = "cpu",
         *,
         context: Sequence[ContextName] = (),
+        few_widths: bool = False,
     ) -> None:
+        self.few_widths = few_widths
         self.pad = corpus.vocabulary.pad
         self.context_names = tuple(context)
         classes = context_classes(np.asarray(corpus.attributes), corpus.attribute_names, context)
@@ -45,6 +52,7 @@ class TokenStore:
         flat = np.asarray(corpus.tokens).astype(np.int32)
         self.tokens = torch.from_numpy(flat).to(device)
         lengths = np.diff(np.asarray(corpus.offsets))
+        self._longest = int(lengths.max())
         self.multiple = self.MULTIPLE if lengths.min() < lengths.max() else 1
         self.offsets = torch.from_numpy(np.asarray(corpus.offsets).astype(np.int64)).to(device)
 
@@ -58,6 +66,8 @@ class TokenStore:
         windows = windows.to(self.offsets.device)
         start, end = self.offsets[windows], self.offsets[windows + 1]
         longest = int((end - start).max())
+        if self.few_widths:
+            longest = min(self._longest, self.FEW << ((longest - 1) // self.FEW).bit_length())
         longest += -longest % self.multiple
         index = start[:, None] + torch.arange(longest, device=start.device)
         inside = index < end[:, None]

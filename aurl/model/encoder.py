@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from aurl.config import ModelConfig
 from aurl.errors import ConfigError
 from aurl.model.latents import LatentLayout, Level, Posterior
-from aurl.model.layers import Block, MusicalEmbedding, initialise
+from aurl.model.layers import Block, MusicalEmbedding, full_precision, initialise
 
 
 class SlotPooling(nn.Module):
@@ -60,7 +60,8 @@ class SlotPooling(nn.Module):
             visible[:, None],
         )
         state = pooled.transpose(1, 2).reshape(batch, self.level.n_slots, embed)
-        mean, log_var = self.head(state).chunk(2, dim=-1)
+        with full_precision(state):
+            mean, log_var = self.head(state.to(self.head.weight.dtype)).chunk(2, dim=-1)
         log_var = log_var.clamp(self.MIN_LOG_VAR, self.MAX_LOG_VAR)
         return Posterior(mean.flatten(1), log_var.flatten(1))
 

@@ -135,6 +135,11 @@ class MusicalEmbedding(nn.Module):
         return self.bar(bar.clamp(max=self.bar.num_embeddings - 1)) + self.phase(waves)
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """Where densities are computed: in the type of their inputs, even under autocast."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def initialise(module: nn.Module, n_layers: int) -> None:
     """Normal weights, 1/sqrt(fan-in) wide; what writes to the residual stream is scaled down.
 

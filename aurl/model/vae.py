@@ -14,6 +14,7 @@ from aurl.data.vocabulary import Vocabulary
 from aurl.model.decoder import Decoder
 from aurl.model.encoder import Encoder
 from aurl.model.latents import LatentLayout, Posterior
+from aurl.model.layers import full_precision
 from aurl.model.mean_norm import MeanNorm
 from aurl.model.priors import InBase, Prior
 
@@ -54,12 +55,13 @@ class Vae(nn.Module):
 
     def encode(self, tokens: Int[Tensor, "batch token"]) -> Posterior:
         """The posterior q(z|x) of padded sequences."""
-        return self._encoded(tokens)[0]
+        return self._encoded(tokens, self.vocabulary.positions(tokens))[0]
 
-    def _encoded(self, tokens: Int[Tensor, "batch token"]) -> tuple[Posterior, Tensor]:
+    def _encoded(
+        self, tokens: Int[Tensor, "batch token"], places: tuple[Tensor, Tensor]
+    ) -> tuple[Posterior, Tensor]:
         """The posterior and the encoder's last states."""
-        bar, phase = self.vocabulary.positions(tokens)
-        posterior, states = self.encoder(tokens, tokens != self.vocabulary.pad, bar, phase)
+        posterior, states = self.encoder(tokens, tokens != self.vocabulary.pad, *places)
         if self.mean_norm is not None:
             posterior = Posterior(self.mean_norm(posterior.mean), posterior.log_var)
         return posterior, states
@@ -78,16 +80,20 @@ class Vae(nn.Module):
             keep: Token dropout: where False, the decoder reads PAD in place of the token. Its
                 musical position stays known.
         """
-        return self._decoded(tokens, z, keep, None)
+        inputs = tokens[:, :-1]
+        return self._decoded(inputs, self.vocabulary.positions(inputs), z, keep, None)
 
     def _decoded(
-        self, tokens: Tensor, z: Tensor, keep: Tensor | None, skipped: Tensor | None
+        self,
+        inputs: Tensor,
+        places: tuple[Tensor, Tensor],
+        z: Tensor,
+        keep: Tensor | None,
+        skipped: Tensor | None,
     ) -> Tensor:
-        inputs = tokens[:, :-1]
-        bar, phase = self.vocabulary.positions(inputs)
         if keep is not None:
             inputs = torch.where(keep, inputs, self.vocabulary.pad)
-        return self.decoder(inputs, z, bar, phase, skipped=skipped)
+        return self.decoder(inputs, z, *places, skipped=skipped)
 
     def forward(
         self,
@@ -95,7 +101,8 @@ class Vae(nn.Module):
         noise: Float[Tensor, "batch coordinate"],
         keep: Bool[Tensor, "batch input"] | None = None,
         context: Int[Tensor, "batch context"] | None = None,
-        gate: float = 0.0,
+        gate: float | Tensor = 0.0,
+        places: tuple[Tensor, Tensor] | None = None,
     ) -> VaeOutput:
         """Encode, sample z with ``noise``, decode: one pass of training.
 
@@ -105,12 +112,17 @@ class Vae(nn.Module):
             keep: As in :meth:`decode`.
             context: Classes of the sequences' musical context; required if the prior has one.
             gate: How much the decoder sees of the encoder's states, if the model has a skip.
+            places: Musical positions of the tokens, if they are known.
         """
-        posterior, states = self._encoded(tokens)
+        if places is None:
+            places = self.vocabulary.positions(tokens)
+        posterior, states = self._encoded(tokens, places)
         z = posterior.sample(noise)
         skipped = gate * states[:, :-1] if len(self.decoder.skip) else None
-        logits = self._decoded(tokens, z, keep, skipped)
-        base = self.prior.in_base(posterior, z, context)
+        bar, phase = places  # causal: those of the inputs are not changed by the last token
+        logits = self._decoded(tokens[:, :-1], (bar[:, :-1], phase[:, :-1]), z, keep, skipped)
+        with full_precision(z):
+            base = self.prior.in_base(posterior, z, context)
         return VaeOutput(logits, posterior.mean, posterior.log_var, base)
 
     def prior_log_prob(

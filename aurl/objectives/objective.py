@@ -4,7 +4,7 @@ It is ``reconstruction + beta * kl_charged + weight * regularizer + ...``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -88,12 +88,11 @@ def objective(
     reconstruction: Float[Tensor, " batch"],
     kl: Float[Tensor, "batch coordinate"],
     *,
-    beta: float,
+    beta: float | Tensor,
     floors: Floors,
     mean_over_workers: MeanOverWorkers,
-    regularizers: Sequence[Regularizer] = (),
 ) -> Terms:
-    """Combine reconstruction, KL and regularizers.
+    """Combine reconstruction and KL.
 
     Args:
         reconstruction: Nats per sequence.
@@ -101,21 +100,26 @@ def objective(
         beta: Weight of the charged KL.
         floors: Free bits.
         mean_over_workers: Averages over the workers that share the batch.
-        regularizers: What is added, each with its weight.
     """
     mean_reconstruction = reconstruction.mean()
     kl_charged = charged_kl(kl, floors, mean_over_workers)
-    total = mean_reconstruction + beta * kl_charged
-    for term in regularizers:
-        total = total + term.weight * term.value
     return Terms(
-        objective=total,
+        objective=mean_reconstruction + beta * kl_charged,
         reconstruction=mean_reconstruction,
         kl=kl.sum(dim=1).mean(),
         kl_charged=kl_charged,
         rates=kl.mean(dim=0),
-        regularizers={term.name: term.value for term in regularizers},
+        regularizers={},
     )
+
+
+def regularized(terms: Terms, regularizers: Sequence[Regularizer]) -> Terms:
+    """``terms`` with each regularizer added, by its weight."""
+    total = terms.objective
+    for term in regularizers:
+        total = total + term.weight * term.value
+    named = {term.name: term.value for term in regularizers}
+    return replace(terms, objective=total, regularizers=named)
 
 
 def averaged(parts: Sequence[Terms]) -> Terms:

@@ -15,14 +15,13 @@ from aurl.data.batches import TokenStore, TrainingBatches, check_batches
 from aurl.data.context import check_context
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
-from aurl.model.latents import LatentLayout, Posterior
-from aurl.model.vae import Vae, VaeOutput, outline
+from aurl.model.latents import LatentLayout
+from aurl.model.vae import Vae, outline
 from aurl.objectives.controllers import schedule_of
-from aurl.objectives.kl import prior_kl
-from aurl.objectives.objective import Terms, averaged, floors_of, level_rates, objective
-from aurl.objectives.reconstruction import token_nll
+from aurl.objectives.objective import Terms, averaged, level_rates, regularized
 from aurl.seeding import seeded, torch_generator
 from aurl.training import checkpoint
+from aurl.training.elbo import Elbo, check_precision, compile_for
 from aurl.training.evaluate import Evaluator
 from aurl.training.look import Look, look_at
 from aurl.training.messages import Row
@@ -131,7 +130,12 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(device)
         self.run = run
         self.workers = workers
-        self.store = TokenStore(run.corpus, device, context=config.latent.context)
+        self.store = TokenStore(
+            run.corpus,
+            device,
+            context=config.latent.context,
+            few_widths=config.training.compile,
+        )
         self.batches = TrainingBatches(
             run.corpus,
             self.store,
@@ -153,13 +157,6 @@ class Trainer:
             self.model.mean_norm.share_batches(workers.mean_with_gradient, workers.size)
         layout = self.model.layout
         self.level = layout.level.to(device)
-        self.floors = floors_of(
-            config.objective.free_bits,
-            layout.dimension,
-            layout.level,
-            is_closed_form=self.model.prior.is_closed_form,
-        )
-        self.floors = self.floors.to(device)
         self.optimizer = adamw(self.model, config.optimizer)
         self.schedule = schedule_of(config.objective.beta, config.training.steps)
         self.step = checkpoint.restore(
@@ -171,7 +168,11 @@ class Trainer:
         self.beta, self.gate = self.schedule.at(self.step), self._skip_gate()
         self.regularization = Regularization(config, run.corpus, layout, workers)
         check_parts(config, workers.size)
-        self.parallel = workers.parallel(self.model)
+        check_precision(config, device)
+        self.elbo = Elbo(self.model, config, workers)
+        if config.training.compile:
+            compile_for(self.elbo, device, replay=config.training.accumulate == 1)
+        self.parallel = workers.parallel(self.elbo)
         self.mean_tokens = float(run.corpus.mean_tokens)
         self.tokens = 0
         """Tokens predicted since the last evaluation, by all workers; padding is none."""
@@ -189,6 +190,8 @@ class Trainer:
         keep = self._keep(tokens)
         self.beta, self.gate = self.schedule.at(self.step), self._skip_gate()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.elbo.replays:
+            torch.compiler.cudagraph_mark_step_begin()
         done: list[Terms] = []
         for part in range(parts):
             rows = slice(part, None, parts)
@@ -211,21 +214,15 @@ class Trainer:
         return terms
 
     def _terms(self, tokens: Tensor, noise: Tensor, keep: Tensor | None, context: Tensor) -> Terms:
-        output: VaeOutput = self.parallel(tokens, noise, keep, context, self.gate)
-        nll = token_nll(output.logits, tokens[:, 1:], pad=self.model.vocabulary.pad)
-        base = output.base
-        kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
-        posterior = Posterior(output.mean, output.log_var)
-        return objective(
-            nll.sum(dim=1),
-            kl,
-            beta=self.beta,
-            floors=self.floors,
-            mean_over_workers=self.workers.mean,
-            regularizers=self.regularization.terms(
-                posterior, noise, self.batches.windows_at(self.step), self._prior_draws
-            ),
+        places = self.model.vocabulary.positions(tokens)
+        weights = self.beta, self.gate
+        if self.run.config.training.compile:
+            weights = torch.tensor(weights, dtype=noise.dtype, device=noise.device).unbind()
+        terms, posterior = self.parallel(tokens, places, noise, keep, context, weights)
+        regularizers = self.regularization.terms(
+            posterior, noise, self.batches.windows_at(self.step), self._prior_draws
         )
+        return regularized(terms, regularizers)
 
     @torch.no_grad()
     def _prior_draws(self) -> Tensor | None:
@@ -323,7 +320,7 @@ def check_music(config: RunConfig, corpus: Corpus, n_workers: int) -> None:
 
 
 def check_parts(config: RunConfig, n_workers: int) -> None:
-    """Refuse parts of a step that would not be equal.
+    """Refuse parts of a step that would not be equal, and a compiled step in several workers.
 
     Raises:
         ConfigError: If the batch cannot be cut so.
@@ -333,4 +330,9 @@ def check_parts(config: RunConfig, n_workers: int) -> None:
         raise ConfigError(
             "training.batch_size must be a multiple of training.accumulate times the workers per "
             f"trial, got batch_size={size}, accumulate={parts}, workers={n_workers}."
+        )
+    if config.training.compile and n_workers > 1:
+        raise ConfigError(
+            f"training.compile must be false with several workers per trial, got {n_workers} "
+            "workers. Leave it out, or train with --workers-per-trial 1."
         )
