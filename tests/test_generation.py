@@ -75,6 +75,32 @@ def test_ten_thousand_draws_hold_no_invalid_sequence(model: Vae) -> None:
         assert is_valid(VOCABULARY, tokens, N_BARS).all()
 
 
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(temperature=1.3, top_p=0.9)], ids=["greedy", "top_p"]
+)
+@pytest.mark.parametrize("batch", [1, 6])
+def test_the_cache_changes_no_token(model: Vae, sampling: Sampling, batch: int) -> None:
+    z, longest = codes(model, batch), 64
+    cached = generate(
+        model,
+        z,
+        max_tokens=longest,
+        sampling=sampling,
+        generator=torch.Generator().manual_seed(4),
+    )
+    generator = torch.Generator().manual_seed(4)
+    tokens = torch.full((batch, 1), VOCABULARY.start)
+    grammar = VOCABULARY.grammar(batch, N_BARS)
+    grammar.advance(tokens[:, 0])
+    while not grammar.ended.all():
+        logits = model.decoder(tokens, z, *VOCABULARY.positions(tokens))[:, -1]
+        allowed = grammar.allowed(longest - tokens.shape[1])
+        chosen = drawn(logits.masked_fill(~allowed, -torch.inf), sampling, generator)
+        grammar.advance(chosen)
+        tokens = torch.cat([tokens, chosen[:, None]], dim=1)
+    assert torch.equal(cached, tokens)
+
+
 @pytest.mark.parametrize("length", [1, 4, 17])
 def test_a_prompt_is_gone_on_from_as_if_it_had_been_decoded(model: Vae, length: int) -> None:
     z = codes(model, 6)

@@ -46,6 +46,19 @@ def test_prefix_logits_equal_full_logits(model: Vae, tokens: Tensor) -> None:
         )
 
 
+def test_the_nll_of_tokens_is_that_from_their_prefixes_alone(model: Vae, tokens: Tensor) -> None:
+    model, pad = model.double(), VOCABULARY.pad
+    z = torch.randn(len(tokens), model.layout.size, generator=torch.Generator().manual_seed(1))
+    forced = token_nll(model.decode(tokens, z.double()), tokens[:, 1:], pad=pad).sum(dim=1)
+    total = torch.zeros_like(forced)
+    for index in range(1, tokens.shape[1]):
+        prefix = tokens[:, :index]
+        logits = model.decoder(prefix, z.double(), *VOCABULARY.positions(prefix))[:, -1:]
+        total += token_nll(logits, tokens[:, index : index + 1], pad=pad)[:, 0]
+    assert forced.min() > 10.0
+    assert (total - forced).abs().max() < 1e-4
+
+
 def test_padding_changes_nothing(model: Vae, tokens: Tensor) -> None:
     longer = torch.nn.functional.pad(tokens, (0, 16), value=VOCABULARY.pad)
     short, long = model.encode(tokens), model.encode(longer)

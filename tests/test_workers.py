@@ -54,6 +54,19 @@ CASES: dict[str, dict[str, Any]] = {
         "latent__top_down": True,
         "objective__regularizers": {"dip_off_diagonal": 5.0, "dip_diagonal": 5.0},
     },
+    "mixture prior, top down": {
+        "latent__prior__kind": "mixture",
+        "latent__top_down": True,
+        "objective__free_bits__threshold": 0.02,
+        "objective__free_bits__granularity": "level",
+    },
+    "planar prior, given context": {
+        "latent__prior__kind": "planar",
+        "latent__top_down": True,
+        "latent__context": ["key", "metre"],
+    },
+    "spline prior": {"latent__prior__kind": "spline"},
+    "bfloat16": {"training__precision": "bfloat16"},
     "parts": {"training__accumulate": 2, "model__token_dropout": 0.3},
 }
 each_case = pytest.mark.parametrize("name", CASES)
@@ -110,7 +123,9 @@ def test_two_workers_have_the_gradient_of_one(name: str, together: list[Any]) ->
             largest = value.abs().max().item()
             assert largest > 0.0 or (name.endswith("closed") and ".skip." in key), key
             difference = (gradients[key] - value).abs().max().item()
-            assert difference <= 1e-5 * largest + 1e-8, key
+            # Sums over half a batch are rounded to 8 bits, then added.
+            limit = 0.02 if name == "bfloat16" else 1e-5
+            assert difference <= limit * largest + 1e-8, key
 
 
 @each_case
@@ -119,7 +134,8 @@ def test_two_workers_report_what_one_reports(name: str, together: list[Any]) -> 
     first, second = (found[name] for found in together)
     assert first["beta"] == second["beta"]
     assert first["row"] == second["row"]
-    assert first["row"] == pytest.approx(alone["row"], rel=1e-4, abs=1e-6)
+    rounding = 1e-2 if name == "bfloat16" else 1e-4
+    assert first["row"] == pytest.approx(alone["row"], rel=rounding, abs=1e-6)
     for key, value in alone["buffers"].items():
         torch.testing.assert_close(first["buffers"][key], value, rtol=1e-5, atol=1e-7)
         assert torch.equal(first["buffers"][key], second["buffers"][key])
