@@ -16,9 +16,7 @@ each dimension carries where its KL is not known, and the aggregate posterior is
 ``prior_samples``.
 
 Source: own; docs/decisions/0009. The fourth is the moment-matched form of the marginal KL of
-Hoffman & Johnson 2016, "ELBO surgery". The last is the use of z measured by shuffling codes: for
-an exact posterior that costs the mutual information of x and z and their lautum information,
-which is not negative (Palomar & Verdú 2008, "Lautum Information").
+Hoffman & Johnson 2016, "ELBO surgery". The last is 1 - NLL(z) / NLL(z shuffled).
 """
 
 from dataclasses import dataclass
@@ -61,13 +59,6 @@ class KLHealthSettings:
     rate_tolerance: tuple[float, float] = (0.8, 1.8)
     """Multiples of R* between which the total rate is perfect."""
 
-    use_fraction: float = 1.0
-    """Share of the KL that shuffling codes must cost in reconstruction for full marks. A decoder
-    that uses all that a code says loses its information at least."""
-
-    use_nats: float = 1.0
-    """Least that shuffling codes must cost for full marks, however small the KL is."""
-
     term_floor: float = 1e-3
     """Least value of a term in the geometric mean."""
 
@@ -76,13 +67,7 @@ class KLHealthSettings:
     decoder does not use them."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "target_rate_nats",
-            "live_threshold_nats",
-            "use_fraction",
-            "use_nats",
-            "collapsed_nats",
-        ):
+        for name in ("target_rate_nats", "live_threshold_nats", "collapsed_nats"):
             if not 0.0 < getattr(self, name) < np.inf:  # also rejects NaN
                 raise ConfigError(f"kl_health.{name} must be > 0, got {getattr(self, name)}.")
         for name in ("target_live_fraction", "term_floor"):
@@ -189,7 +174,7 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
         "kl_band": _band_term(rates, live, evidence.dimension, settings),
         "rate": _rate_term(total, settings),
         "aggregate_posterior": _aggregate_term(evidence, variance, live),
-        "latent_use": _use_term(cost, total, settings),
+        "latent_use": _use_term(cost, float(shuffled.mean())),
     }
     status = _status(evidence, live, (total, cost), settings)
     floored = np.maximum(list(terms.values()), settings.term_floor)
@@ -258,9 +243,8 @@ def _aggregate_term(evidence: LatentEvidence, variance: np.ndarray, live: np.nda
     return float(np.exp(-over_slots(divergence, evidence.dimension)[live].mean()))
 
 
-def _use_term(cost: float, total: float, settings: KLHealthSettings) -> float:
-    wanted = max(settings.use_fraction * total, settings.use_nats)
-    return float(np.clip(cost / wanted, 0.0, 1.0))
+def _use_term(cost: float, shuffled: float) -> float:
+    return min(1.0, cost / shuffled) if cost > 0.0 else 0.0
 
 
 def _aggregate_variance(evidence: LatentEvidence) -> np.ndarray:
