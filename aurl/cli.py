@@ -14,6 +14,8 @@ from rich.console import Console
 from aurl.errors import AurlError
 
 INTERRUPTED = 130
+LATENT = ("traverse", "interpolate", "swap", "analyze")
+"""The commands of :mod:`aurl.latent_commands`, which need no Ray."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +45,11 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
     own = {"sweep": sweep, "status": status, "leaderboard": leaderboard, "metrics": metrics}
     if name in own:
         return own[name]
-    from aurl.commands import COMMANDS  # imports torch and Ray, for which --help must not wait
+    if name in LATENT:
+        from aurl import latent_commands  # imports torch, for which --help must not wait
+
+        return latent_commands.COMMANDS[name]
+    from aurl.commands import COMMANDS  # imports Ray as well
 
     return COMMANDS[name]
 
@@ -163,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="for another program to read")
     _add_export(commands)
     _add_model_commands(commands)
+    _add_latent_commands(commands)
     _add_metrics(commands)
     _add_space(commands)
     words = "what this machine can do, and the command that adds what is missing"
@@ -282,6 +289,52 @@ def _add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's typ
     reconstruct.add_argument("--out", type=Path, required=True, help="the MIDI file")
     reconstruct.add_argument("--data", default="", help="the corpus, if it is not the config's")
     reconstruct.add_argument("--count", type=int, default=8, help="how many (default 8)")
+
+
+def _add_latent_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
+    words = "move each latent dimension, and measure which musical attributes it moves"
+    traverse = commands.add_parser("traverse", help=words, description=words)
+    traverse.add_argument("--steps", type=int, default=7, help="how many (default 7)")
+    traverse.add_argument(
+        "--width", type=float, default=3.0, help="standard deviations to either side (default 3)"
+    )
+    words = "a path from one piece to another through the latent space"
+    interpolate = commands.add_parser("interpolate", help=words, description=words)
+    interpolate.add_argument("--steps", type=int, default=9, help="both ends included (default 9)")
+    interpolate.add_argument(
+        "--path",
+        choices=("linear", "spherical", "prior"),
+        help="default: through the prior if it is a flow or a mixture, else spherical",
+    )
+    words = "one piece with a level of another's code: this rhythm, that melody"
+    swap = commands.add_parser("swap", help=words, description=words)
+    swap.add_argument("--level", required=True, help="the level, such as global")
+    swap.add_argument("--slot", type=int, help="one slot of it, from 0 (default: all)")
+    swap.add_argument("--pairs", type=int, default=200, help="of test windows (default 200)")
+    words = "names of latent dimensions, attribute directions, and a map of the codes"
+    analyze = commands.add_parser("analyze", help=words, description=words)
+    analyze.add_argument(
+        "--what", choices=("all", "names", "directions", "map"), default="all", help="or one only"
+    )
+    analyze.add_argument("--map", choices=("pca", "umap"), default="pca", help="default pca")
+    for command, files in ((traverse, 1), (interpolate, 2), (swap, 2), (analyze, 1)):
+        command.add_argument("model", type=Path, help="a folder by `aurl export`, or a run's")
+        command.add_argument("--out", type=Path, required=True, help="folder for MIDI and JSON")
+        command.add_argument("--data", default="", help="the corpus, if it is not the config's")
+        command.add_argument(
+            "--midi",
+            type=Path,
+            nargs=files,
+            metavar="MIDI",
+            help="start from these, not from test windows",
+        )
+        command.add_argument("--bar", type=int, default=1, help="of the files (default 1)")
+        command.add_argument("--seed", type=int, default=0, help="which test windows (default 0)")
+        command.add_argument("--json", action="store_true", help="for another program to read")
+    for command in (traverse, analyze):
+        command.add_argument(
+            "--windows", type=int, default=16, help="that effects are measured on (default 16)"
+        )
 
 
 def _add_metrics(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from trained import Case, Experiment, evaluated, run
+from trained import Case, Experiment, run
 
 from aurl.analysis.subject import Subject
 from aurl.analysis.swaps import (
     Swaps,
-    changed_bars,
+    bar_distances,
     compared,
     level_of,
     locality,
@@ -34,11 +34,12 @@ from aurl.analysis.swaps import (
     swapped,
 )
 from aurl.config import RunConfig
+from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
 from aurl.data.melodies import FACTORS
 from aurl.model.vae import Vae
 from aurl.seeding import numpy_generator
-from aurl.training.evaluate import partners
+from aurl.training.evaluate import Evaluator, partners
 
 PAIRS = 1000
 SHARED_NATS = math.log(math.prod(FACTORS[name] for name in ("tonic", "octave", "scale")))
@@ -87,7 +88,8 @@ def cases(corpus: str, seed: int) -> list[Case]:
 
 def measure(model: Vae, corpus: Corpus, config: RunConfig) -> dict[str, Any]:
     """What swaps of each level, and of each half of the local one, change."""
-    values = evaluated(model, corpus, config)
+    evaluator = Evaluator(corpus, TokenStore(corpus), config, split="val")
+    values: dict[str, Any] = dict(evaluator.evaluate(model, final=False))
     subject = Subject(model, corpus)
     names = subject.readings.names
     windows = numpy_generator(0, "swaps").permutation(corpus.indices("val"))[:PAIRS]
@@ -110,9 +112,11 @@ def measure(model: Vae, corpus: Corpus, config: RunConfig) -> dict[str, Any]:
         start = local.start + index * local.size // N_SLOTS
         part[start : start + local.size // N_SLOTS] = True
         changed_pieces = subject.pieces(swapped(codes, codes[other], part))
-        changed = changed_bars(own, changed_pieces, model.n_bars)
+        change = bar_distances(own, changed_pieces, model.n_bars)
         bar = np.arange(model.n_bars) == index
-        values[f"half/{index}"] = asdict(locality(changed, bar, pieces))
+        values[f"half/{index}"] = asdict(locality(change, bar, pieces))
+        same = (change == 0.0).astype(np.float64)
+        values[f"half/{index}/same"] = asdict(locality(same, bar, pieces))
         result = subject.readings.read(changed_pieces)
         half = compared(heard, heard[other], result, subject.readings.categorical)
         swap = shares(half, names, pieces)
@@ -155,10 +159,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             lines.append(f"| {name} | {share['cases']} | " + " | ".join(cells) + " |")
         lines.append("")
         for index in range(N_SLOTS):
-            half = row[f"half/{index}"]
+            half, same = row[f"half/{index}"], row[f"half/{index}/same"]
             lines.append(
-                f"half {index + 1} of local: bar {index + 1} changes in {said(half['inside'])}, "
-                f"the other in {said(half['outside'])}"
+                f"half {index + 1} of local changes {said(half['inside'])} of the notes of bar "
+                f"{index + 1} and {said(half['outside'])} of the other's, which stays as it is in "
+                f"{said(same['outside'])}"
             )
         lines.append("")
     return "\n".join(lines)

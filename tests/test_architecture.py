@@ -19,7 +19,7 @@ LAYERS = (
     {"search"},
     {"analysis"},
     {"reporting"},
-    {"commands"},
+    {"commands", "latent_commands"},
     {"cli"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

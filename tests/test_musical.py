@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from aurl.analysis import subject
 from aurl.cli import main
 from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import save
@@ -89,7 +90,7 @@ def test_a_note_ends_with_the_window_however_long_the_model_makes_it(
     def generate(*_: object, **__: object) -> torch.Tensor:
         return drawn
 
-    monkeypatch.setattr(exports, "generate", generate)
+    monkeypatch.setattr(subject, "generate", generate)
     (heard,) = trained.samples(1)
     assert heard.end == 192
     assert heard.length == 192
@@ -99,7 +100,7 @@ def test_a_note_ends_with_the_window_however_long_the_model_makes_it(
 def test_decoding_in_parts_gives_the_same_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = untrained(small_config())
     whole = trained.samples(5, sampling=Sampling())
-    monkeypatch.setattr(exports, "DECODED_AT_ONCE", 2)
+    monkeypatch.setattr(subject, "AT_ONCE", 2)
     assert trained.samples(5, sampling=Sampling()) == whole
     assert len(trained.samples(5)) == 5
 

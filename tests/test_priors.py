@@ -382,3 +382,36 @@ def test_a_level_may_have_a_prior_of_its_own() -> None:
     )
     slot = model.prior.log_prob(z) + 0.5 * (z[:, 2:] ** 2 + log_2pi).sum(dim=1)
     torch.testing.assert_close(kl[:, :2].sum(dim=1), log_q[:, :2].sum(dim=1) - slot)
+
+
+@each_kind
+def test_normal_coordinates_are_one_to_one_and_the_density_is_theirs(kind: PriorKind) -> None:
+    density = trained(kind, 2)
+    x = target(40, 2)
+    normal = density.to_normal(x).detach()
+    torch.testing.assert_close(density.from_normal(normal).detach(), x, atol=1e-7, rtol=1e-7)
+    for row in x[:8]:
+        jacobian = torch.autograd.functional.jacobian(density.to_normal, row)
+        assert isinstance(jacobian, Tensor)
+        at = Normal(0.0, 1.0).log_prob(density.to_normal(row)).sum()
+        torch.testing.assert_close(at + jacobian.det().abs().log(), density.log_prob(row))
+
+
+def test_normal_coordinates_of_a_mixture_hold_far_out() -> None:
+    density = made("mixture", 3)
+    far = 6.0 * noise(50, 3)
+    torch.testing.assert_close(density.to_normal(density.from_normal(far)), far)
+
+
+@each_kind
+@each_top_down
+def test_the_prior_in_normal_coordinates_is_undone(*, kind: PriorKind, top_down: bool) -> None:
+    config = small_config(latent__prior__kind=kind, latent__top_down=top_down)
+    with seeded(0, "prior"):
+        prior = Vae(config, VOCABULARY, N_BARS).double().prior
+    z = prior.from_noise(noise(64, prior.layout.size), generator=torch.Generator().manual_seed(1))
+    normal = prior.to_normal(z)
+    torch.testing.assert_close(prior.from_normal(normal), z, atol=1e-7, rtol=1e-7)
+    # 64 draws of 16 coordinates: four standard errors of the mean and of the variance
+    assert abs(normal.mean().item()) < 4 / normal.numel() ** 0.5
+    assert abs(normal.var().item() - 1.0) < 4 * (2 / normal.numel()) ** 0.5

@@ -7,7 +7,7 @@ import pytest
 
 from aurl.analysis.swaps import (
     Swaps,
-    changed_bars,
+    bar_distances,
     compared,
     covered_bars,
     level_of,
@@ -168,20 +168,24 @@ def test_a_slot_covers_the_bars_of_its_span(
 
 
 @pytest.mark.parametrize("column", ["pitch", "duration"])
-def test_a_bar_changes_if_a_note_in_it_does(column: str) -> None:
+def test_a_bar_is_as_far_off_as_the_share_of_its_notes_that_differ(column: str) -> None:
     piece = random_piece(np.random.default_rng(3))
+    second = np.flatnonzero(piece.notes["onset"] >= 96)
     notes = piece.notes.copy()
-    notes[column][notes["onset"] >= 96] -= 1
+    notes[column][second[-1]] -= 1
     other = replace(piece, notes=notes)
-    assert changed_bars([piece, piece], [piece, other], 2).tolist() == [
-        [False, False],
-        [False, True],
+    n = len(second)
+    assert bar_distances([piece, piece], [piece, other], 2).tolist() == [
+        [0.0, 0.0],
+        [0.0, 2 / (n + 1)],
     ]
+    silent = replace(piece, notes=notes[:0])
+    assert bar_distances([silent, silent], [silent, piece], 2).tolist() == [[0, 0], [1, 1]]
 
 
-def test_locality_is_the_share_of_bars_that_change_inside_and_outside() -> None:
-    changed = np.array([[True, False], [True, True], [False, False], [True, False]])
-    found = locality(changed, np.array([True, False]), np.arange(4))
-    assert (found.inside.mean, found.outside.mean) == (0.75, 0.25)
+def test_locality_is_the_mean_change_inside_and_outside() -> None:
+    change = np.array([[1.0, 0.0], [1.0, 0.5], [0.0, 0.0], [1.0, 0.0]])
+    found = locality(change, np.array([True, False]), np.arange(4))
+    assert (found.inside.mean, found.outside.mean) == (0.75, 0.125)
     with pytest.raises(ValueError, match="covered must be some bars and not all"):
-        locality(changed, np.array([True, True]), np.arange(4))
+        locality(change, np.array([True, True]), np.arange(4))

@@ -1,11 +1,10 @@
 """A model on music: codes of windows, pieces from codes, and what is heard in them."""
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from aurl.analysis.readings import Readings, readings_of
@@ -17,6 +16,34 @@ from aurl.model.latents import LatentLayout
 from aurl.model.vae import Vae
 
 AT_ONCE = 64  # bounds the memory of cached keys and values
+GREEDY = Sampling()
+
+
+def played(
+    model: Vae,
+    z: Float[Tensor, "sample coordinate"],
+    *,
+    max_tokens: int,
+    sampling: Sampling = GREEDY,
+    generator: torch.Generator | None = None,
+) -> list[Piece]:
+    """What codes decode to; no note sounds on past the window.
+
+    Args:
+        model: In ``eval()`` mode.
+        z: Codes.
+        max_tokens: Most tokens of one of them.
+        sampling: How tokens are drawn.
+        generator: Where draws come from; required unless the temperature is 0.
+    """
+    rows = [
+        row
+        for part in z.split(AT_ONCE)
+        for row in generate(
+            model, part, max_tokens=max_tokens, sampling=sampling, generator=generator
+        ).numpy()
+    ]
+    return [sliced(model.vocabulary.decode(row), 0, model.n_bars) for row in rows]
 
 
 class Subject:
@@ -57,28 +84,10 @@ class Subject:
         log_var = torch.cat([part.log_var for part in parts])
         return mean.double().numpy(), log_var.double().numpy()
 
-    @torch.no_grad()
-    def encode(
-        self, rows: Sequence[Integer[np.ndarray, " token"]]
-    ) -> Float[np.ndarray, "window coordinate"]:
-        """Codes of windows that are given as tokens, such as those of a file."""
-        longest = max(len(row) for row in rows)
-        pad = self.model.vocabulary.pad
-        tokens = np.full((len(rows), longest), pad, np.int64)
-        for index, row in enumerate(rows):
-            tokens[index, : len(row)] = row
-        return self.model.encode(torch.from_numpy(tokens)).mean.double().numpy()
-
     def pieces(self, z: Float[np.ndarray, "sample coordinate"]) -> list[Piece]:
         """What codes decode to, greedily; no note sounds on past the window."""
-        codes: Tensor = torch.from_numpy(z).to(self.model.decoder.logits.weight)
-        decoded: list[Piece] = []
-        for part in codes.split(AT_ONCE):
-            tokens = generate(
-                self.model, part, max_tokens=self.corpus.max_tokens, sampling=Sampling()
-            )
-            decoded += [self.model.vocabulary.decode(row) for row in tokens.numpy()]
-        return [sliced(piece, 0, self.model.n_bars) for piece in decoded]
+        codes = torch.from_numpy(z).to(self.model.decoder.logits.weight)
+        return played(self.model, codes, max_tokens=self.corpus.max_tokens)
 
     def hear(
         self, z: Float[np.ndarray, "sample coordinate"]

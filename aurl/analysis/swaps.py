@@ -7,7 +7,7 @@ attribute in which receiver and donor differ, the result *follows* the donor whe
 it, and *stays* where it is nearer to the receiver; it may do neither.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,13 +176,13 @@ def separation(first: Swaps, second: Swaps, pieces: Int[np.ndarray, " pair"]) ->
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locality:
-    """Share of bars whose notes a swap of one slot changes."""
+    """How much a swap of one slot changes, bar by bar."""
 
     inside: Interval
-    """Of the bars that the slot covers at least in part."""
+    """In the bars that the slot covers at least in part."""
 
     outside: Interval
-    """Of the other bars."""
+    """In the other bars."""
 
 
 def covered_bars(level: Level, slot: int, n_bars: int) -> Bool[np.ndarray, " bar"]:
@@ -193,24 +193,38 @@ def covered_bars(level: Level, slot: int, n_bars: int) -> Bool[np.ndarray, " bar
     return (bars < stop) & (bars + 1 > start)
 
 
-def changed_bars(
+def bar_distances(
     before: Sequence[Piece], after: Sequence[Piece], n_bars: int
-) -> Bool[np.ndarray, "pair bar"]:
-    """In which bars the notes that begin there differ."""
-    return np.asarray(
-        [
-            [_notes(first, bar) != _notes(second, bar) for bar in range(n_bars)]
-            for first, second in zip(before, after, strict=True)
-        ]
-    ).reshape(len(before), n_bars)
+) -> Float[np.ndarray, "pair bar"]:
+    """Share of the notes of either piece, bar by bar, that the other has not, in [0, 1].
+
+    Notes count where they begin, and are the same if their onset, length, pitch and instrument
+    are. 0 for two empty bars.
+
+    Source:
+        Jaccard 1901: the distance of two sets.
+    """
+
+    def distance(first: Piece, second: Piece, bar: int) -> float:
+        a, b = _notes(first, bar), _notes(second, bar)
+        return len(a ^ b) / max(len(a | b), 1)
+
+    pairs = zip(before, after, strict=True)
+    found = [[distance(*pair, bar) for bar in range(n_bars)] for pair in pairs]
+    return np.asarray(found, np.float64).reshape(len(before), n_bars)
 
 
 def locality(
-    changed: Bool[np.ndarray, "pair bar"],
+    change: Float[np.ndarray, "pair bar"],
     covered: Bool[np.ndarray, " bar"],
     pieces: Int[np.ndarray, " pair"],
 ) -> Locality:
     """How far the effect of a slot keeps to its span, with intervals over receiving pieces.
+
+    Args:
+        change: What changes in each bar: :func:`bar_distances`, or 1 where anything does.
+        covered: Bars of the slot's span.
+        pieces: The receiving piece of each pair.
 
     Raises:
         ValueError: If the slot covers all bars or none, or there are fewer than two pieces.
@@ -218,11 +232,11 @@ def locality(
     if covered.all() or not covered.any():
         raise ValueError(f"covered must be some bars and not all, got {covered.tolist()}.")
     inside, outside = (
-        mean_interval(changed[:, bars].mean(axis=1), pieces) for bars in (covered, ~covered)
+        mean_interval(change[:, bars].mean(axis=1), pieces) for bars in (covered, ~covered)
     )
     return Locality(inside=inside, outside=outside)
 
 
-def _notes(piece: Piece, bar: int) -> list[tuple[int, int, int, int, bool]]:
+def _notes(piece: Piece, bar: int) -> Set[tuple[int, ...]]:
     notes = sliced(piece, bar, 1).notes
-    return notes[["onset", "duration", "pitch", "program", "is_drum"]].tolist()
+    return set(notes[["onset", "duration", "pitch", "program", "is_drum"]].tolist())

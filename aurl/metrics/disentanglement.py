@@ -151,7 +151,7 @@ def permutation_floor(
         What a score must exceed to mean anything.
     """
     settings = DisentanglementSettings() if settings is None else settings
-    order = _shuffled(len(factors), groups, np.random.default_rng([settings.seed, 1]))
+    order = torn_rows(len(factors), groups, np.random.default_rng([settings.seed, 1]))
     return disentanglement(
         codes, factors[order], live=live, n_train=n_train, groups=groups, settings=settings
     )
@@ -241,7 +241,9 @@ def _nothing(status: Status, factors: np.ndarray) -> Disentanglement:
     )
 
 
-def _shuffled(n: int, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def torn_rows(
+    n: int, groups: Int[np.ndarray, " sample"] | None, rng: np.random.Generator
+) -> Int[np.ndarray, " sample"]:
     """Row indices in an order that tears rows from their places, whole groups at a time."""
     groups = np.arange(n) if groups is None else groups
     labels, position = np.unique(groups, return_inverse=True)

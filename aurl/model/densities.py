@@ -58,6 +58,14 @@ class Density(nn.Module):
         """
         raise NotImplementedError
 
+    def to_normal(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        """Codes in coordinates in which the density is standard normal, one to one."""
+        raise NotImplementedError
+
+    def from_normal(self, normal: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        """Undo :meth:`to_normal`."""
+        raise NotImplementedError
+
 
 class Standard(Density):
     """The standard normal density."""
@@ -75,6 +83,14 @@ class Standard(Density):
         del generator
         return noise
 
+    def to_normal(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        """The codes themselves."""
+        return x
+
+    def from_normal(self, normal: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        """The codes themselves."""
+        return normal
+
 
 class Mixture(Density):
     r"""A mixture of learnable diagonal Gaussians.
@@ -88,6 +104,9 @@ class Mixture(Density):
     """
 
     VARIANCE_FLOOR = 0.01
+    BISECTIONS = 80
+    LEAST_LOG = -700.0
+    """Logarithm of the smallest probability that is told from 0: 37 standard deviations out."""
 
     def __init__(self, dim: int, n_components: int) -> None:
         super().__init__()
@@ -116,6 +135,60 @@ class Mixture(Density):
         drawn = torch.multinomial(weights, slots.numel(), replacement=True, generator=generator)
         drawn = drawn.view(slots).to(noise.device)
         return self.means[drawn] + self.variances().sqrt()[drawn] * noise
+
+    def to_normal(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        r"""One dimension after another, :math:`\Phi^{-1}(F(x_d \mid x_1, \dots, x_{d-1}))`.
+
+        Given the dimensions before it each one is a mixture too, of the same components with
+        other weights, so its distribution function F is known.
+
+        Source:
+            Rosenblatt 1952, "Remarks on a multivariate transformation".
+        """
+        columns: list[Tensor] = []
+        log_weights, means, scales = self._components(x)
+        for index in range(x.shape[-1]):
+            score = (x[..., index, None].double() - means[:, index]) / scales[:, index]
+            below, above = (
+                (log_weights + torch.special.log_ndtr(side)).logsumexp(dim=-1)
+                for side in (score, -score)
+            )
+            tail = torch.special.ndtri(torch.minimum(below, above).clamp_min(self.LEAST_LOG).exp())
+            columns.append(torch.where(below < above, tail, -tail))
+            log_weights = self._after(log_weights, score, scales[:, index])
+        return torch.stack(columns, dim=-1).to(x.dtype)
+
+    @torch.no_grad()
+    def from_normal(self, normal: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        """Undo :meth:`to_normal` by bisection: a quantile lies between those of components."""
+        columns: list[Tensor] = []
+        log_weights, means, scales = self._components(normal)
+        for index in range(normal.shape[-1]):
+            target = normal[..., index, None].double()
+            each = means[:, index] + scales[:, index] * target
+            low, high = each.amin(dim=-1), each.amax(dim=-1)
+            side = torch.where(target > 0.0, -1.0, 1.0)  # of the smaller tail, which is exact
+            share = torch.special.log_ndtr(side * target)[..., 0]
+            for _ in range(self.BISECTIONS):
+                middle = 0.5 * (low + high)
+                score = (middle[..., None] - means[:, index]) / scales[:, index]
+                found = (log_weights + torch.special.log_ndtr(side * score)).logsumexp(dim=-1)
+                above = (found > share) == (side[..., 0] > 0.0)
+                low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+            columns.append(0.5 * (low + high))
+            score = (columns[-1][..., None] - means[:, index]) / scales[:, index]
+            log_weights = self._after(log_weights, score, scales[:, index])
+        return torch.stack(columns, dim=-1).to(normal.dtype)
+
+    def _components(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-weights for each slot of ``x``, means and scales, in double precision."""
+        log_weights = self.logits.double().log_softmax(dim=0).expand(*x.shape[:-1], -1)
+        return log_weights, self.means.double(), self.variances().double().sqrt()
+
+    @staticmethod
+    def _after(log_weights: Tensor, score: Tensor, scale: Tensor) -> Tensor:
+        """Log-weights of the components once one more dimension is known."""
+        return (log_weights - 0.5 * score.square() - scale.log()).log_softmax(dim=-1)
 
 
 class Planar(Density):
@@ -153,13 +226,26 @@ class Planar(Density):
 
     def log_prob(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, " *slot"]:
         """As :meth:`Density.log_prob`."""
+        normal, log_det = self._mapped(x)
+        return log_det - 0.5 * (normal.square() + LOG_2PI).sum(dim=-1)
+
+    def to_normal(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        """The maps."""
+        return self._mapped(x)[0]
+
+    def from_normal(self, normal: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        """The maps undone, as in sampling."""
+        return self.from_noise(normal, None)
+
+    def _mapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes through the maps, and the logarithm of the determinant."""
         u, products = self.directions()
         log_det = torch.zeros_like(x[..., 0])
         for index in range(len(u)):
             waves = (x @ self.w[index] + self.b[index]).tanh()
             log_det = log_det + (1.0 + products[index] * (1.0 - waves.square())).log()
             x = x + waves[..., None] * u[index]
-        return log_det - 0.5 * (x.square() + LOG_2PI).sum(dim=-1)
+        return x, log_det
 
     @torch.no_grad()
     def from_noise(
@@ -207,6 +293,14 @@ class Spline(Density):
         """Undo the splines, one dimension after another."""
         del generator
         return self.transform().inv(noise)
+
+    def to_normal(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        """The splines."""
+        return self.transform()(x)
+
+    def from_normal(self, normal: Float[Tensor, "*slot dim"]) -> Float[Tensor, "*slot dim"]:
+        """The splines undone, as in sampling."""
+        return self.from_noise(normal, None)
 
 
 def _solved(

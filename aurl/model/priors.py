@@ -9,7 +9,7 @@ affine map changes no divergence: the KL of the posterior from the prior is that
 *in base coordinates* from the base density, so that a Gaussian base keeps its closed form.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -194,11 +194,42 @@ class Prior(nn.Module):
         """
         if self.context is not None and context is None:
             context = self.context.draw(len(noise), {}, generator)
+        return self._built(noise, context, lambda base, own: base.from_noise(own, generator))
+
+    @torch.no_grad()
+    def to_normal(self, z: Float[Tensor, "batch coordinate"]) -> Float[Tensor, "batch coordinate"]:
+        """Latent vectors in coordinates in which the prior is standard normal, one to one.
+
+        Args:
+            z: Latent vectors; the prior must not have a musical context.
+        """
+        shift, log_scale = self.affine(z, None)
+        base = self.layout.split((z - shift) * (-log_scale).exp())
+        parts = [
+            prior.density.to_normal(codes).flatten(1)
+            for prior, codes in zip(self._levels(), base, strict=True)
+        ]
+        return torch.cat(parts, dim=1)
+
+    @torch.no_grad()
+    def from_normal(
+        self, normal: Float[Tensor, "batch coordinate"]
+    ) -> Float[Tensor, "batch coordinate"]:
+        """Undo :meth:`to_normal`."""
+        return self._built(normal, None, lambda base, own: base.from_normal(own))
+
+    def _built(
+        self,
+        noise: Tensor,
+        context: Tensor | None,
+        from_base: Callable[[Density, Tensor], Tensor],
+    ) -> Float[Tensor, "count coordinate"]:
+        """Latent vectors from base coordinates, coarse to fine."""
         features = self._features(context)
         codes: list[Tensor] = []
         each = zip(self._levels(), self.layout.levels, self.layout.split(noise), strict=True)
         for prior, level, own_noise in each:
-            code = prior.density.from_noise(own_noise, generator)
+            code = from_base(prior.density, own_noise)
             affine = prior.affine(codes, features, level.n_slots)
             if affine is not None:
                 shift, log_scale = affine

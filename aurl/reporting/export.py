@@ -14,18 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aurl.analysis.subject import played
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data.arrange import in_sequence
 from aurl.data.batches import TokenStore
 from aurl.data.context import in_words, parse_context
 from aurl.data.corpus import Corpus
 from aurl.data.midi import write_midi
-from aurl.data.piece import Piece, sliced
+from aurl.data.piece import Piece
 from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import ConfigError, DataError, SweepError
 from aurl.files import atomic, read_json, read_yaml, write_json, write_text, write_yaml
 from aurl.latent_config import ContextName
-from aurl.model.generation import Sampling, generate
+from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
 from aurl.plain import Plain
 from aurl.reporting.leaderboard import TrialStatus, ranked, read_trials
@@ -39,7 +40,6 @@ EXAMPLES = 8
 LEAST_EFFECT_NATS = 0.05
 """Divergence from the prior without a context from which asking for it means something."""
 
-DECODED_AT_ONCE = 64  # bounds the memory of their cached keys and values
 MADE_BY = "made_by"
 """Key of ``config.yaml`` that says where a configuration comes from; it configures nothing."""
 
@@ -67,18 +67,9 @@ class TrainedModel:
     def pieces(self, z: Tensor, sampling: Sampling, seed: int = 0) -> list[Piece]:
         """Decode latent vectors to pieces of ``n_bars`` bars, which no note sounds past."""
         generator = torch_generator(seed, "generation")
-        parts = [
-            generate(
-                self.model,
-                part,
-                max_tokens=self.max_tokens,
-                sampling=sampling,
-                generator=generator,
-            )
-            for part in z.split(DECODED_AT_ONCE)
-        ]
-        decoded = (self.vocabulary.decode(row) for part in parts for row in part.numpy())
-        return [sliced(piece, 0, self.n_bars) for piece in decoded]
+        return played(
+            self.model, z, max_tokens=self.max_tokens, sampling=sampling, generator=generator
+        )
 
     def samples(
         self,

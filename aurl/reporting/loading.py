@@ -182,7 +182,7 @@ class Model:
         except DataError as error:
             raise DataError(f"{name} cannot be read: {error}") from error
 
-    def _padded(self, rows: Sequence[Int[np.ndarray, " token"]]) -> Int[Tensor, "window token"]:
+    def _padded(self, rows: Sequence[Int[np.ndarray, " _"]]) -> Int[Tensor, "window token"]:
         """Rows of one width, filled up at their ends."""
         pad = self.trained.vocabulary.pad
         padded = torch.full((len(rows), max(map(len, rows))), pad)

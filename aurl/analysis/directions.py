@@ -1,0 +1,163 @@
+r"""Attribute directions: where in the latent space music grows denser, higher, more syncopated.
+
+An attribute is foretold from codes by ridge regression, and held to account on pieces that it was
+not fitted on: held-out :math:`R^2`. The direction is that of the steepest rise of what is
+foretold, in codes measured in their standard deviations over the music; a *strength* is how many
+of these it is moved. Whether the attribute really rises is measured on what is decoded
+(:func:`aurl.analysis.traversal.effects`).
+
+Source: Hoerl & Kennard 1970 for the regression; Golub, Heath & Wahba 1979, "Generalized
+cross-validation as a method for choosing a good ridge parameter", for its penalty.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aurl.metrics.bootstrap import Interval, score_intervals
+from aurl.seeding import numpy_generator
+
+PENALTIES = 10.0 ** np.arange(-5.0, 3.0)
+"""Penalties that are tried, for each sample."""
+
+HELD_OUT = 1 / 3
+"""Share of the pieces that nothing is fitted on."""
+
+LEAST_SAMPLES = 10
+"""With a known attribute, on either side."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Direction:
+    """Where one attribute rises."""
+
+    attribute: str
+    vector: Float[np.ndarray, " coordinate"]
+    """What is added to a code for a strength of 1: a unit vector in standard deviations."""
+
+    gain: float
+    """Foretold rise at a strength of 1, in standard deviations of the attribute."""
+
+    penalty: float
+    """Of the ridge regression, for each sample."""
+
+    r2: float
+    """Share of the variance in held-out pieces that is foretold; below 0 if worse than the
+    mean."""
+
+    r2_interval: Interval
+    """Of the same, with what is below 0 counted as 0."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """Codes with a value of one attribute."""
+
+    codes: Float[np.ndarray, "window coordinate"]
+    values: Float[np.ndarray, " window"]
+    """NaN where the music does not show it."""
+
+    pieces: Int[np.ndarray, " window"]
+
+
+def directions(
+    codes: Float[np.ndarray, "window coordinate"],
+    values: Float[np.ndarray, "window attribute"],
+    names: Sequence[str],
+    pieces: Int[np.ndarray, " window"],
+) -> list[Direction]:
+    """The direction of each attribute, the best foretold first.
+
+    Args:
+        codes: Posterior means.
+        values: Attributes that have an order; NaN where not shown.
+        names: Of the attributes.
+        pieces: Piece of each window; whole pieces are held out.
+
+    Returns:
+        Attributes that do not vary, or that too few windows show, are left out.
+    """
+    found = [
+        direction(name, Known(codes=codes, values=column, pieces=pieces))
+        for name, column in zip(names, values.T, strict=True)
+    ]
+    return sorted((each for each in found if each is not None), key=lambda each: -each.r2)
+
+
+def direction(name: str, known: Known) -> Direction | None:
+    """The direction of one attribute; None where there is nothing to be foretold."""
+    shown = np.isfinite(known.values)
+    held = shown & held_out(known.pieces)
+    fit = shown & ~held_out(known.pieces)
+    if min(fit.sum(), held.sum()) < LEAST_SAMPLES or len(np.unique(known.pieces[held])) < 2:
+        return None
+    if not known.values[fit].std() > 0.0 or not known.values[held].std() > 0.0:
+        return None
+    center, scale = known.codes[fit].mean(axis=0), known.codes[fit].std(axis=0)
+    usable = scale > 1e-9 * max(float(scale.max()), 1.0)
+    x = np.where(usable, known.codes - center, 0.0) / np.where(usable, scale, 1.0)
+    middle, spread = known.values[fit].mean(), known.values[fit].std()
+    y = (known.values - middle) / spread
+    weights, penalty = ridge(x[fit], y[fit])
+    length = float(np.linalg.norm(weights))
+    if not length > 0.0:
+        return None
+    truth, told = y[held], x[held] @ weights
+    (interval,) = score_intervals(
+        lambda rows: np.maximum([r2(truth[rows], told[rows])], 0.0), known.pieces[held]
+    )
+    return Direction(
+        attribute=name,
+        vector=weights / length * np.where(usable, scale, 0.0),
+        gain=length,
+        penalty=penalty,
+        r2=r2(truth, told),
+        r2_interval=interval,
+    )
+
+
+def held_out(pieces: Int[np.ndarray, " window"]) -> Bool[np.ndarray, " window"]:
+    """Windows of the pieces that nothing is fitted on; a fixed draw."""
+    labels = np.unique(pieces)
+    order = numpy_generator(0, "held out").permutation(labels)
+    return np.isin(pieces, order[: max(1, round(HELD_OUT * len(labels)))])
+
+
+def ridge(
+    x: Float[np.ndarray, "sample coordinate"], y: Float[np.ndarray, " sample"]
+) -> tuple[Float[np.ndarray, " coordinate"], float]:
+    r"""Ridge regression through the origin, and its penalty for each sample.
+
+    .. math:: \arg\min_w |y - Xw|^2 + n \lambda |w|^2
+
+    with the :math:`\lambda` of :data:`PENALTIES` that generalised cross-validation prefers.
+    """
+    n = len(x)
+    u, s, v = np.linalg.svd(x, full_matrices=False)
+    projected = u.T @ y
+    rest = float(y @ y - projected @ projected)  # what no weights explain
+    best, chosen = np.inf, float(PENALTIES[-1])
+    for penalty in PENALTIES.tolist():
+        kept = s**2 / (s**2 + n * penalty)
+        residual = rest + float(np.square((1.0 - kept) * projected).sum())
+        freedom = n - kept.sum() - 1.0  # the mean was fitted too
+        if freedom > 0.0 and residual / freedom**2 < best:
+            best, chosen = residual / freedom**2, penalty
+    return v.T @ (s / (s**2 + n * chosen) * projected), chosen
+
+
+def r2(truth: Float[np.ndarray, " sample"], told: Float[np.ndarray, " sample"]) -> float:
+    """Share of the variance that is foretold; 0 where there is no variance."""
+    total = np.square(truth - truth.mean()).sum()
+    return float(1.0 - np.square(truth - told).sum() / total) if total > 0.0 else 0.0
+
+
+def moved(
+    z: Float[np.ndarray, "window coordinate"],
+    vector: Float[np.ndarray, " coordinate"],
+    strengths: Float[np.ndarray, " step"],
+) -> Float[np.ndarray, "window step coordinate"]:
+    """Codes moved along a direction by each strength."""
+    return z[:, None] + strengths[:, None] * vector

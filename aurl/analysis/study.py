@@ -1,0 +1,104 @@
+"""What is known of a model's codes from the music that it was trained on."""
+
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aurl.analysis.directions import Direction, directions
+from aurl.analysis.names import Names, named
+from aurl.analysis.readings import Readings, musical_readings
+from aurl.analysis.subject import Subject
+from aurl.analysis.traversal import Aggregate, Ground
+from aurl.data.attributes import discretized
+from aurl.data.corpus import Split
+from aurl.data.piece import Piece
+from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, over_slots
+from aurl.metrics.latent_information import latent_information
+from aurl.seeding import numpy_generator
+
+STUDIED = 2000
+"""Training windows that are looked at, at most."""
+
+RATED = 500
+"""Of these, the windows that rates are estimated from: the time grows with their square."""
+
+
+class Study:
+    """Statistics of codes, each computed when it is first asked for.
+
+    Windows are drawn by the corpus alone: two models are looked at on the same music.
+
+    Args:
+        subject: The model and its music.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.windows = self.drawn("train", STUDIED)
+        self.mean, self.log_var = subject.posterior(self.windows)
+
+    def drawn(self, split: Split, count: int) -> Int[np.ndarray, " window"]:
+        """The first windows of a split in an order drawn once and for all."""
+        windows = self.subject.corpus.indices(split)
+        return numpy_generator(0, "study", split).permutation(windows)[:count]
+
+    def pieces_of(self, windows: Int[np.ndarray, " window"]) -> Int[np.ndarray, " window"]:
+        """The piece of each window."""
+        return np.asarray(self.subject.corpus.piece)[windows].astype(np.int64)
+
+    def music(self, windows: Int[np.ndarray, " window"]) -> list[Piece]:
+        """The windows themselves."""
+        corpus = self.subject.corpus
+        return [corpus.vocabulary.decode(corpus.window(int(window))) for window in windows]
+
+    @cached_property
+    def aggregate(self) -> Aggregate:
+        """The aggregate posterior."""
+        return Aggregate.of(self.mean, self.log_var)
+
+    @cached_property
+    def rates(self) -> Float[np.ndarray, " dimension"]:
+        """What each dimension tells about the music, in nats a slot."""
+        mean, log_var = self.mean[:RATED], self.log_var[:RATED]
+        noise = numpy_generator(0, "rates").normal(size=mean.shape)
+        information = latent_information(mean + np.exp(0.5 * log_var) * noise, mean, log_var)
+        return over_slots(information, self.subject.layout.dimension.numpy())
+
+    @cached_property
+    def live(self) -> Bool[np.ndarray, " dimension"]:
+        """Dimensions with a rate of 0.05 nats at least."""
+        return self.rates >= LIVE_THRESHOLD_NATS
+
+    @cached_property
+    def names(self) -> Names:
+        """What each coordinate is named after."""
+        corpus = self.subject.corpus
+        rows = np.asarray(corpus.attributes)[self.windows].astype(np.float64)
+        if corpus.is_constructed:
+            factors, kept = rows.astype(np.int64), list(corpus.attribute_names)
+        else:
+            factors, kept = discretized(rows, rows, corpus.attribute_names)
+        return named(self.mean, factors, kept, self.pieces_of(self.windows))
+
+    @cached_property
+    def directions(self) -> list[Direction]:
+        """Where each musical attribute that has an order rises."""
+        readings = musical_readings()
+        values = readings.read(self.music(self.windows))
+        names = [
+            name
+            for name, unordered in zip(readings.names, readings.categorical, strict=True)
+            if not unordered
+        ]
+        ordered = values[:, ~readings.categorical]
+        return directions(self.mean, ordered, names, self.pieces_of(self.windows))
+
+    def ground(self, readings: Readings, windows: Int[np.ndarray, " window"]) -> Ground:
+        """What the effects of moving the codes of some windows are measured in."""
+        values = readings.read(self.music(self.windows))
+        known = np.isfinite(values)
+        n = np.maximum(known.sum(axis=0), 1)
+        mean = np.where(known, values, 0.0).sum(axis=0) / n
+        variance = np.square(np.where(known, values - mean, 0.0)).sum(axis=0) / n
+        return Ground(readings=readings, scale=np.sqrt(variance), pieces=self.pieces_of(windows))

@@ -1,0 +1,186 @@
+"""What the commands of the latent space do: find codes, call the tool, say what came of it."""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from aurl.analysis.interpolation import PathKind
+from aurl.analysis.study import Study
+from aurl.analysis.subject import Subject
+from aurl.data import corpus as corpora
+from aurl.errors import ConfigError
+from aurl.reporting import latent_tools
+from aurl.reporting.export import check_corpus
+from aurl.reporting.loading import Model, load
+from aurl.seeding import numpy_generator
+
+
+def run_traverse(args: Namespace) -> int:
+    """Move each live dimension of a model's codes."""
+    _check_least(args, steps=2, windows=2)
+    if not 0.0 < args.width < float("inf"):
+        raise ConfigError(f"--width must be > 0 standard deviations, got {args.width}.")
+    with _looking(args) as (model, study):
+        found = latent_tools.write_traversal(
+            study,
+            _codes(model, study, args, 1)[0],
+            args.out,
+            steps=np.linspace(-args.width, args.width, args.steps),
+            windows=args.windows,
+        )
+    lines: list[str] = []
+    for row in found["dimensions"]:
+        moves = [
+            f"{effect['attribute']} {effect['size']['mean']:+.2f}"
+            for effect in row.get("effects", [])
+            if effect["is_certain"]
+        ]
+        state = f"moves {', '.join(moves) or 'nothing for certain'}" if row["live"] else "dead"
+        tells = f", tells {row['tells']}" if row["tells"] else ""
+        lines.append(f"{row['dimension']:14} {row['rate_nats']:6.2f} nats{tells}; {state}")
+    return _told(args, found, lines)
+
+
+def run_interpolate(args: Namespace) -> int:
+    """Go from one code to another."""
+    _check_least(args, steps=2)
+    with _looking(args) as (model, study):
+        prior = model.trained.model.prior
+        usual: PathKind = "spherical" if prior.is_standard or prior.context else "prior"
+        found = latent_tools.write_interpolation(
+            study,
+            _codes(model, study, args, 2),
+            args.out,
+            kind=args.path or usual,
+            steps=args.steps,
+        )
+    crossed = " ".join(f"{each:.2f}" for each in found["note_f1_to_first"])
+    line = f"path {found['path']}, smoothness {found['smoothness']:.2f}, note F1 to the first"
+    return _told(args, found, [f"{line}: {crossed}"])
+
+
+def run_swap(args: Namespace) -> int:
+    """Give one piece a level of another's code."""
+    _check_least(args, pairs=2)
+    with _looking(args) as (model, study):
+        found = latent_tools.write_swap(
+            study,
+            _codes(model, study, args, 2),
+            args.out,
+            part=(args.level, args.slot),
+            pairs=args.pairs,
+        )
+    lines = [
+        f"{each['attribute']:20} follows the donor in {each['followed']['mean']:.2f} "
+        f"[{each['followed']['low']:.2f}, {each['followed']['high']:.2f}], stays in "
+        f"{each['stayed']['mean']:.2f} of {each['cases']}"
+        for each in found["shares"]
+    ]
+    return _told(args, found, lines)
+
+
+def run_analyze(args: Namespace) -> int:
+    """Name the dimensions, find attribute directions, draw the map."""
+    _check_least(args, windows=2)
+    found: dict[str, Any] = {}
+    lines: list[str] = []
+    with _looking(args) as (model, study):
+        if args.what in ("names", "all"):
+            found["names"] = latent_tools.write_names(study, args.out)
+            lines += _lines_of_names(found["names"])
+        if args.what in ("directions", "all"):
+            start = _codes(model, study, args, 1)[0]
+            found["directions"] = latent_tools.write_directions(
+                study, start, args.out, windows=args.windows
+            )
+            lines += _lines_of_directions(found["directions"])
+        if args.what in ("map", "all"):
+            found["map"] = latent_tools.write_map(study, args.out, kind=args.map)
+            lines.append(f"map: {args.map}, {len(found['map']['points'])} windows")
+    return _told(args, found, lines)
+
+
+def _lines_of_names(found: dict[str, Any]) -> list[str]:
+    named = [row for row in found["coordinates"] if "attribute" in row]
+    lines = [f"{row['coordinate']:18} {row['attribute']} {row['share']:.2f}" for row in named]
+    rest = len(found["coordinates"]) - len(named)
+    return [*lines, f"{rest} others tell no more than chance ({found['floor']:.2f})"]
+
+
+def _lines_of_directions(found: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for row in found["directions"]:
+        own = [each for each in row["effects"] if each["attribute"] == row["attribute"]]
+        moved = ", ".join(
+            f"moved by 1 it rises {each['size']['mean']:+.2f} "
+            f"[{each['size']['low']:+.2f}, {each['size']['high']:+.2f}] deviations"
+            for each in own
+        )
+        lines.append(f"{row['attribute']:20} held-out R2 {row['r2']:.2f}; {moved or 'not heard'}")
+    return lines
+
+
+@contextmanager
+def _looking(args: Namespace) -> Generator[tuple[Model, Study]]:
+    """The model and what is known of its codes; what a tool refuses is an option's fault."""
+    model = load(args.model)
+    corpus = corpora.load_named(args.data or model.config.data.corpus, model.config.data.melodies)
+    check_corpus(model.config, corpus)
+    with Console(stderr=True).status("decoding"):
+        study = Study(Subject(model.trained.model, corpus))
+        try:
+            yield model, study
+        except ConfigError as error:
+            raise ConfigError(f"--{error}") from error
+
+
+def _codes(
+    model: Model, study: Study, args: Namespace, count: int
+) -> Float[np.ndarray, "end coordinate"]:
+    """Where a tool starts from: a window of each file that was named, or else test windows."""
+    if args.midi:
+        return np.stack([_code_at(model, path, args.bar) for path in args.midi])
+    windows = study.drawn("test", len(study.subject.corpus))
+    windows = numpy_generator(args.seed, "ends").permutation(windows)
+    _, places = np.unique(study.pieces_of(windows), return_index=True)
+    other = np.isin(np.arange(len(windows)), places, invert=True)
+    chosen = [*windows[np.sort(places)], *windows[other]][:count]  # of different pieces if it can
+    return study.subject.posterior(np.asarray(chosen))[0]
+
+
+def _code_at(model: Model, path: Path, bar: int) -> Float[np.ndarray, " coordinate"]:
+    codes = model.encode(path)
+    index = (bar - 1) // model.n_bars
+    if not 0 <= index < len(codes):
+        last = len(codes) * model.n_bars
+        raise ConfigError(f"bar must be in 1..{last}, the bars of {path}, got {bar}.")
+    return codes[index]
+
+
+def _check_least(args: Namespace, **least: int) -> None:
+    for name, value in least.items():
+        if not getattr(args, name) >= value:
+            raise ConfigError(f"--{name} must be >= {value}, got {getattr(args, name)}.")
+
+
+def _told(args: Namespace, found: dict[str, Any], lines: list[str]) -> int:
+    if args.json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        print("\n".join([*lines, f"Written: {args.out}"]))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "traverse": run_traverse,
+    "interpolate": run_interpolate,
+    "swap": run_swap,
+    "analyze": run_analyze,
+}

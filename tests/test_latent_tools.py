@@ -1,0 +1,265 @@
+"""The commands of the latent space, on the export of a small model and on MIDI files."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aurl.analysis import maps
+from aurl.analysis.study import Study
+from aurl.analysis.subject import Subject
+from aurl.cli import main
+from aurl.config import to_plain
+from aurl.data.corpus import save
+from aurl.data.midi import read_midi, write_midi
+from aurl.files import read_json, write_json, write_yaml
+from aurl.reporting.export import TrainedModel
+from aurl.training import checkpoint
+from tests.test_musical import untrained
+from tests.tiny import N_BARS, VOCABULARY, random_piece, small_config, tiny_corpus
+
+LEVELS = [
+    {"name": "global", "dim": 2, "span": "sequence"},
+    {"name": "local", "dim": 1, "span": 1},
+]
+DEAD = "global/1"
+ATTRIBUTES = (
+    *("rhythm_density", "syncopation", "mean_pitch", "pitch_range"),
+    *("contour", "polyphony", "pitch_class_entropy"),
+)
+
+
+def lively(trained: TrainedModel) -> TrainedModel:
+    """An untrained model whose codes tell pieces apart, but for one of ``global``."""
+    weights = trained.model.state_dict()
+    for index, level in enumerate(trained.model.layout.levels):
+        head = f"encoder.pooling.{index}.head"
+        weights[f"{head}.weight"][: level.dim] *= 100.0
+        weights[f"{head}.bias"][level.dim :] = -4.0
+    weights["encoder.pooling.0.head.weight"][1] = 0.0
+    return replace(trained, model=trained.model.eval())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus, two exports and two MIDI files."""
+    folder = tmp_path_factory.mktemp("tools")
+    save(tiny_corpus(), folder / "corpus")
+    for name, context in (("export", []), ("keyed", ["key"])):
+        config = small_config(
+            data__corpus=str(folder / "corpus"), latent__context=context, latent__levels=LEVELS
+        )
+        trained = lively(untrained(config))
+        write_yaml(folder / name / "config.yaml", to_plain(config))
+        checkpoint.save_weights(folder / name / "model.safetensors", trained.model)
+        about = {"vocabulary": VOCABULARY.to_dict(), "n_bars": N_BARS}
+        about["max_tokens"] = trained.max_tokens
+        write_json(folder / name / "vocabulary.json", about)
+    rng = np.random.default_rng(5)
+    for name in ("a.mid", "b.mid"):
+        write_midi(random_piece(rng), folder / name)
+    (folder / "broken.mid").write_bytes(b"MThd")
+    return folder
+
+
+@pytest.fixture
+def run(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run a command that succeeds; what it prints."""
+    monkeypatch.chdir(place)
+
+    def run(*words: str) -> str:
+        assert main(words) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_traverse_moves_the_live_dimensions_and_names_the_dead(run: Callable[..., str]) -> None:
+    words = ("--steps", "2", "--width", "2", "--windows", "4", "--midi", "a.mid")
+    told = run("traverse", "export", "--out", "moved", *words)
+    found = read_json(Path("moved/traversal.json"))
+    assert (found["steps"], found["windows"]) == ([-2.0, 2.0], 4)
+    rows = {row["dimension"]: row for row in found["dimensions"]}
+    assert list(rows) == ["global/0", "global/1", "local/0"]
+    assert [name for name, row in rows.items() if not row["live"]] == [DEAD]
+    assert "effects" not in rows[DEAD]
+    assert rows[DEAD]["rate_nats"] < 0.05 < rows["global/0"]["rate_nats"]
+    assert {path.name for path in Path("moved").glob("*.mid")} == {"global_0.mid", "local_0.mid"}
+    sheet = read_midi(Path("moved/global_0.mid"))
+    assert len(sheet.notes) > 0
+    effects = rows["global/0"]["effects"]
+    assert {effect["attribute"] for effect in effects} <= {*ATTRIBUTES}
+    sizes = [abs(effect["size"]["mean"]) for effect in effects]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 0.0
+    lines = told.splitlines()
+    assert len(lines) == 4
+    assert lines[1].startswith(f"{DEAD} ")
+    assert lines[1].endswith("; dead")
+    assert lines[3] == "Written: moved"
+
+
+def test_interpolate_goes_from_one_file_to_the_other(run: Callable[..., str]) -> None:
+    words = ("interpolate", "export", "--steps", "5", "--json", "--midi")
+    found = json.loads(run(*words, "a.mid", "b.mid", "--out", "path"))
+    assert found == read_json(Path("path/interpolation.json"))
+    assert found["path"] == "spherical"
+    assert found["note_f1_to_first"][0] == found["note_f1_to_last"][-1] == 1.0
+    assert 0.0 <= found["smoothness"] <= 1.0
+    assert len(found["attributes"]["mean_pitch"]) == len(found["norm"]) == 5
+    back = json.loads(run(*words, "b.mid", "a.mid", "--out", "back"))
+    np.testing.assert_allclose(back["norm"], found["norm"][::-1])
+    line = json.loads(run(*words, "a.mid", "b.mid", "--out", "line", "--path", "linear"))
+    assert line["norm"][2] < found["norm"][2]
+
+
+def test_interpolate_without_files_goes_between_test_windows(run: Callable[..., str]) -> None:
+    words = ("interpolate", "export", "--steps", "2", "--out")
+    first = run(*words, "first")
+    assert first.startswith("path spherical, smoothness 1.00, note F1 to the first: 1.00 ")
+    norms = [read_json(Path("first/interpolation.json"))["norm"]]
+    for seed in ("0", "3"):
+        run(*words, "other", "--seed", seed)
+        norms.append(read_json(Path("other/interpolation.json"))["norm"])
+    assert norms[0] == norms[1] != norms[2]
+
+
+def test_swap_of_a_level_gives_three_pieces_and_measures_on_pairs(run: Callable[..., str]) -> None:
+    words = ("swap", "export", "--pairs", "4", "--midi")
+    told = run(*words, "a.mid", "b.mid", "--level", "local", "--slot", "1", "--out", "slot")
+    assert told == "Written: slot\n"  # four pairs say nothing
+    found = read_json(Path("slot/swap.json"))
+    assert (found["level"], found["slot"], found["pairs"]) == ("local", 1, 4)
+    assert {path.name for path in Path("slot").iterdir()} == {
+        *("receiver.mid", "donor.mid", "swapped.mid", "swap.json")
+    }
+    assert len(found["attributes"]["mean_pitch"]) == 3
+    run(*words, "a.mid", "a.mid", "--level", "global", "--out", "self")
+    receiver, donor, swapped = read_json(Path("self/swap.json"))["attributes"]["mean_pitch"]
+    assert receiver == donor == swapped
+
+
+def test_analyze_writes_names_directions_and_a_map(run: Callable[..., str]) -> None:
+    told = run("analyze", "export", "--out", "all", "--windows", "3")
+    names, directions, drawn = (
+        read_json(Path(f"all/{name}.json")) for name in ("names", "directions", "map")
+    )
+    assert [row["coordinate"] for row in names["coordinates"]] == [
+        *("global/0", "global/1", "local/0 slot 0", "local/0 slot 1")
+    ]
+    assert "attribute" not in names["coordinates"][1]
+    assert directions["directions"]
+    for row in directions["directions"]:
+        assert row["attribute"] in ATTRIBUTES
+        assert row["r2"] <= 1.0
+        assert row["vector"][1] == 0.0
+        assert Path(f"all/{row['attribute']}.mid").is_file()
+        assert f"{row['attribute']:20} held-out R2 {row['r2']:.2f}" in told
+    assert np.shape(drawn["points"]) == (len(drawn["windows"]), 2)
+    assert "others tell no more than chance" in told
+    found = json.loads(run("analyze", "export", "--out", "one", "--what", "names", "--json"))
+    assert found == {"names": names}
+    assert [path.name for path in Path("one").iterdir()] == ["names.json"]
+
+
+WRONG = {
+    "one step": (("traverse", "--steps", "1"), "--steps must be >= 2, got 1."),
+    "no width": (("traverse", "--width", "nan"), "--width must be > 0 standard deviations, got"),
+    "one window": (("analyze", "--windows", "1"), "--windows must be >= 2, got 1."),
+    "one pair": (("swap", "--level", "local", "--pairs", "1"), "--pairs must be >= 2, got 1."),
+    "no such level": (
+        ("swap", "--level", "rhythm"),
+        "--level must be one of global, local, got 'rhythm'.",
+    ),
+    "no such slot": (
+        ("swap", "--level", "local", "--slot", "2"),
+        "--slot must be in 0..1 of local, got 2.",
+    ),
+    "no such bar": (
+        ("traverse", "--midi", "a.mid", "--bar", "3"),
+        "--bar must be in 1..2, the bars of a.mid, got 3.",
+    ),
+    "a file that is not there": (
+        ("traverse", "--midi", "none.mid"),
+        "none.mid cannot be read: unreadable: No such file",
+    ),
+    "a file that is broken": (("traverse", "--midi", "broken.mid"), "broken.mid cannot be read"),
+    "one file for a path": (
+        ("interpolate", "--midi", "a.mid"),
+        "argument --midi: expected 2 arguments",
+    ),
+    "data that is not there": (("analyze", "--data", "nowhere"), "nowhere does not exist."),
+}
+
+
+def refused(
+    words: Sequence[str], model: str, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    try:
+        code = main([words[0], model, "--out", "new", *words[1:]])
+    except SystemExit as error:
+        code = int(str(error.code))
+    given = capsys.readouterr()
+    assert given.out == ""
+    assert given.err.count("\n") == 1, given.err
+    return code, given.err
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=list(WRONG))
+def test_a_wrong_wish_is_one_line_and_leaves_nothing(
+    *,
+    words: tuple[str, ...],
+    message: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(place)
+    code, told = refused(words, "export", capsys)
+    assert (code, told.startswith(f"aurl: {message}")) == (2, True), told
+    assert not (place / "new").exists()
+
+
+def test_what_a_model_cannot_do_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    code, told = refused(("interpolate", "--path", "prior"), "keyed", capsys)
+    assert (code, told) == (
+        2,
+        "aurl: --path must be linear or spherical for a model with latent.context, got prior.\n",
+    )
+    code, told = refused(("traverse",), "corpus", capsys)
+    assert (code, told.startswith("aurl: EXPORT must be a folder")) == (2, True)
+
+    def missing(name: str) -> None:
+        del name
+
+    monkeypatch.setattr(maps, "find_spec", missing)
+    code, told = refused(("analyze", "--what", "map", "--map", "umap"), "export", capsys)
+    assert (code, told.startswith("aurl: --map must be pca where umap-learn")) == (2, True)
+
+
+def test_a_study_is_of_the_same_windows_for_every_model_and_knows_its_music() -> None:
+    corpus = tiny_corpus()
+    first, second = (
+        Study(Subject(lively(untrained(small_config(seed=seed))).model, corpus)) for seed in (0, 1)
+    )
+    np.testing.assert_array_equal(first.windows, second.windows)
+    assert set(first.windows) == set(corpus.indices("train"))
+    readings = first.subject.readings
+    ground = first.ground(readings, corpus.indices("test"))
+    at = corpus.attribute_names.index("mean_pitch")
+    own = readings.names.index("mean_pitch")
+    expected = corpus.attributes[first.windows, at].astype(np.float64).std()
+    assert ground.scale[own] == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(ground.pieces, corpus.piece[corpus.indices("test")])
+    with torch.no_grad():
+        variance = first.mean.var(axis=0) + np.exp(first.log_var).mean(axis=0)
+    np.testing.assert_allclose(first.aggregate.std, np.sqrt(variance))
