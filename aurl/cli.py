@@ -72,6 +72,7 @@ def sweep(args: argparse.Namespace) -> int:
         shape=shape_of(args),
         overrides=overrides_of(args.set),
         resume=args.resume,
+        warm_start=args.warm_start,
     )
     planned = plan(options)
     console = copy_of_stdout()
@@ -79,7 +80,7 @@ def sweep(args: argparse.Namespace) -> int:
     if planned.note:
         console.print(planned.note, markup=False)
     budget = planned.space.budget
-    progress = Progress(console, budget.trials, budget.steps_per_trial)
+    progress = Progress(console, planned.space.n_runs, budget.steps_per_trial)
     ended = progress.announce_ended(planned.folder)
     with progress:
         if ended < budget.trials:
@@ -90,8 +91,8 @@ def sweep(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show every trial of a sweep."""
-    from aurl.reporting.leaderboard import read_trials
     from aurl.reporting.tables import status_table
+    from aurl.search.ranking import read_trials
 
     trials = read_trials(args.sweep)
     if args.json:
@@ -103,8 +104,9 @@ def status(args: argparse.Namespace) -> int:
 
 def leaderboard(args: argparse.Namespace) -> int:
     """Show the ranked trials of a sweep."""
-    from aurl.reporting.leaderboard import ranked, read_trials, record
+    from aurl.reporting.leaderboard import record
     from aurl.reporting.tables import leaderboard_table
+    from aurl.search.ranking import ranked, read_trials
 
     places = ranked(read_trials(args.sweep))
     if args.json:
@@ -186,6 +188,12 @@ def _add_sweep(commands: Any) -> None:  # noqa: ANN401 - argparse's type is priv
     sweep.add_argument("--trials", type=int, help="trials in all, in place of the space's budget")
     sweep.add_argument("--name", default="", help="the sweep's name (default: the space's)")
     sweep.add_argument("--out", type=Path, default=Path("sweeps"), help="where sweeps are kept")
+    sweep.add_argument(
+        "--warm-start",
+        type=Path,
+        metavar="SWEEP",
+        help="begin with what another sweep found, or with a YAML file of configurations",
+    )
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
     _add_cluster_options(sweep)
     _add_set(sweep)

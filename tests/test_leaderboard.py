@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from aurl.errors import SweepError
-from aurl.files import write_json, write_text
+from aurl.files import write_json, write_text, write_yaml
 from aurl.metrics.pareto import non_dominated_fronts
-from aurl.reporting.leaderboard import (
+from aurl.reporting.leaderboard import record, write_leaderboard
+from aurl.search.ranking import (
     Status,
     TrialStatus,
     counts,
+    finalists,
+    lower_bound,
     ranked,
     read_trials,
-    record,
-    write_leaderboard,
 )
 
 
@@ -219,7 +220,7 @@ def test_sweep_that_has_not_started_a_trial_is_empty(tmp_path: Path) -> None:
     header = (tmp_path / "leaderboard.csv").read_text()
     assert header == (
         "rank,trial_id,status,score,kl_health,disentanglement,reconstruction_score,"
-        "reason,seconds,steps,front\n"
+        "reason,seconds,steps,front,feasible,score_low,seed_scores\n"
     )
 
 
@@ -244,13 +245,115 @@ def test_csv_has_a_row_a_trial_and_a_column_a_parameter(tmp_path: Path) -> None:
     assert list(rows[0]) == [
         *("rank", "trial_id", "status", "score", "kl_health", "disentanglement"),
         *("reconstruction_score", "reason", "seconds", "steps", "front"),
+        *("feasible", "score_low", "seed_scores"),
         *("beta.kind", "latent.top_down", "beta.cycles"),
     ]
     assert list(rows[0].values()) == [
         *("1", "t0000", "completed", "0.5", "0.5", "0.25"),
-        *("1", "", "12.5", "300", "0", "linear", "true", ""),
+        *("1", "", "12.5", "300", "0", "true", "", "", "linear", "true", ""),
     ]
     assert list(rows[1].values()) == [
         *("", "t0001", "failed", "", "", "", "", failed["reason"], "12.5", "300", ""),
+        *("", "", ""),
         *("cyclical", "", "4"),
     ]
+
+
+# Feasibility and finalists
+
+
+def write_space(sweep: Path, **sections: Any) -> None:
+    write_yaml(sweep / "sweep.yaml", {"question": "What?", "space": sections})
+
+
+def write_rerun(sweep: Path, name: str, score: float | None, **values: Any) -> None:
+    metrics = {} if score is None else {"val/score": score, "val/kl_health": 0.5}
+    status = {"status": "completed", "metrics": metrics, **values}
+    write_json(sweep / "finalists" / name / "status.json", status)
+
+
+def with_score(score: float, health: float = 0.5) -> dict[str, Any]:
+    names = ("val/disentanglement", "val/reconstruction_score")
+    metrics = {"val/kl_health": health, **dict.fromkeys(names, score), "val/score": score}
+    return {"metrics": metrics}
+
+
+def test_a_trial_that_violates_a_constraint_comes_after_all_that_do_not(tmp_path: Path) -> None:
+    write_space(tmp_path, constraints={"val/kl_nats": {"at_least": 5}})
+    low = with_score(0.2)
+    low["metrics"]["val/kl_nats"] = 6.0
+    write_status(tmp_path, "t0000", **with_score(0.9))
+    write_status(tmp_path, "t0001", **low)
+    write_status(tmp_path, "t0002", **with_score(0.1, health=0.0))
+    write_status(tmp_path, "t0003", status="stopped", **with_score(0.99))
+    places = ranked(read_trials(tmp_path))
+    assert [(p.rank, p.front, p.trial.trial, p.trial.feasible) for p in places] == [
+        (1, 0, "t0001", True),
+        (2, None, "t0000", False),
+        (3, None, "t0002", False),
+        (None, None, "t0003", True),
+    ]
+    rows = [record(place) for place in places]
+    assert rows[1]["reason"] == "infeasible: val/kl_nats must be at least 5, got nothing"
+    assert rows[2]["reason"] == "collapsed: val/kl_health is 0"
+    assert [row["feasible"] for row in rows] == [True, False, False, None]
+
+
+def test_an_infeasible_trial_dominates_nobody(tmp_path: Path) -> None:
+    write_space(tmp_path, constraints={"val/kl_nats": {"at_least": 5}})
+    write_status(tmp_path, "t0000", **with_score(0.9))
+    fair = with_score(0.2)
+    fair["metrics"]["val/kl_nats"] = 6.0
+    write_status(tmp_path, "t0001", **fair)
+    (best, _) = ranked(read_trials(tmp_path))
+    assert (best.trial.trial, best.front) == ("t0001", 0)
+
+
+def test_the_lower_bound_is_the_mean_less_its_standard_error() -> None:
+    # Deviations -0.1, 0 and 0.1: variance 0.01, standard error 0.1 / sqrt(3).
+    assert lower_bound([0.4, 0.5, 0.6]) == pytest.approx(0.5 - 0.1 / 3**0.5)
+    assert lower_bound([0.3, 0.3, 0.3]) == pytest.approx(0.3)
+
+
+def test_finalists_stand_first_by_what_their_score_is_at_least(tmp_path: Path) -> None:
+    for name, score in (("t0000", 0.9), ("t0001", 0.8), ("t0002", 0.7), ("t0003", 0.6)):
+        write_status(tmp_path, name, **with_score(score))
+    for number, score in enumerate((0.8, 0.5, 0.2), start=1):
+        write_rerun(tmp_path, f"t0000.{number}", score)
+    for number, score in enumerate((0.46, 0.44, 0.45), start=1):
+        write_rerun(tmp_path, f"t0001.{number}", score)
+    write_rerun(tmp_path, "t0002.1", 0.9)
+    write_rerun(tmp_path, "t0002.2", 0.9)
+    write_rerun(tmp_path, "t0002.3", None, status="failed")
+    places = ranked(read_trials(tmp_path))
+    assert [place.trial.trial for place in places] == ["t0001", "t0000", "t0002", "t0003"]
+    rows = {row["trial_id"]: row for row in map(record, places)}
+    assert rows["t0000"]["score_low"] == pytest.approx(0.5 - 0.3 / 3**0.5)
+    assert rows["t0000"]["seed_scores"] == [0.8, 0.5, 0.2]
+    assert rows["t0002"]["score_low"] is None, "one of its seeds failed"
+    assert rows["t0002"]["seed_scores"] == [0.9, 0.9, None]
+    assert rows["t0003"]["seed_scores"] is None
+    assert [row["score"] for row in rows.values()] == [0.8, 0.9, 0.7, 0.6]
+
+
+def test_a_finalist_that_collapses_with_another_seed_has_no_lower_bound(tmp_path: Path) -> None:
+    write_status(tmp_path, "t0000", **with_score(0.9))
+    for number in (1, 2, 3):
+        write_rerun(tmp_path, f"t0000.{number}", 0.8)
+    collapsed = {"val/score": 0.0, "val/kl_health": 0.0}
+    write_rerun(tmp_path, "t0000.2", 0.0, metrics=collapsed)
+    (place,) = ranked(read_trials(tmp_path))
+    assert place.trial.seed_scores == (0.8, None, 0.8)
+    assert place.trial.score_low is None
+
+
+def test_finalists_are_the_best_by_the_search_alone(tmp_path: Path) -> None:
+    for name, score in (("t0000", 0.7), ("t0001", 0.9), ("t0002", 0.8), ("t0003", 0.95)):
+        write_status(tmp_path, name, **with_score(score))
+    write_status(tmp_path, "t0003", **with_score(0.95, health=0.0))
+    write_status(tmp_path, "t0004", status="failed", **with_score(0.99))
+    assert [trial.trial for trial in finalists(tmp_path, 2)] == ["t0001", "t0002"]
+    for number in (1, 2, 3):
+        write_rerun(tmp_path, f"t0002.{number}", 0.99)
+    assert [trial.trial for trial in finalists(tmp_path, 2)] == ["t0001", "t0002"]
+    assert [trial.trial for trial in finalists(tmp_path, 9)] == ["t0001", "t0002", "t0000"]

@@ -37,6 +37,7 @@ scientific:
 budget: {{trials: {TRIALS}, steps_per_trial: 120}}
 sampler: {{name: tpe, seed: 0, startup_trials: 3}}
 scheduler: {{name: none}}
+stopper: {{name: none}}
 """
 
 

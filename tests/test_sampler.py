@@ -1,5 +1,6 @@
 """The Optuna study of a sweep: reopened as it was, told the truth, and the same after a resume."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -260,3 +261,49 @@ def test_a_range_under_another_condition_is_a_parameter_of_its_own(tmp_path: Pat
         study.tell(number, "completed", scores(float(params[key]), 0.5, 0.5))
     names = {name for trial in trials(tmp_path) for name in trial.params}
     assert {key, f"{key} (2)"} <= names
+
+
+def constrained() -> Space:
+    values = {
+        "question": "Which?",
+        "budget": {"trials": 9, "steps_per_trial": 2},
+        "scientific": dict(VARIED),
+        "sampler": {"startup_trials": 4},
+        "constraints": {"val/kl_nats": {"at_least": 5.0}},
+    }
+    return space_of(values, overrides={})
+
+
+def test_a_trial_that_violates_a_constraint_is_told_by_how_much(tmp_path: Path) -> None:
+    study = Proposals(tmp_path / "study.journal", constrained(), NAME)
+    told = [
+        {**scores(0.9, 0.9, 0.9), "val/kl_nats": 3.0},
+        {**scores(0.1, 0.1, 0.1), "val/kl_nats": 6.0},
+        {**scores(0.0, 0.9, 0.9), "val/kl_nats": 6.0},
+        scores(0.9, 0.9, 0.9),
+    ]
+    for metrics in told:
+        number, _ = study.propose()
+        study.tell(number, "completed", metrics)
+    stopped, _ = study.propose()
+    study.tell(stopped, "stopped", {"val/kl_nats": 0.0})
+    found = trials(tmp_path)
+    assert [trial.constraints.get("infeasible") for trial in found] == [2.0, 0.0, 1.0, 1.0, None]
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    best = optuna.load_study(study_name=NAME, storage=storage).best_trials
+    assert [trial.number for trial in best] == [1], "the best of the feasible"
+
+
+def test_a_driver_that_was_killed_between_constraint_and_end_tells_the_end(tmp_path: Path) -> None:
+    study = Proposals(tmp_path / "study.journal", constrained(), NAME)
+    number, _ = study.propose()
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    inside = optuna.load_study(study_name=NAME, storage=storage)
+    trial = optuna.trial.Trial(inside, inside.get_trials()[number]._trial_id)  # pyright: ignore[reportPrivateUsage]
+    trial.set_constraint("infeasible", 2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = Proposals(tmp_path / "study.journal", constrained(), NAME)
+        again.tell(number, "completed", {**scores(0.9, 0.9, 0.9), "val/kl_nats": 3.0})
+    (told,) = trials(tmp_path)
+    assert (told.state, told.constraints) == (TrialState.COMPLETE, {"infeasible": 2.0})

@@ -9,9 +9,18 @@ import pytest
 from ray.tune.schedulers import FIFOScheduler
 
 from aurl.search.gang import scalars
-from aurl.search.scheduling import Brackets, bracket_graces, bracket_shares, scheduler_of
-from aurl.search.settings import SchedulerConfig
+from aurl.search.scheduling import (
+    Brackets,
+    Referee,
+    bracket_graces,
+    bracket_shares,
+    scheduler_of,
+)
+from aurl.search.settings import SchedulerConfig, StopperConfig
 from aurl.search.space import Space, space_of
+from aurl.search.stopper import HealthStopper, Verdict
+from aurl.training.evaluate import target_rate_nats
+from tests.tiny import small_config, tiny_corpus
 
 
 def space(steps: int = 200, **scheduler: Any) -> Space:
@@ -110,3 +119,46 @@ def test_a_resumed_trial_is_in_the_bracket_that_it_was_in() -> None:
     found = [first.bracket_of(number) for number in range(20)]
     assert Counter(found) == {0: 8, 1: 6, 2: 6}
     assert found == [again.bracket_of(number) for number in range(20)]
+
+
+# The referee: the health stopper first, then the others
+
+
+def report(step: int, kl: float, steps: int = 200) -> dict[str, Any]:
+    row = {"step": step, "val/kl_nats": kl, "val/live_dimensions": float(kl > 0.5)}
+    rows = ({"step": step, "objective/beta_settled": 1.0}, {**row, "val/rung_score": 0.5})
+    return {**scalars(rows[-1], steps), "rows": rows}
+
+
+def judged(stopper: HealthStopper | None, kl: list[float]) -> tuple[int, Verdict]:
+    referee = Referee(scheduler_of(space()), stopper, tiny_corpus())
+    folder = Path("trials/t0001/checkpoint")
+    task = SimpleNamespace(checkpoint_folder=folder, config=small_config())
+    trial: Any = SimpleNamespace(trial_id="tune-1", config={"task": task})
+    referee.on_trial_add(None, trial)
+    referee.begin("t0001", [])
+    last: dict[str, Any] = {}
+    for index, value in enumerate(kl, start=1):
+        last = report(20 * index, value)
+        if referee.on_trial_result(None, trial, last) == FIFOScheduler.STOP:
+            break
+    return last["step"], referee.verdict("tune-1", last)
+
+
+def test_the_referee_stops_a_dead_trial_and_says_why() -> None:
+    step, verdict = judged(HealthStopper(StopperConfig(), 200), [0.01] * 10)
+    assert step == 80
+    assert verdict.end == "stopped"
+    assert verdict.reason.startswith("health: no live dimension at steps 60 to 80")
+
+
+def test_the_referee_holds_the_rate_against_the_target_of_the_corpus() -> None:
+    target = target_rate_nats(small_config().evaluation, tiny_corpus())
+    for share, step in ((0.9, 80), (1.1, 200)):
+        assert judged(HealthStopper(StopperConfig(), 200), [share * target / 16] * 10)[0] == step
+
+
+def test_a_trial_that_is_behind_has_asha_for_its_reason() -> None:
+    step, verdict = judged(None, [0.01] * 10)
+    assert step == 200
+    assert verdict.reason.startswith("asha: a rung score of 0.500 at step 200 was not among")

@@ -478,6 +478,13 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
             r"sampler\.groups must be false for rand",
         ),
         ({"sampler": {"population": 1}}, r"sampler\.population must be >= 2, got 1\.$"),
+        ({"stopper": {"name": "kl"}}, r"stopper\.name must be one of health, none, got 'kl'\.$"),
+        ({"stopper": {"grace": 2}}, r"stopper\.grace must be in \[0, 1\], got 2\.0\.$"),
+        ({"stopper": {"patience": 0}}, r"stopper\.patience must be >= 1, got 0\.$"),
+        ({"stopper": {"rate_factor": 1}}, r"stopper\.rate_factor must be > 1, got 1\.0\.$"),
+        ({"seeds": {"runs": 2}}, r"^seeds\.runs must be >= 3, got 2\. Fewer say nothing"),
+        ({"seeds": {"finalists": 0}}, r"^seeds\.finalists must be >= 1, got 0\.$"),
+        ({"constraints": {"kl": {"at_least": 1}}}, r"^constraints\.kl must be a metric such"),
         ({"sampler": {"sed": 1}}, r"sampler\.sed is not a setting\. Did you mean 'seed'\?$"),
         ({"sampler": {"startup_trials": -1}}, r"startup_trials must be >= 0, got -1\.$"),
         (

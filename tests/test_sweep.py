@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,9 +25,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray.tune.schedulers import FIFOScheduler
 
+from aurl.config import from_plain
 from aurl.data.corpus import save
 from aurl.errors import SweepError
-from aurl.files import read_json, read_lines
+from aurl.files import read_json, read_lines, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import sweep
 from aurl.search.cluster import Shape
@@ -59,12 +61,14 @@ scientific:
 budget: {{trials: 5, steps_per_trial: 200}}
 sampler: {{name: random, seed: 2}}
 scheduler: {{name: none}}
+stopper: {{name: none}}
 """
 STEADY = f"""{BASE}
 scientific:
   objective.beta.value: {{log_uniform: [0.01, 1.0]}}
 budget: {{trials: 4, steps_per_trial: 200}}
 sampler: {{name: random, seed: 0}}
+stopper: {{name: none}}
 """
 CHATTER = ("(pid=", "WARNING", "Traceback", "raylet", "ray::", "Tune", "optuna")
 
@@ -442,3 +446,84 @@ def test_a_sweep_that_another_process_runs_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SweepError, match=r"out/s must be left to one process, and another"):
             sweep.run(made, Silent())
     assert not made.trials_folder.exists()
+
+
+# Finalists, without Ray
+
+
+FINALS = f"{STEADY}seeds: {{finalists: 2, runs: 3}}\n"
+
+
+def complete(folder: Path, score: float, status: str = "completed") -> None:
+    """Make a trial one that has ended."""
+    path = folder / "status.json"
+    metrics = {"val/score": score, **dict.fromkeys(OBJECTIVES, score)}
+    path.write_text(json.dumps({**read_json(path), "status": status, "metrics": metrics}))
+
+
+def finals_of(made: Sweep) -> Any:
+    return sweep._Finals(made, Silent())  # pyright: ignore[reportPrivateUsage]
+
+
+def searched(folder: Path) -> Sweep:
+    """A sweep of four trials that have ended, the third as the best, the second as a failure."""
+    made = planned(Place(folder, FINALS))
+    supply = supply_of(made)
+    for index, score in enumerate((0.2, 0.9, 0.5, 0.3)):
+        supply.suggest(f"tune-{index}")
+        name = supply.name_of(f"tune-{index}")
+        complete(made.trials_folder / name, score, "failed" if index == 1 else "completed")
+    return made
+
+
+def test_finalists_are_trained_again_with_other_seeds_and_nothing_else(tmp_path: Path) -> None:
+    made = searched(tmp_path)
+    finals = finals_of(made)
+    assert finals.remaining == 6
+    tasks = [finals.suggest(f"tune-{index}")["task"] for index in range(6)]
+    assert finals.suggest("tune-6") == "FINISHED"
+    names = [task.checkpoint_folder.parent.name for task in tasks]
+    assert names == ["t0002.1", "t0002.2", "t0002.3", "t0003.1", "t0003.2", "t0003.3"]
+    for name, task in zip(names, tasks, strict=True):
+        first = from_plain(read_yaml(made.trials_folder / name[:5] / "config.yaml"))
+        assert task.config == replace(first, seed=task.config.seed)
+        assert task.config.seed != first.seed
+        assert read_json(made.folder / "finalists" / name / "status.json")["status"] == "running"
+    seeds = [task.config.seed for task in tasks]
+    assert len(set(seeds[:3])) == 3
+    assert seeds[:3] == seeds[3:], "all are compared on the same seeds"
+
+
+def test_a_resumed_sweep_goes_on_with_the_seeds_that_have_not_ended(tmp_path: Path) -> None:
+    made = searched(tmp_path)
+    finals = finals_of(made)
+    for index in range(3):
+        finals.suggest(f"tune-{index}")
+    complete(made.folder / "finalists" / "t0002.1", 0.99)
+    complete(made.folder / "finalists" / "t0002.2", 0.0, "failed")
+    before = read_json(made.folder / "finalists" / "t0002.3" / "status.json")
+    again = finals_of(made)
+    assert again.remaining == 4
+    task = again.suggest("again-0")["task"]
+    assert task.checkpoint_folder.parent.name == "t0002.3"
+    assert read_json(made.folder / "finalists" / "t0002.3" / "status.json") == before
+
+
+def test_a_sweep_without_seeds_has_no_finalists(tmp_path: Path) -> None:
+    made = searched(tmp_path)
+    assert finals_of(replace(made, space=replace(made.space, seeds=None))).remaining == 0
+    assert (made.space.n_runs, replace(made.space, seeds=None).n_runs) == (10, 4)
+
+
+def test_finalists_may_be_asked_for_after_the_search(tmp_path: Path) -> None:
+    made = planned(Place(tmp_path, STEADY))
+    (tmp_path / "space.yaml").write_text(FINALS)
+    options = SweepOptions(
+        space=tmp_path / "space.yaml",
+        out=tmp_path / "out",
+        name="s",
+        data=str(tmp_path / "tiny"),
+        resume=True,
+    )
+    assert made.space.seeds is None
+    assert plan(options).space.seeds is not None

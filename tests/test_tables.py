@@ -5,7 +5,6 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from aurl.reporting.leaderboard import TrialStatus, ranked
 from aurl.reporting.tables import (
     duration,
     leaderboard_table,
@@ -14,6 +13,7 @@ from aurl.reporting.tables import (
     short_name,
     status_table,
 )
+from aurl.search.ranking import TrialStatus, ranked
 
 METRICS = {
     "val/kl_health": 0.9,
@@ -106,3 +106,18 @@ def test_duration_is_hours_minutes_seconds(seconds: float, text: str) -> None:
 
 def test_short_name_is_the_metric_without_its_split() -> None:
     assert short_name("val/reconstruction_score") == "reconstruction"
+
+
+def test_a_leaderboard_marks_what_is_infeasible_and_shows_the_lower_bound_of_finalists() -> None:
+    def trial(name: str, **more: Any) -> TrialStatus:
+        return TrialStatus(trial=name, status="completed", metrics=dict(METRICS), **more)
+
+    lines = drawn(leaderboard_table(ranked([trial("t0000"), trial("t0001", feasible=False)])))
+    assert "rank trial score kl_health disent. recon. parameters" in lines
+    assert "1* t0000 0.513 0.900 0.250 0.600" in lines
+    assert "2! t0001 0.513 0.900 0.250 0.600" in lines
+    again = trial("t0002", seed_scores=(0.25, 0.25, 0.25))
+    lines = drawn(leaderboard_table(ranked([trial("t0000"), again])))
+    assert "rank trial low score kl_health disent. recon. parameters" in lines
+    assert "1* t0002 0.250 0.513 0.900 0.250 0.600" in lines
+    assert "2* t0000 - 0.513 0.900 0.250 0.600" in lines

@@ -29,9 +29,9 @@ from aurl.latent_config import ContextName
 from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
 from aurl.plain import Plain
-from aurl.reporting.leaderboard import TrialStatus, ranked, read_trials
 from aurl.reporting.model_card import model_card
 from aurl.reporting.musical import musical_metrics
+from aurl.search.ranking import TrialStatus, ranked, read_trials
 from aurl.seeding import torch_generator
 from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator

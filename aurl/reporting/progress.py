@@ -21,8 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aurl.metrics.score import OBJECTIVES
-from aurl.reporting.leaderboard import SCORE, read_trials
 from aurl.reporting.tables import duration, number, settings, short_name
+from aurl.search.ranking import SCORE, read_trials
 
 ENDS = ("completed", "stopped", "failed")
 MAX_RUNNING_SHOWN = 4
@@ -166,6 +166,7 @@ class Progress:
             name: score
             for name, trial in self._trials.items()
             if trial.status == "completed"
+            and "." not in name  # a finalist's run with another seed is no trial
             and isinstance(score := trial.metrics.get(SCORE), int | float)
             and math.isfinite(score)
         }

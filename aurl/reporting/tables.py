@@ -10,8 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from aurl.reporting.leaderboard import (
-    OBJECTIVES,
+from aurl.metrics.score import OBJECTIVES
+from aurl.search.ranking import (
     SCORE,
     Place,
     Status,
@@ -30,7 +30,9 @@ STYLES: Mapping[Status, str] = {
 
 
 def leaderboard_table(places: Sequence[Place], *, limit: int | None = None) -> Table:
-    """The ranked trials; ``*`` marks the Pareto front.
+    """The ranked trials; ``*`` marks the Pareto front, ``!`` what is infeasible.
+
+    Where finalists were trained again, ``low`` is what their score is at least.
 
     Args:
         places: From :func:`aurl.reporting.leaderboard.ranked`.
@@ -39,14 +41,17 @@ def leaderboard_table(places: Sequence[Place], *, limit: int | None = None) -> T
     """
     caption = Text(_caption([place.trial for place in places]))
     table = Table(box=SIMPLE_HEAD, caption=caption, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("rank", "trial", "score", "kl_health", "disent.", "recon."):
+    again = ["low"] if any(place.trial.score_low is not None for place in places) else []
+    for heading in ("rank", "trial", *again, "score", "kl_health", "disent.", "recon."):
         table.add_column(heading, justify="left" if heading == "trial" else "right", no_wrap=True)
     table.add_column("parameters", overflow="fold")
     for place in [place for place in places if place.rank is not None][:limit]:
         metrics = place.trial.metrics
+        mark = "*" if place.front == 0 else " " if place.trial.feasible else "!"
         table.add_row(
-            f"{place.rank}{'*' if place.front == 0 else ' '}",
+            f"{place.rank}{mark}",
             Text(place.trial.trial),
+            *(number(place.trial.score_low) for _ in again),
             *(number(metrics.get(name)) for name in (SCORE, *OBJECTIVES)),
             Text(settings(place.trial.params)),
         )

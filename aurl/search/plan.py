@@ -17,6 +17,7 @@ from aurl.files import read_yaml, write_yaml
 from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
 from aurl.search.space import Space, examples, load_space, space_of
+from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.training.loop import check_fits
 
 
@@ -33,6 +34,8 @@ class SweepOptions:
     shape: Shape = field(default_factory=Shape)
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
     resume: bool = False
+    warm_start: Path | None = None
+    """A sweep's folder, or a file with a list of configurations."""
 
     @property
     def folder(self) -> Path:
@@ -50,7 +53,10 @@ class Sweep:
     shape: Shape
     address: str | None
     note: str
-    """What was fitted to the music, in a sentence; often nothing."""
+    """What was fitted to the music, or is begun with, in a sentence; often nothing."""
+
+    beginnings: tuple[Beginning, ...] = ()
+    """What Optuna is told or asked to try before its own proposals."""
 
     @property
     def trials_folder(self) -> Path:
@@ -88,6 +94,7 @@ def plan(options: SweepOptions) -> Sweep:
     space, note = within_budget(space, corpus, options.shape.workers_per_trial)
     for example in examples(space):
         check_fits(space.config_of(example), corpus, options.shape.workers_per_trial)
+    beginnings = read_beginnings(options.warm_start, space) if options.warm_start else []
     record = {
         "question": space.question,
         "space": values,
@@ -96,6 +103,11 @@ def plan(options: SweepOptions) -> Sweep:
         "workers_per_trial": options.shape.workers_per_trial,
         "made_by": provenance(),
     }
+    if options.warm_start:
+        began = {"from": options.warm_start.name, **_counted(beginnings)}
+        record["warm_start"] = began
+        words = f"Begins with {began['told']} known results and {began['tried']} others to try."
+        note = f"{note} {words}".strip()
     if exists:
         before = read_yaml(about)
         _check_same(before, record, folder)
@@ -111,7 +123,13 @@ def plan(options: SweepOptions) -> Sweep:
         shape=options.shape,
         address=options.address,
         note=note,
+        beginnings=tuple(beginnings),
     )
+
+
+def _counted(beginnings: list[Beginning]) -> dict[str, int]:
+    told = sum(beginning.metrics is not None for beginning in beginnings)
+    return {"told": told, "tried": len(beginnings) - told}
 
 
 def _unusable(options: SweepOptions, error: OSError) -> SweepError:
@@ -192,14 +210,16 @@ def _resumed(before: Plain, now: Plain) -> Plain:
     if now["made_by"] != makers[-1]:
         makers.append(now["made_by"])
     since = {"resumed_by": makers[1:]} if len(makers) > 1 else {}
-    return {**now, "made_by": makers[0], **since}
+    began = {"warm_start": before["warm_start"]} if "warm_start" in before else {}
+    return {**now, "made_by": makers[0], **since, **began}
 
 
 def _check_same(before: Plain, now: Plain, folder: Path) -> None:
-    """Refuse to resume a sweep as a different one; more trials are welcome."""
+    """Refuse to resume a sweep as a different one; more trials and finalists are welcome."""
 
     def essence(record: Plain) -> Plain:
-        space = {key: value for key, value in record["space"].items() if key != "budget"}
+        later = ("budget", "seeds")  # more trials, and finalists, may be asked for later
+        space = {key: value for key, value in record["space"].items() if key not in later}
         budget = record["space"].get("budget", {})
         steps = {key: value for key, value in budget.items() if key != "trials"}
         same = ("overrides", "corpus", "workers_per_trial")

@@ -8,7 +8,7 @@ uninterrupted one would have proposed (with one trial at a time).
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -19,12 +19,17 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from aurl.metrics.score import OBJECTIVES
+from aurl.search.constraints import violation
 from aurl.search.distributions import Value
 from aurl.search.settings import SamplerConfig
-from aurl.search.space import Space
+from aurl.search.space import Space, optuna_distribution
+from aurl.search.warm_start import Beginning
 from aurl.seeding import stream_seed
 
 End: TypeAlias = Literal["completed", "stopped", "failed"]
+BEGAN = "began"
+"""Attribute of a study that has been given what its sweep begins with."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -53,9 +58,33 @@ class Proposals:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names([name.removeprefix("val/") for name in OBJECTIVES])
 
+    def begin_with(self, beginnings: Sequence[Beginning]) -> None:
+        """Tell the results that are known, and queue the other configurations; once a study."""
+        if self._study.user_attrs.get(BEGAN):
+            return
+        ranges = {p.name: optuna_distribution(p.distribution) for p in self._space.parameters}
+        told = [trial.params for trial in self._study.get_trials(deepcopy=False)]
+        for beginning in beginnings:
+            params = self._space.named(beginning.params) or {}
+            values = [(beginning.metrics or {}).get(name) for name in OBJECTIVES]
+            if beginning.metrics is None:
+                self._study.enqueue_trial(params, skip_if_exists=True)
+            elif None not in values and params not in told:
+                excess, _ = violation(beginning.metrics, self._space.constraints)
+                trial = optuna.trial.create_trial(
+                    values=[float(value or 0.0) for value in values],
+                    params=params,
+                    distributions={name: ranges[name] for name in params},
+                    constraints={"infeasible": excess},
+                )
+                self._study.add_trial(trial)
+        self._study.set_user_attr(BEGAN, True)
+
     def propose(self) -> tuple[int, dict[str, Value]]:
         """A new trial's number and the values of its parameters."""
-        number = len(self._study.get_trials(deepcopy=False))
+        trials = self._study.get_trials(deepcopy=False)
+        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
+        number = waiting[0] if waiting else len(trials)
         self._study.sampler = _sampler(self._space.sampler, number)
         trial = self._study.ask()
         return trial.number, self._space.suggest(trial)
@@ -63,12 +92,20 @@ class Proposals:
     def tell(self, number: int, end: End, metrics: Mapping[str, float]) -> None:
         """Tell how a trial ended; saying it again changes nothing.
 
-        A completed trial without one of the objectives counts as failed.
+        A completed trial without one of the objectives counts as failed. One that collapsed, or
+        violates a constraint of the space, is told by how much: a sampler takes any feasible one
+        for better.
         """
-        if self._study.get_trials(deepcopy=False)[number].state.is_finished():
+        trial = self._study.get_trials(deepcopy=False)[number]
+        if trial.state.is_finished():
             return
         values = [metrics.get(name) for name in OBJECTIVES]
         if end == "completed" and None not in values:
+            if not trial.constraints:  # a driver that was killed just here has set it already
+                excess, _ = violation(metrics, self._space.constraints)
+                number_inside = trial._trial_id  # pyright: ignore[reportPrivateUsage]
+                ours = optuna.trial.Trial(self._study, number_inside)
+                ours.set_constraint("infeasible", excess)
             self._study.tell(number, [float(value or 0.0) for value in values])
         elif end == "stopped":
             self._study.tell(number, state=TrialState.PRUNED)
@@ -78,7 +115,7 @@ class Proposals:
     def fail_unknown(self, known: set[int]) -> None:
         """End the trials that were proposed but never started, as a killed driver leaves them."""
         for trial in self._study.get_trials(deepcopy=False):
-            if not trial.state.is_finished() and trial.number not in known:
+            if trial.state == TrialState.RUNNING and trial.number not in known:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
 

@@ -1,18 +1,23 @@
-"""Which trials are stopped early: Tune's asynchronous successive halving, alone or in brackets.
+"""Who stops a trial early: the health stopper, then Tune's asynchronous successive halving.
 
-A trial is compared with those that came as far before it, on ``val/rung_score``, at *rungs*: the
-step ``scheduler.grace`` of the way, then each ``scheduler.reduction_factor`` times as far.
+In a halving, a trial is compared with those that came as far before it, on ``val/rung_score``, at
+*rungs*: the step ``scheduler.grace`` of the way, then each ``scheduler.reduction_factor`` times as
+far. Hyperband is several of them side by side.
 """
 
 import itertools
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
+from aurl.data.corpus import Corpus
 from aurl.search.recorder import trial_number
 from aurl.search.settings import SchedulerConfig
 from aurl.search.space import Space
+from aurl.search.stopper import HealthStopper, Verdict
+from aurl.training.evaluate import target_rate_nats
 
 
 def scheduler_of(space: Space) -> TrialScheduler | None:
@@ -108,3 +113,62 @@ class Brackets(FIFOScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its scheduler beside its own files, which nobody reads back
+
+
+class Referee(FIFOScheduler):
+    """What Tune asks after each report; it remembers why it stopped a trial.
+
+    Args:
+        scheduler: Compares a trial with others; None compares nothing.
+        stopper: Looks at the trial alone, and first; None looks at nothing.
+        corpus: The music, by which the rate to aim at is known.
+    """
+
+    def __init__(
+        self, scheduler: TrialScheduler | None, stopper: HealthStopper | None, corpus: Corpus
+    ) -> None:
+        super().__init__()
+        self._scheduler = scheduler or FIFOScheduler()
+        self._stopper = stopper
+        self._corpus = corpus
+        self._verdicts: dict[str, Verdict] = {}
+
+    def begin(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """An attempt at a trial begins, with the rows that are kept of it."""
+        if self._stopper is not None:
+            self._stopper.begin(name, rows)
+
+    def verdict(self, tune_trial_id: str, last: Mapping[str, Any]) -> Verdict:
+        """Why a trial was stopped, given its last result."""
+        behind = (
+            f"asha: a rung score of {last['rung_score']:.3f} at step {last['step']} was not "
+            "among the best that had come that far"
+        )
+        return self._verdicts.get(tune_trial_id, Verdict("stopped", behind))
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
+        """Tune has a new trial, or an old one again."""
+        self._scheduler.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
+        """Whether the trial goes on."""
+        task = trial.config["task"]
+        if self._stopper is not None and result.get("rows"):
+            target = target_rate_nats(task.config.evaluation, self._corpus)
+            name = task.checkpoint_folder.parent.name
+            verdict = self._stopper.judge(name, result["rows"], target)
+            if verdict is not None:
+                self._verdicts[trial.trial_id] = verdict
+                return TrialScheduler.STOP
+        return self._scheduler.on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
+        """The trial came through."""
+        self._scheduler.on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
+        """The trial failed."""
+        self._scheduler.on_trial_remove(tune_controller, trial)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as Brackets

@@ -67,3 +67,47 @@ class SchedulerConfig:
             raise ConfigError(
                 f"scheduler.reduction_factor must be >= 2, got {self.reduction_factor}."
             )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopperConfig:
+    """When a trial is stopped for the health of its latent space; docs/decisions/0010 argues."""
+
+    name: Literal["health", "none"] = "health"
+    """``none`` stops nobody for it."""
+
+    grace: float = 0.25
+    """Share of a trial's steps before a verdict on its KL."""
+
+    patience: int = 2
+    """Evaluations in a row that must agree."""
+
+    rate_factor: float = 16.0
+    """How many times below or above the target a KL is hopeless, if it is not on its way back."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.grace <= 1.0:
+            raise ConfigError(f"stopper.grace must be in [0, 1], got {self.grace}.")
+        if not self.patience >= 1:
+            raise ConfigError(f"stopper.patience must be >= 1, got {self.patience}.")
+        if not 1.0 < self.rate_factor < float("inf"):
+            raise ConfigError(f"stopper.rate_factor must be > 1, got {self.rate_factor}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedsConfig:
+    """How the best trials are trained again with other seeds, after the search."""
+
+    finalists: int = 3
+    """How many of the best completed trials."""
+
+    runs: int = 3
+    """Runs of each, beside the one that the search ranked."""
+
+    def __post_init__(self) -> None:
+        if not self.finalists >= 1:
+            raise ConfigError(f"seeds.finalists must be >= 1, got {self.finalists}.")
+        if not self.runs >= 3:
+            raise ConfigError(
+                f"seeds.runs must be >= 3, got {self.runs}. Fewer say nothing about the noise."
+            )

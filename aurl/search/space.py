@@ -16,6 +16,7 @@ from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
 from aurl.plain import Plain, build, merged, overridden, suggestion
+from aurl.search.constraints import Bounds, read_constraints
 from aurl.search.distributions import (
     Choice,
     Distribution,
@@ -30,7 +31,13 @@ from aurl.search.distributions import (
     read_choice,
     read_distribution,
 )
-from aurl.search.settings import Budget, SamplerConfig, SchedulerConfig
+from aurl.search.settings import (
+    Budget,
+    SamplerConfig,
+    SchedulerConfig,
+    SeedsConfig,
+    StopperConfig,
+)
 
 Role: TypeAlias = Literal["scientific", "nuisance"]
 
@@ -71,6 +78,18 @@ class Space:
     budget: Budget
     sampler: SamplerConfig
     scheduler: SchedulerConfig
+    stopper: StopperConfig
+    constraints: Mapping[str, Bounds]
+    """What a completed trial must keep to, by metric."""
+
+    seeds: SeedsConfig | None
+    """How the best are trained again; None leaves it at one run a configuration."""
+
+    @property
+    def n_runs(self) -> int:
+        """Runs of the whole sweep, those with other seeds included."""
+        again = self.seeds.finalists * self.seeds.runs if self.seeds else 0
+        return self.budget.trials + again
 
     def config_of(self, values: Mapping[str, Value]) -> RunConfig:
         """The configuration of a trial with these parameter values.
@@ -122,7 +141,7 @@ def load_space(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Spa
 def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     """Build a space from plain data; arguments and errors as in :func:`load_space`."""
     known = ["question", "base", "scientific", "nuisance", "fixed", "budget"]
-    known += ["sampler", "scheduler"]
+    known += ["sampler", "scheduler", "stopper", "constraints", "seeds"]
     for key in _text_keys(values, "a search space"):
         if key not in known:
             raise ConfigError(f"{key} is not a section of a search space.{suggestion(key, known)}")
@@ -149,6 +168,13 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
         budget=build(Budget, _mapping(values, "budget"), at="budget"),
         sampler=build(SamplerConfig, _mapping(values, "sampler"), at="sampler"),
         scheduler=build(SchedulerConfig, _mapping(values, "scheduler"), at="scheduler"),
+        stopper=build(StopperConfig, _mapping(values, "stopper"), at="stopper"),
+        constraints=read_constraints(_mapping(values, "constraints")),
+        seeds=(
+            build(SeedsConfig, _mapping(values, "seeds"), at="seeds")
+            if values.get("seeds") is not None
+            else None
+        ),
     )
     _check(space)
     return space
@@ -255,6 +281,20 @@ def _suggest(trial: optuna.trial.BaseTrial, parameter: Parameter) -> Value:
         case Choice(options):
             return cast("Value", trial.suggest_categorical(parameter.name, options))
     assert_never(parameter.distribution)
+
+
+def optuna_distribution(distribution: Distribution) -> optuna.distributions.BaseDistribution:
+    """What Optuna keeps of a distribution beside each value drawn from it."""
+    match distribution:
+        case Uniform(low, high):
+            return optuna.distributions.FloatDistribution(low, high)
+        case LogUniform(low, high):
+            return optuna.distributions.FloatDistribution(low, high, log=True)
+        case IntUniform(low, high, step, log):
+            return optuna.distributions.IntDistribution(low, high, log=log, step=step)
+        case Choice(options):
+            return optuna.distributions.CategoricalDistribution(options)
+    assert_never(distribution)
 
 
 def _alternatives(key: str, entry: Any, role: Role) -> list[Parameter]:  # noqa: ANN401

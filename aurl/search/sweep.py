@@ -5,10 +5,14 @@ proposed), ``trials/<id>/`` (what came of it). Tune's own files are scratch: a r
 new Tune run that is given the trials that have not ended.
 """
 
+import contextlib
 import logging
+import re
 import shutil
 import tempfile
 from collections import deque
+from collections.abc import Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ from ray.tune.search import Searcher
 
 from aurl.config import RunConfig, from_plain
 from aurl.errors import ConfigError, SweepError
-from aurl.files import read_json, read_yaml
+from aurl.files import read_json, read_lines, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
@@ -26,47 +30,64 @@ from aurl.search.front import FrontPicture
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.plan import Sweep
+from aurl.search.ranking import FINALISTS, finalists
 from aurl.search.recorder import TRIAL_ID, Display, Recorder, trial_id, trial_number
-from aurl.search.sampler import Proposals
-from aurl.search.scheduling import scheduler_of
+from aurl.search.sampler import End, Proposals
+from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.space import Space
+from aurl.search.stopper import HealthStopper
+from aurl.seeding import stream_seed
 from aurl.training.loop import check_fits
-from aurl.training.reporters import Domain, Interval, Options, write_experiment
+from aurl.training.reporters import METRICS_FILE, Domain, Interval, Options, write_experiment
 
 _log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """Times a trial is tried whose workers die; an exception in training is not tried again."""
+
+FINAL_ID = re.compile(rf"{TRIAL_ID.pattern}\.\d+")
+"""Name of a finalist's run with another seed."""
 
 INVALID_IN_A_ROW = 100
 """Proposals that make no valid run before a search space is given up."""
 
 
 def run(sweep: Sweep, display: Display) -> None:
-    """Run the trials that have not ended; returns when all have.
+    """Run the trials that have not ended, then the finalists' seeds; returns when all have.
 
     Raises:
         SweepError: If the cluster cannot run a trial.
     """
-    with journal(sweep.folder / "sweep.log"):
+    with journal(sweep.folder / "sweep.log"), contextlib.ExitStack() as stack:
         _tidy(sweep)
         proposals = Proposals(sweep.folder / "study.journal", sweep.space, sweep.folder.name)
+        proposals.begin_with(sweep.beginnings)
         supply = _Supply(sweep, proposals, Recorder(sweep.trials_folder, display))
-        if supply.remaining == 0:
-            return
-        write_experiment(sweep.folder, domains(sweep.space), OBJECTIVES)
-        supply.front.draw()
-        try:
-            growing = sweep.shape.grow_to is not None
-            with (
-                connected(sweep.address, growing=growing),
-                tempfile.TemporaryDirectory(prefix="aurl-") as scratch,
-            ):
-                n_slots = slots(sweep.shape, supply.remaining)
-                _tuner(sweep, supply, n_slots, scratch).fit()
-        except SweepError:
-            if not sweep.trials_folder.exists():  # it never began: the name stays free
-                shutil.rmtree(sweep.folder)
-            raise
+        scratch = ""
+        for make in (lambda: supply, lambda: _Finals(sweep, display)):
+            queue = make()
+            if queue.remaining == 0:
+                continue
+            if not scratch:
+                write_experiment(sweep.folder, domains(sweep.space), OBJECTIVES)
+                supply.front.draw()
+                scratch = stack.enter_context(_ray(sweep))
+            _tuner(sweep, queue, slots(sweep.shape, queue.remaining), scratch).fit()
+
+
+@contextlib.contextmanager
+def _ray(sweep: Sweep) -> Generator[str]:
+    """Ray, and a folder for what it writes and nobody reads."""
+    try:
+        growing = sweep.shape.grow_to is not None
+        with (
+            connected(sweep.address, growing=growing),
+            tempfile.TemporaryDirectory(prefix="aurl-") as scratch,
+        ):
+            yield scratch
+    except SweepError:
+        if not sweep.trials_folder.exists():  # it never began: the name stays free
+            shutil.rmtree(sweep.folder)
+        raise
 
 
 def _tidy(sweep: Sweep) -> None:
@@ -77,12 +98,15 @@ def _tidy(sweep: Sweep) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    for folder in _trial_folders(sweep.trials_folder):
+    for folder in (
+        *_trial_folders(sweep.trials_folder),
+        *_trial_folders(sweep.folder / FINALISTS),
+    ):
         if not (folder / "status.json").exists():
             shutil.rmtree(folder)
 
 
-def _tuner(sweep: Sweep, supply: "_Supply", n_slots: int, scratch: str) -> tune.Tuner:
+def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tuner:
     settings = GangSettings(
         workers=sweep.shape.workers_per_trial,
         gpus_per_worker=sweep.shape.gpus_per_worker,
@@ -96,33 +120,96 @@ def _tuner(sweep: Sweep, supply: "_Supply", n_slots: int, scratch: str) -> tune.
     return tune.Tuner(
         slot,
         tune_config=tune.TuneConfig(
-            search_alg=supply,
-            scheduler=scheduler_of(sweep.space),
-            num_samples=supply.remaining,
+            search_alg=queue,
+            scheduler=queue.referee,
+            num_samples=queue.remaining,
             max_concurrent_trials=n_slots,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="tune",
+            name=queue.folder.name,
             storage_path=scratch,
             verbose=0,
-            callbacks=[_Record(supply)],
+            callbacks=[_Record(queue)],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
 
 
-class _Supply(Searcher):
-    """Gives Tune the trials that did not end before, then new proposals."""
+class _Queue(Searcher):
+    """Gives Tune one run after another, and is told how each ends.
+
+    Args:
+        folder: Where each run has its folder.
+        recorder: The writer of these.
+        referee: Who decides that a run is stopped.
+    """
+
+    def __init__(self, folder: Path, recorder: Recorder, referee: Referee) -> None:
+        super().__init__(metric="rung_score", mode="max")
+        self.folder = folder
+        self.recorder = recorder
+        self.referee = referee
+        self._names: dict[str, str] = {}
+
+    @property
+    def remaining(self) -> int:
+        """Runs still to do."""
+        raise NotImplementedError
+
+    def next_run(self) -> tuple[str, RunConfig] | None:
+        """Name and configuration of the next run; its folder is there. None if there is none."""
+        raise NotImplementedError
+
+    def ended(self, name: str, end: End, metrics: Mapping[str, float]) -> None:
+        """A run has ended, and its folder says so."""
+
+    def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - or the text FINISHED
+        found = self.next_run()
+        if found is None:
+            return Searcher.FINISHED
+        name, config = found
+        self._names[trial_id] = name
+        return {"task": task_for(self.folder / name, config)}
+
+    def name_of(self, tune_trial_id: str) -> str:
+        """Our name of a Tune trial."""
+        return self._names[tune_trial_id]
+
+    def on_trial_complete(
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,
+    ) -> None:
+        pass  # _Record says how it ended, from the same facts that it writes
+
+    def __getstate__(self) -> Plain:
+        return {}  # Tune pickles its searcher beside its own files, which nobody reads back
+
+    def save(self, checkpoint_path: str) -> None:
+        pass  # the sweep's folder is the state
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise SweepError(f"a sweep resumes from its own folder, not from {checkpoint_path}.")
+
+
+class _Supply(_Queue):
+    """The trials of the search: those that did not end before, then new proposals."""
 
     def __init__(self, sweep: Sweep, proposals: Proposals, recorder: Recorder) -> None:
-        super().__init__(metric="rung_score", mode="max")
+        stopper = HealthStopper(sweep.space.stopper, sweep.space.budget.steps_per_trial)
+        judge = stopper if sweep.space.stopper.name == "health" else None
+        referee = Referee(scheduler_of(sweep.space), judge, sweep.corpus)
+        super().__init__(sweep.trials_folder, recorder, referee)
         self.sweep = sweep
         self.proposals = proposals
-        self.recorder = recorder
+        self.front = FrontPicture(sweep.folder)
         statuses = _statuses(sweep.trials_folder)
         for name, status in statuses.items():
+            if status["status"] == "completed":
+                self.front.add(name, status["metrics"])
             if status["status"] != "running":
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
         self._unended = deque(
@@ -130,28 +217,28 @@ class _Supply(Searcher):
         )
         proposals.fail_unknown({trial_number(name) for name in statuses})
         self._new = max(0, sweep.space.budget.trials - len(statuses))
-        self._names: dict[str, str] = {}
-        self.front = FrontPicture(sweep.folder)
-        for name, status in statuses.items():
-            if status["status"] == "completed":
-                self.front.add(name, status["metrics"])
 
     @property
     def remaining(self) -> int:
         """Trials still to run."""
         return len(self._unended) + self._new
 
-    def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - or the text FINISHED
+    def next_run(self) -> tuple[str, RunConfig] | None:
+        """See :class:`_Queue`."""
         if self._unended:
             name = self._unended.popleft()
-            config = from_plain(read_yaml(self.sweep.trials_folder / name / "config.yaml"))
-        elif self._new:
+            return name, from_plain(read_yaml(self.folder / name / "config.yaml"))
+        if self._new:
             self._new -= 1
-            name, config = self._propose()
-        else:
-            return Searcher.FINISHED
-        self._names[trial_id] = name
-        return {"task": task_for(self.sweep.trials_folder / name, config)}
+            return self._propose()
+        return None
+
+    def ended(self, name: str, end: End, metrics: Mapping[str, float]) -> None:
+        """See :class:`_Queue`: Optuna is told, and the front is drawn."""
+        self.proposals.tell(trial_number(name), end, metrics)
+        if end == "completed":
+            self.front.add(name, metrics)
+            self.front.draw()
 
     def _propose(self) -> tuple[str, RunConfig]:
         """A new trial; values that together make no valid run are passed over."""
@@ -171,39 +258,63 @@ class _Supply(Searcher):
             f"not. See {self.sweep.folder / 'sweep.log'}, and narrow the space."
         )
 
-    def on_trial_complete(
-        self,
-        trial_id: str,
-        result: dict[str, Any] | None = None,
-        error: bool = False,
-    ) -> None:
-        pass  # _Record tells Optuna, from the same facts that it writes
 
-    def __getstate__(self) -> Plain:
-        return {}  # Tune pickles its searcher beside its own files, which nobody reads back
+class _Finals(_Queue):
+    """The finalists, each with other seeds; none is stopped, for each is to have its score.
 
-    def name_of(self, tune_trial_id: str) -> str:
-        """Our name of a Tune trial."""
-        return self._names[tune_trial_id]
+    Optuna is not told of them: they are no proposals.
+    """
 
-    def save(self, checkpoint_path: str) -> None:
-        pass  # the sweep's folder is the state
+    def __init__(self, sweep: Sweep, display: Display) -> None:
+        folder = sweep.folder / FINALISTS
+        super().__init__(folder, Recorder(folder, display), Referee(None, None, sweep.corpus))
+        ended = {
+            name for name, status in _statuses(folder).items() if status["status"] != "running"
+        }
+        self._runs = deque(run for run in final_runs(sweep) if run[0] not in ended)
 
-    def restore(self, checkpoint_path: str) -> None:
-        raise SweepError(f"a sweep resumes from its own folder, not from {checkpoint_path}.")
+    @property
+    def remaining(self) -> int:
+        """Runs still to do."""
+        return len(self._runs)
+
+    def next_run(self) -> tuple[str, RunConfig] | None:
+        """See :class:`_Queue`."""
+        if not self._runs:
+            return None
+        name, params, config = self._runs.popleft()
+        if not (self.folder / name / "status.json").exists():
+            self.recorder.propose(name, params, config)
+        return name, config
+
+
+def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
+    """Name, parameters and configuration of each finalist's runs with other seeds."""
+    if sweep.space.seeds is None:
+        return []
+    runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
+    for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
+        config = from_plain(read_yaml(sweep.trials_folder / trial.trial / "config.yaml"))
+        for number in range(1, sweep.space.seeds.runs + 1):
+            seed = stream_seed(config.seed, "finalist", number) % 2**31
+            name = f"{trial.trial}.{number}"
+            runs.append((name, trial.params, replace(config, seed=seed)))
+    return runs
 
 
 class _Record(tune.Callback):
-    """Passes what Tune says of its trials to the recorder and to Optuna."""
+    """Passes what Tune says of its trials to the recorder, the referee and the queue."""
 
-    def __init__(self, supply: _Supply) -> None:
-        self._supply = supply
+    def __init__(self, queue: _Queue) -> None:
+        self._queue = queue
 
     def __getstate__(self) -> Plain:
-        return {}  # as _Supply
+        return {}  # as _Queue
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-        self._supply.recorder.start(self._supply.name_of(trial.trial_id))
+        name = self._queue.name_of(trial.trial_id)
+        self._queue.recorder.start(name)
+        self._queue.referee.begin(name, read_lines(self._queue.folder / name / METRICS_FILE))
 
     def on_trial_result(
         self,
@@ -214,9 +325,9 @@ class _Record(tune.Callback):
         **info: Any,  # noqa: ANN401
     ) -> None:
         if result.get("rows"):
-            name = self._supply.name_of(trial.trial_id)
-            self._supply.recorder.report(name, result["rows"])
-            self._supply.recorder.show(name, result["look"])
+            name = self._queue.name_of(trial.trial_id)
+            self._queue.recorder.report(name, result["rows"])
+            self._queue.recorder.show(name, result["look"])
 
     def on_trial_complete(
         self,
@@ -231,24 +342,16 @@ class _Record(tune.Callback):
         elif last.get("done") and not last.get("rows"):
             self._end(trial, "completed", "")
         else:
-            self._end(
-                trial,
-                "stopped",
-                f"asha: a rung score of {last['rung_score']:.3f} at step {last['step']} was not "
-                "among the best that had come that far",
-            )
+            verdict = self._queue.referee.verdict(trial.trial_id, last)
+            self._end(trial, verdict.end, verdict.reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         lines = str(trial.get_pickled_error() or trial.get_error()).strip().splitlines()
         self._end(trial, "failed", lines[-1].strip() if lines else "its workers died")
 
-    def _end(self, trial: Any, end: Any, reason: str) -> None:  # noqa: ANN401
-        name = self._supply.name_of(trial.trial_id)
-        metrics = self._supply.recorder.end(name, end, reason)
-        if end == "completed":
-            self._supply.front.add(name, metrics)
-            self._supply.front.draw()
-        self._supply.proposals.tell(trial_number(name), end, metrics)
+    def _end(self, trial: Any, end: End, reason: str) -> None:  # noqa: ANN401
+        name = self._queue.name_of(trial.trial_id)
+        self._queue.ended(name, end, self._queue.recorder.end(name, end, reason))
 
 
 def domains(space: Space) -> dict[str, Domain]:
@@ -278,7 +381,8 @@ def _trial_folders(folder: Path) -> list[Path]:
     Raises:
         SweepError: If one is a link, which may lead to where a sweep must not write.
     """
-    found = sorted(path for path in folder.glob("t*") if TRIAL_ID.fullmatch(path.name))
+    names = FINAL_ID if folder.name == FINALISTS else TRIAL_ID
+    found = sorted(path for path in folder.glob("t*") if names.fullmatch(path.name))
     for path in found:
         if path.is_symlink():
             raise SweepError(f"{path} must be a trial's own folder, got a link. Remove it.")

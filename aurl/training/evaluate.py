@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aurl.config import RunConfig
+from aurl.config import EvaluationConfig, RunConfig
 from aurl.data.attributes import discretized
 from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
@@ -158,8 +158,8 @@ class Evaluator:
             rates=measured.rates,
             prior_samples=_prior_samples(model),
         )
-        per_bar, corpus = self.settings.target_rate_nats_per_bar, self.corpus
-        target = corpus.target_rate_nats if per_bar is None else per_bar * corpus.n_bars
+        corpus = self.corpus
+        target = target_rate_nats(self.settings, corpus)
         n_factors = len(corpus.attribute_names) if corpus.is_constructed else None
         return kl_health(evidence, KLHealthSettings(target_rate_nats=target, n_target=n_factors))
 
@@ -193,6 +193,12 @@ class Evaluator:
         z = torch.from_numpy(codes).to(next(model.parameters()))
         truth = self._truth[: len(codes)]
         return Reconstructions(model, self.corpus, chosen, z, truth, with_zero=final)
+
+
+def target_rate_nats(settings: EvaluationConfig, corpus: Corpus) -> float:
+    """R*: the KL in nats per sequence that KL health holds a run against."""
+    per_bar = settings.target_rate_nats_per_bar
+    return corpus.target_rate_nats if per_bar is None else per_bar * corpus.n_bars
 
 
 class Measured:

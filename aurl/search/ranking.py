@@ -1,0 +1,211 @@
+"""Which trial of a sweep is better: read from its folder alone.
+
+A trial that completed is ranked. Feasible trials come first; of those, finalists that were trained
+again with other seeds, by what their score is at least; then the Pareto front of the three
+objectives, the front behind it, and so on, within a front by ``val/score``. A trial that was
+stopped or failed has no rank, because its metrics were not measured on a finished run; it is
+counted and listed, with its reason. docs/decisions/0010 argues for this order.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from aurl.errors import ConfigError, SweepError
+from aurl.files import read_json, read_yaml
+from aurl.metrics.pareto import non_dominated_fronts
+from aurl.metrics.score import OBJECTIVES
+from aurl.plain import Plain
+from aurl.search.constraints import Bounds, read_constraints, violation
+
+SCORE = "val/score"
+"""The one number that orders a front, in [0, 1]; it comes with a finished trial's metrics."""
+
+FINALISTS = "finalists"
+"""Folder of a sweep with the runs of finalists with other seeds: ``finalists/t0003.1``."""
+
+Status: TypeAlias = Literal["completed", "running", "stopped", "failed", "unknown"]
+"""``unknown`` is a trial's folder without a readable ``status.json``."""
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialStatus:
+    """What ``SWEEP/trials/<id>/status.json`` says of a trial, and what follows from it."""
+
+    trial: str
+    status: Status
+    reason: str = ""
+    """Why it was stopped, why it failed, why its status is unknown, or what it violates."""
+    step: int = 0
+    """Optimizer steps done."""
+    steps: int = 0
+    """Optimizer steps planned."""
+    seconds: float = 0.0
+    attempts: int = 0
+    started: str = ""
+    """ISO 8601, UTC."""
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The searched parameters that it has, by dotted key."""
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Its last or final metrics; finite."""
+    feasible: bool = True
+    """False of a completed trial that collapsed or violates a constraint of the space."""
+    seed_scores: tuple[float | None, ...] = ()
+    """Scores of a finalist's runs with other seeds; None of one that is not done, was not
+    completed or is infeasible."""
+
+    @property
+    def score_low(self) -> float | None:
+        """What the score is at least, by its runs with other seeds; None unless all have one."""
+        scores = [score for score in self.seed_scores if score is not None]
+        whole = len(scores) == len(self.seed_scores) >= 2
+        return lower_bound(scores) if whole else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A trial's place on the leaderboard."""
+
+    rank: int | None
+    """From 1; None unless the trial completed."""
+    front: int | None
+    """0 is the Pareto front; None unless the trial is feasible and has all three objectives."""
+    trial: TrialStatus
+
+
+def lower_bound(scores: Sequence[float]) -> float:
+    """Mean less its standard error: above the truth in about one of six cases, were it normal."""
+    values = np.asarray(scores, dtype=np.float64)
+    return float(values.mean() - values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def read_trials(sweep: Path) -> list[TrialStatus]:
+    """Read the status of every trial of a sweep, by trial id.
+
+    Raises:
+        SweepError: If the folder is not there, or is not a sweep's.
+    """
+    if not sweep.is_dir():
+        raise SweepError(
+            f"SWEEP must be a sweep's folder, got {sweep}, which is not there. Check the path."
+        )
+    trials = sweep / "trials"
+    if not trials.is_dir() and not (sweep / "sweep.yaml").exists():
+        raise SweepError(
+            f"SWEEP must be a sweep's folder, got {sweep}, which has no sweep.yaml and no trials. "
+            "Give the folder that `aurl sweep` named."
+        )
+    folders = sorted(path for path in trials.glob("[!.]*") if path.is_dir())
+    constraints = _constraints(sweep)
+    return [_read_trial(folder, constraints, _reruns(sweep, folder.name)) for folder in folders]
+
+
+def ranked(trials: Sequence[TrialStatus]) -> list[Place]:
+    """Rank the completed trials; list the others after them, by status and id.
+
+    Of the feasible ones, those without one of the objectives come last; then come the infeasible.
+    Trials that tie in all that orders them stand in the order of their ids.
+    """
+    completed = [trial for trial in trials if trial.status == "completed"]
+    full = [trial for trial in completed if trial.feasible and _missing(trial) == 0]
+    values = np.array([[trial.metrics[name] for name in OBJECTIVES] for trial in full])
+    fronts = non_dominated_fronts(values.reshape(len(full), len(OBJECTIVES)))
+    front = {trial.trial: int(number) for trial, number in zip(full, fronts, strict=True)}
+
+    def order(trial: TrialStatus) -> tuple[bool, int, float, int, float, str]:
+        low = trial.score_low if trial.feasible else None
+        score = trial.metrics.get(SCORE, -math.inf)
+        return (
+            not trial.feasible,
+            _missing(trial),
+            math.inf if low is None else -low,
+            front.get(trial.trial, 0),
+            -score,
+            trial.trial,
+        )
+
+    places = [
+        Place(rank=rank, front=front.get(trial.trial), trial=trial)
+        for rank, trial in enumerate(sorted(completed, key=order), start=1)
+    ]
+    others = [trial for trial in trials if trial.status != "completed"]
+    others.sort(key=lambda trial: (STATUSES.index(trial.status), trial.trial))
+    return places + [Place(rank=None, front=None, trial=trial) for trial in others]
+
+
+def counts(trials: Sequence[TrialStatus]) -> dict[Status, int]:
+    """How many trials have each status; every status is there."""
+    found = Counter(trial.status for trial in trials)
+    return {status: found[status] for status in STATUSES}
+
+
+def finalists(sweep: Path, count: int) -> list[TrialStatus]:
+    """The best feasible completed trials, by the run that the search made of each.
+
+    That run alone chooses, so that a sweep that is resumed trains the same ones again.
+    """
+    trials = [replace(trial, seed_scores=()) for trial in read_trials(sweep)]
+    return [
+        place.trial
+        for place in ranked(trials)
+        if place.front is not None and SCORE in place.trial.metrics
+    ][:count]
+
+
+def _constraints(sweep: Path) -> Mapping[str, Bounds]:
+    """What the space that the sweep was started with demands."""
+    about = sweep / "sweep.yaml"
+    space: Plain = read_yaml(about).get("space", {}) if about.exists() else {}
+    return read_constraints(space.get("constraints") or {})
+
+
+def _reruns(sweep: Path, trial: str) -> list[Path]:
+    return sorted(path for path in (sweep / FINALISTS).glob(f"{trial}.*") if path.is_dir())
+
+
+def _read_trial(
+    folder: Path, constraints: Mapping[str, Bounds], reruns: Sequence[Path] = ()
+) -> TrialStatus:
+    if not (folder / "status.json").exists():
+        return TrialStatus(trial=folder.name, status="unknown", reason="no status.json")
+    try:
+        trial = _trial_status(folder.name, read_json(folder / "status.json"))
+    except (ConfigError, AttributeError, KeyError, TypeError, ValueError):
+        reason = "status.json cannot be read"
+        return TrialStatus(trial=folder.name, status="unknown", reason=reason)
+    if trial.status == "completed":
+        _, words = violation(trial.metrics, constraints)
+        trial = replace(trial, feasible=not words, reason=words or trial.reason)
+    runs = [_read_trial(each, constraints) for each in reruns]
+    return replace(trial, seed_scores=tuple(map(_score, runs)))
+
+
+def _score(run: TrialStatus) -> float | None:
+    done = run.status == "completed" and run.feasible
+    return run.metrics.get(SCORE) if done else None
+
+
+def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
+    status = values["status"]
+    return TrialStatus(
+        trial=name,
+        status=STATUSES[STATUSES.index(status)],
+        reason=str(values.get("reason", "")),
+        step=int(values.get("step", 0)),
+        steps=int(values.get("steps", 0)),
+        seconds=float(values.get("seconds", 0.0)),
+        attempts=int(values.get("attempts", 0)),
+        started=str(values.get("started", "")),
+        params=dict(values.get("params", {})),
+        metrics={tag: x for tag, x in values.get("metrics", {}).items() if math.isfinite(x)},
+    )
+
+
+def _missing(trial: TrialStatus) -> int:
+    return sum(name not in trial.metrics for name in OBJECTIVES)

@@ -1,0 +1,88 @@
+"""What a sweep begins with: configurations that somebody, or an earlier sweep, thinks well of.
+
+A configuration of an earlier sweep that would be the very same run here, music and length
+included, is not run again: its result is told to Optuna. Of the others, those on the earlier
+front are tried first, as is every configuration of a list.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from aurl.config import from_plain
+from aurl.errors import ConfigError
+from aurl.files import read_yaml
+from aurl.plain import Plain
+from aurl.search.distributions import Value, as_value
+from aurl.search.ranking import Place, ranked, read_trials
+from aurl.search.space import Space
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beginning:
+    """A configuration that a sweep begins with."""
+
+    params: Mapping[str, Value]
+    """Values of parameters of the space; what is left out is proposed."""
+
+    metrics: Mapping[str, float] | None = None
+    """Its result, if the same run was made before; None has it run."""
+
+
+def read_beginnings(path: Path, space: Space) -> list[Beginning]:
+    """What to begin with: of a sweep's folder, or of a YAML file with ``configurations``, a list.
+
+    Args:
+        path: Where it is.
+        space: The space, on its corpus; what does not lie in it cannot be tried.
+
+    Raises:
+        ConfigError: If a listed configuration does not lie in the space.
+        SweepError: If the folder is not a sweep's.
+    """
+    if path.is_dir():
+        places = ranked(read_trials(path))
+        found = [_of_trial(path / "trials" / place.trial.trial, place, space) for place in places]
+        return [beginning for beginning in found if beginning is not None]
+    entries = read_yaml(path).get("configurations")
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(
+            f"--warm-start must be a sweep's folder or a file with a list of configurations, "
+            f"got {path} without one. Give each as a mapping of parameters to values."
+        )
+    return [
+        _listed(f"{path} configuration {number}", entry, space)
+        for number, entry in enumerate(cast("list[Any]", entries), start=1)
+    ]
+
+
+def _of_trial(folder: Path, place: Place, space: Space) -> Beginning | None:
+    """What a trial of an earlier sweep gives; None if nothing."""
+    if place.rank is None or not place.trial.metrics:
+        return None
+    params: dict[str, Value] = {}
+    for parameter in space.parameters:
+        if parameter.exists(params) and parameter.key in place.trial.params:
+            params[parameter.key] = place.trial.params[parameter.key]
+    if space.named(params) is None:
+        return None
+    before: Plain = read_yaml(folder / "config.yaml")
+    try:
+        same = space.config_of(params) == from_plain(before)
+    except ConfigError:
+        return None
+    if same:
+        return Beginning(params=params, metrics=place.trial.metrics)
+    return Beginning(params=params) if place.front == 0 else None
+
+
+def _listed(at: str, entry: Any, space: Space) -> Beginning:  # noqa: ANN401
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{at} must be a mapping of parameters to values, got {entry!r}.")
+    values = {str(k): as_value(v) for k, v in cast("Mapping[Any, Any]", entry).items()}
+    if space.named(values) is None:
+        raise ConfigError(
+            f"{at} must lie in the search space, got {values}. See `aurl space` for what it holds."
+        )
+    return Beginning(params=values)
