@@ -3,7 +3,7 @@ r"""Pieces as sound: an additive synthesiser in numpy, and WAV files of what it 
 A note is a sum of partials at multiples of its frequency, :math:`440 \cdot 2^{(p - 69) / 12}`,
 under an envelope; how strong the partials are and how the sound dies away depend on the General
 MIDI family of its program. Drums are noise and falling tones. Nothing is downloaded and no
-soundfont is needed; docs/decisions/0010 says why. The same piece gives the same bytes.
+soundfont is needed; docs/decisions/0011 says why. The same piece gives the same bytes.
 """
 
 import io

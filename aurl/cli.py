@@ -5,13 +5,13 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
 from aurl.errors import AurlError
+from aurl.reporting.choosing import add_choice
 
 INTERRUPTED = 130
 LATENT = ("traverse", "interpolate", "swap", "analyze")
@@ -42,9 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    own = {"sweep": sweep, "status": status, "leaderboard": leaderboard, "metrics": metrics}
+    own = {"sweep": sweep, "metrics": metrics}
     if name in own:
         return own[name]
+    if name in ("status", "leaderboard"):
+        from aurl.listings import LISTINGS
+
+        return LISTINGS[name]
     if name in LATENT:
         from aurl import latent_commands  # imports torch, for which --help must not wait
 
@@ -87,33 +91,6 @@ def sweep(args: argparse.Namespace) -> int:
             progress.message("starting Ray and its workers")
         run(planned, progress)
     return conclude(planned, console)
-
-
-def status(args: argparse.Namespace) -> int:
-    """Show every trial of a sweep."""
-    from aurl.reporting.tables import status_table
-    from aurl.search.ranking import read_trials
-
-    trials = read_trials(args.sweep)
-    if args.json:
-        print(json.dumps([asdict(trial) for trial in trials], indent=2, allow_nan=False))
-    else:
-        Console().print(status_table(trials))
-    return 0
-
-
-def leaderboard(args: argparse.Namespace) -> int:
-    """Show the ranked trials of a sweep."""
-    from aurl.reporting.leaderboard import record
-    from aurl.reporting.tables import leaderboard_table
-    from aurl.search.ranking import ranked, read_trials
-
-    places = ranked(read_trials(args.sweep))
-    if args.json:
-        print(json.dumps([record(place) for place in places], indent=2, allow_nan=False))
-    else:
-        Console().print(leaderboard_table(places))
-    return 0
 
 
 def metrics(args: argparse.Namespace) -> int:
@@ -168,7 +145,16 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=words, description=words)
         command.add_argument("sweep", type=Path, help="a sweep's folder")
-        command.add_argument("--json", action="store_true", help="for another program to read")
+        add_choice(command)
+        if name == "status":
+            command.add_argument(
+                "--watch",
+                type=float,
+                nargs="?",
+                const=2.0,
+                metavar="SECONDS",
+                help="show it anew every so often (default 2) until all trials have ended",
+            )
     _add_export(commands)
     _add_model_commands(commands)
     _add_latent_commands(commands)
@@ -291,12 +277,19 @@ def _add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's typ
     sample.add_argument("--top-k", type=int, default=0, help="of the k likeliest tokens only")
     sample.add_argument("--top-p", type=float, default=1.0, help="of the likeliest share p only")
     sample.add_argument("--seed", type=int, default=0, help="same seed, same music (default 0)")
+    _add_listening(sample)
     words = "held-out windows beside what the model makes of them"
     reconstruct = commands.add_parser("reconstruct", help=words, description=words)
     reconstruct.add_argument("export", type=Path, help="a folder by `aurl export`")
     reconstruct.add_argument("--out", type=Path, required=True, help="the MIDI file")
     reconstruct.add_argument("--data", default="", help="the corpus, if it is not the config's")
     reconstruct.add_argument("--count", type=int, default=8, help="how many (default 8)")
+    _add_listening(reconstruct)
+
+
+def _add_listening(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--wav", action="store_true", help="also what it sounds like, as WAV")
+    command.add_argument("--png", action="store_true", help="also its piano roll, as PNG")
 
 
 def _add_latent_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private

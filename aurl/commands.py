@@ -16,7 +16,6 @@ from aurl.config import RunConfig, to_plain
 from aurl.data import corpus as corpora
 from aurl.data.context import in_words
 from aurl.data.corpus import Corpus
-from aurl.data.midi import write_midi
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_value, read_yaml, write_yaml
@@ -25,6 +24,7 @@ from aurl.plain import overridden
 from aurl.reporting import export as exports
 from aurl.reporting.doctor import examine
 from aurl.reporting.leaderboard import write_leaderboard
+from aurl.reporting.listening import write_music
 from aurl.reporting.loading import trained_model
 from aurl.reporting.progress import Progress as SweepProgress
 from aurl.reporting.space_tables import parameter_tree, sample_lines, space_record
@@ -192,7 +192,7 @@ def run_sample(args: Namespace) -> int:
     given = exports.asked_for(trained, args.context) if args.context else {}
     pieces = trained.samples(args.count, sampling=sampling, seed=args.seed, given=given)
     for index, piece in enumerate(pieces):
-        write_midi(piece, args.out / f"sample_{index:03d}.mid")
+        write_music(piece, args.out / f"sample_{index:03d}.mid", wav=args.wav, png=args.png)
     print(f"{len(pieces)} samples: {args.out}")
     for name, effect in trained.effects(given).items():
         print(f"{name}={in_words(name, given[name])} moves the prior by {effect:.2f} nats")
@@ -214,7 +214,8 @@ def run_reconstruct(args: Namespace) -> int:
     trained = exports.load_export(args.export)
     corpus = _music_of(trained.config, args.data)
     exports.check_corpus(trained.config, corpus)
-    write_midi(exports.reconstructions(trained, corpus, args.count), args.out)
+    pairs = exports.reconstructions(trained, corpus, args.count)
+    write_music(pairs, args.out, wav=args.wav, png=args.png)
     print(f"Originals, each followed by its reconstruction: {args.out}")
     return 0
 

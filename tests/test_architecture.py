@@ -19,7 +19,7 @@ LAYERS = (
     {"search"},
     {"analysis"},
     {"reporting"},
-    {"commands", "latent_commands"},
+    {"commands", "latent_commands", "listings"},
     {"cli"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -200,12 +200,16 @@ def test_samples_of_a_context_are_written_and_the_same_for_the_same_seed(
             "key=D,metre=6/8",
             "--top-p",
             "0.9",
+            "--wav",
+            "--png",
         ]
         words += ["--out", str(tmp_path / out), "--seed", "1" if out == "c" else "0"]
         assert main(words) == 0
     assert "key=D moves the prior by" in capsys.readouterr().out
     a, b, c = ([path.read_bytes() for path in sorted((tmp_path / out).iterdir())] for out in "abc")
-    assert len(a) == 3
+    assert len(a) == 9
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert {"sample_002.mid", "sample_002.wav", "sample_002.png"} <= names
     assert a == b
     assert a != c
 

@@ -231,7 +231,10 @@ class Heard:
 def test_the_last_report_comes_with_a_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_worker.ray, "get", lambda answer: answer)
+    def get(answer: bool) -> bool:
+        return answer
+
+    monkeypatch.setattr(ray_worker.ray, "get", get)
     heard = Heard()
     task = Task(config=small_config(), checkpoint_folder=tmp_path)
     train_one = ray_worker._train_one  # pyright: ignore[reportPrivateUsage]

@@ -112,6 +112,8 @@ def test_interpolation_begins_and_ends_with_the_reconstructions_of_its_ends() ->
 def test_written_pieces_follow_one_another(tmp_path: Path) -> None:
     pieces = [random_piece(np.random.default_rng(seed)) for seed in (7, 8)]
     model().write(pieces, tmp_path / "deep/two.mid")
+    model().write(pieces, tmp_path / "two.WAV")
+    assert (tmp_path / "two.WAV").read_bytes()[:4] == b"RIFF"
     found = read_midi(tmp_path / "deep/two.mid").notes["onset"]
     assert found.tolist() == [*pieces[0].notes["onset"], *(pieces[1].notes["onset"] + 192)]
 

@@ -6,11 +6,14 @@ with Pillow, so that a picture looks alike on every machine.
 
 import io
 from functools import cache
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
+
+from aurl.files import atomic
 
 Picture: TypeAlias = UInt8[np.ndarray, "y x 3"]
 Colour: TypeAlias = tuple[int, int, int]
@@ -86,6 +89,12 @@ def png(picture: Picture) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, format="PNG", optimize=True)
     return stream.getvalue()
+
+
+def write_png(picture: Picture, path: Path) -> None:
+    """Write a picture to a PNG file, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(png(picture))
 
 
 def text_width(text: str) -> float:

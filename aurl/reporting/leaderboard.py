@@ -3,15 +3,13 @@
 Who stands where is decided in :mod:`aurl.search.ranking`.
 """
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aurl.files import write_text
 from aurl.metrics.score import OBJECTIVES
+from aurl.reporting.choosing import as_csv
 from aurl.search.ranking import SCORE, Place, TrialStatus, ranked, read_trials
 
 
@@ -56,16 +54,28 @@ def write_leaderboard(sweep: Path) -> list[Place]:
     """
     trials = read_trials(sweep)
     places = ranked(trials)
-    fixed = record(Place(rank=None, front=None, trial=TrialStatus(trial="", status="unknown")))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*fixed, *searched_params(trials)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in record(place).items()} for place in places)
-    write_text(sweep / "leaderboard.csv", text.getvalue())
+    rows = [record(place) for place in places]
+    write_text(sweep / "leaderboard.csv", as_csv(rows, columns(trials)))
     return places
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)
+def columns(trials: Sequence[TrialStatus]) -> list[str]:
+    """The columns of :func:`record`, with every searched parameter."""
+    fixed = record(Place(rank=None, front=None, trial=TrialStatus(trial="", status="unknown")))
+    return [*fixed, *searched_params(trials)]
+
+
+def status_record(trial: TrialStatus) -> dict[str, Any]:
+    """A trial as one flat row of plain data, however far it is: for filters, and for CSV."""
+    return {
+        "trial_id": trial.trial,
+        "status": trial.status,
+        "step": trial.step,
+        "steps": trial.steps,
+        "seconds": trial.seconds,
+        "attempts": trial.attempts,
+        "started": trial.started,
+        "reason": trial.reason,
+        **{name.removeprefix("val/"): trial.metrics.get(name) for name in (SCORE, *OBJECTIVES)},
+        **trial.params,
+    }

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from aurl.audio import write_wav
 from aurl.config import RunConfig
 from aurl.data import corpus as corpora
 from aurl.data.arrange import in_sequence
@@ -141,14 +142,20 @@ class Model:
         return self.decode((1.0 - share) * ends[0] + share * ends[1])
 
     def write(self, pieces: Sequence[Piece], path: str | Path) -> None:
-        """Write pieces to a MIDI file, one after another, each ``n_bars`` bars long.
+        """Write pieces to a file, one after another, each ``n_bars`` bars long.
+
+        Args:
+            pieces: What to write.
+            path: Of a MIDI file, or of the sound of it if it ends in ``.wav``.
 
         Raises:
             ConfigError: If there is no piece.
         """
         if not pieces:
             raise ConfigError("pieces must hold a piece at least, got none.")
-        write_midi(in_sequence(pieces, bars_each=self.n_bars, gap_bars=0), Path(path))
+        joined = in_sequence(pieces, bars_each=self.n_bars, gap_bars=0)
+        write = write_wav if Path(path).suffix.lower() == ".wav" else write_midi
+        write(joined, Path(path))
 
     def _windows(self, music: Music) -> list[Int[np.ndarray, " token"]]:
         """The tokens of each window of a piece."""

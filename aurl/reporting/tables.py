@@ -29,15 +29,18 @@ STYLES: Mapping[Status, str] = {
 }
 
 
-def leaderboard_table(places: Sequence[Place], *, limit: int | None = None) -> Table:
+def leaderboard_table(
+    places: Sequence[Place], *, limit: int | None = None, with_unranked: bool = False
+) -> Table:
     """The ranked trials; ``*`` marks the Pareto front, ``!`` what is infeasible.
 
     Where finalists were trained again, ``low`` is what their score is at least.
 
     Args:
-        places: From :func:`aurl.reporting.leaderboard.ranked`.
+        places: From :func:`aurl.reporting.leaderboard.ranked`, in the order that is shown.
         limit: Show the first so many ranked trials only. Trials without a rank are counted in the
             caption, whatever the limit.
+        with_unranked: Show those without a rank too, with what became of them and why.
     """
     caption = Text(_caption([place.trial for place in places]))
     table = Table(box=SIMPLE_HEAD, caption=caption, padding=(0, 1, 0, 0), pad_edge=False)
@@ -55,6 +58,11 @@ def leaderboard_table(places: Sequence[Place], *, limit: int | None = None) -> T
             *(number(metrics.get(name)) for name in (SCORE, *OBJECTIVES)),
             Text(settings(place.trial.params)),
         )
+    for place in [place for place in places if with_unranked and place.rank is None]:
+        trial = place.trial
+        became = Text(trial.status, style=STYLES[trial.status])
+        why = Text(f": {trial.reason}" if trial.reason else "")
+        table.add_row("-", Text(trial.trial), *["-"] * (4 + len(again)), became + why)
     return table
 
 

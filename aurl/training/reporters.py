@@ -32,7 +32,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from aurl.audio import Sound
-from aurl.drawing.canvas import Picture, png
+from aurl.drawing.canvas import Picture, write_png
 from aurl.files import append_lines, atomic, read_lines
 from aurl.training.media import layout_summary, picture_summary, sound_summary
 
@@ -100,7 +100,7 @@ def show_on_sweep(sweep: Path, tag: str, picture: Picture, *, step: int) -> None
     It goes on with the event file of :func:`write_experiment`, if there is one: a new one would
     make an open TensorBoard forget the search space.
     """
-    _write_png(sweep / f"{tag}.png", picture)
+    write_png(picture, sweep / f"{tag}.png")
     paths = _event_paths(sweep)
     if paths:
         with paths[-1].open("ab") as file:
@@ -190,7 +190,7 @@ class TrialWriter:
         """
         step = max(self._step, 0)
         for tag, picture in pictures.items():
-            _write_png(self._path.parent / PICTURES / f"{tag.replace('/', '_')}.png", picture)
+            write_png(picture, self._path.parent / PICTURES / f"{tag.replace('/', '_')}.png")
             self._events.add(picture_summary(tag, picture), step=step)
         for tag, sound in sounds.items():
             self._events.add(sound_summary(tag, sound), step=step)
@@ -257,11 +257,6 @@ def _wall_times(folder: Path) -> dict[int, float]:
             if any(value.HasField("simple_value") for value in event.summary.value):
                 times.setdefault(event.step, event.wall_time)
     return times
-
-
-def _write_png(path: Path, picture: Picture) -> None:
-    with atomic(path) as temporary:
-        temporary.write_bytes(png(picture))
 
 
 def _keep_rows(folder: Path, rows: list[dict[str, Any]]) -> None:

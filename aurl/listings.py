@@ -1,0 +1,68 @@
+"""What a sweep's folder says, as tables, lines, JSON or CSV; without torch, so at once."""
+
+import argparse
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from rich.console import Console
+
+from aurl.errors import ConfigError
+from aurl.reporting.choosing import Choice, as_csv, chosen
+from aurl.reporting.leaderboard import columns, record, status_record
+from aurl.reporting.tables import leaderboard_table, status_table
+from aurl.reporting.watching import watch
+from aurl.search.ranking import ranked, read_trials
+
+
+def status(args: argparse.Namespace) -> int:
+    """Show every trial of a sweep."""
+    if args.watch is not None:
+        return _watch(args)
+    read = read_trials(args.sweep)
+    trials = chosen(read, status_record, _choice(args))
+    if args.csv:
+        rows = [status_record(trial) for trial in trials]
+        print(as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))), end="")
+    elif args.json:
+        print(json.dumps([asdict(trial) for trial in trials], indent=2, allow_nan=False))
+    else:
+        Console().print(status_table(trials))
+    return 0
+
+
+def _watch(args: argparse.Namespace) -> int:
+    if not args.watch > 0.0:
+        raise ConfigError(f"--watch must be > 0 seconds, got {args.watch}.")
+    if args.json or args.csv or args.filter or args.sort:
+        raise ConfigError(
+            "--watch must stand alone, got it with --json, --csv, --filter or --sort."
+        )
+    with contextlib.suppress(KeyboardInterrupt):  # the way to leave
+        watch(args.sweep, Console(), pause_s=args.watch, wait=time.sleep)
+    return 0
+
+
+def leaderboard(args: argparse.Namespace) -> int:
+    """Show the ranked trials of a sweep."""
+    trials = read_trials(args.sweep)
+    places = chosen(ranked(trials), record, _choice(args))
+    if args.csv:
+        print(as_csv([record(place) for place in places], columns(trials)), end="")
+    elif args.json:
+        print(json.dumps([record(place) for place in places], indent=2, allow_nan=False))
+    else:
+        Console().print(leaderboard_table(places, with_unranked=True))
+    return 0
+
+
+def _choice(args: argparse.Namespace) -> Choice:
+    return Choice(conditions=args.filter, sort=args.sort, reverse=args.reverse)
+
+
+LISTINGS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "status": status,
+    "leaderboard": leaderboard,
+}

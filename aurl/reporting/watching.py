@@ -1,0 +1,96 @@
+"""A sweep watched from its folder alone, by a process that has nothing to do with it."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from aurl.errors import ConfigError
+from aurl.files import read_yaml
+from aurl.reporting.progress import ENDS, Progress
+from aurl.reporting.tables import duration, status_table
+from aurl.search.ranking import TrialStatus, read_trials
+
+AROUND = 8
+"""Lines of a terminal that a table needs beside its rows."""
+
+
+def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[float], None]) -> None:
+    """Show a sweep's trials until all have ended, as a table that is drawn anew, or as lines.
+
+    Args:
+        sweep: The sweep's folder.
+        console: Where to draw; ``console.is_terminal`` decides between a table and lines.
+        pause_s: Seconds between two looks.
+        wait: Lets that time pass; ``time.sleep``, but for tests.
+
+    Raises:
+        SweepError: If the folder is not a sweep's.
+    """
+    trials = read_trials(sweep)
+    planned = _planned(sweep)
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(_table(sweep, trials, console.height), refresh=True)
+                if _is_over(trials, planned):
+                    return
+                wait(pause_s)
+                trials = read_trials(sweep)
+    with Progress(console, planned, max((trial.steps for trial in trials), default=1)) as lines:
+        known: dict[str, TrialStatus] = {}
+        while True:
+            _tell(lines, known, trials)
+            if _is_over(trials, planned):
+                return
+            wait(pause_s)
+            trials = read_trials(sweep)
+
+
+def _tell(lines: Progress, known: dict[str, TrialStatus], trials: Sequence[TrialStatus]) -> None:
+    """What is new of the trials."""
+    for trial in trials:
+        before = known.get(trial.trial)
+        if before is None:
+            lines.trial_started(trial.trial, trial.params)
+        if trial.status in ENDS:
+            if before is None or before.status not in ENDS:
+                lines.trial_ended(trial.trial, trial.status, trial.reason, trial.metrics)
+        elif before is None or before.step != trial.step:
+            lines.trial_progress(trial.trial, trial.step, trial.metrics)
+        known[trial.trial] = trial
+
+
+def _table(sweep: Path, trials: Sequence[TrialStatus], height: int) -> Table:
+    """Running trials first, then the latest that ended, as many as there are lines for."""
+    room = max(1, height - AROUND)
+    latest = sorted(trials, key=lambda trial: trial.trial, reverse=True)
+    shown = sorted(latest, key=lambda trial: trial.status != "running")[:room]
+    table = status_table(shown)
+    caption = status_table(trials).caption
+    notes = [f"{len(trials) - len(shown)} more not shown"] if len(shown) < len(trials) else []
+    notes += [f"last news {duration(_silent_s(sweep))} ago; Ctrl-C leaves, the sweep goes on"]
+    table.caption = Text(f"{caption}; {'; '.join(notes)}")
+    return table
+
+
+def _silent_s(sweep: Path) -> float:
+    """Seconds since a trial's status was last written."""
+    times = [path.stat().st_mtime for path in sweep.glob("trials/*/status.json")]
+    return max(0.0, time.time() - max(times)) if times else 0.0
+
+
+def _is_over(trials: Sequence[TrialStatus], planned: int) -> bool:
+    return sum(trial.status in ENDS for trial in trials) >= planned
+
+
+def _planned(sweep: Path) -> int:
+    """Trials that the sweep is to have; 1 where its record does not say."""
+    try:
+        return int(read_yaml(sweep / "sweep.yaml")["space"]["budget"]["trials"])
+    except (ConfigError, KeyError, TypeError, ValueError):
+        return 1

@@ -1,0 +1,83 @@
+"""Which rows are shown, in which order, and what is said of a question that makes no sense."""
+
+from typing import Any
+
+import pytest
+
+from aurl.errors import ConfigError
+from aurl.reporting.choosing import Choice, as_csv, chosen
+
+ROWS: list[dict[str, Any]] = [
+    {"trial_id": "t0", "status": "completed", "score": 0.5, "a.beta.value": 0.1, "reason": ""},
+    {"trial_id": "t1", "status": "failed", "score": None, "reason": "NaN at step 3"},
+    {"trial_id": "t2", "status": "completed", "score": 0.9, "a.beta.value": 2, "b.on": True},
+]
+
+
+def ids(*conditions: str, sort: str = "", reverse: bool = False) -> list[str]:
+    choice = Choice(conditions=conditions, sort=sort, reverse=reverse)
+    return [row["trial_id"] for row in chosen(ROWS, dict, choice)]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "left"),
+    [
+        ((), ["t0", "t1", "t2"]),
+        (("status=completed",), ["t0", "t2"]),
+        (("status != completed",), ["t1"]),
+        (("score>0.5",), ["t2"]),
+        (("score>=0.5", "score<0.9"), ["t0"]),
+        (("score<=5e-1",), ["t0"]),
+        (("score=0.9",), ["t2"]),
+        (("score=9e-1",), ["t2"]),
+        (("score!=0.9",), ["t0", "t1"]),
+        (("reason~nan",), ["t1"]),
+        (("a.beta.value=2",), ["t2"]),
+        (("value<1",), ["t0"]),
+        (("on=true",), ["t2"]),
+        (("score>2",), []),
+    ],
+)
+def test_conditions_leave_the_rows_that_fulfil_all(
+    conditions: tuple[str, ...], left: list[str]
+) -> None:
+    assert ids(*conditions) == left
+
+
+def test_rows_are_sorted_and_those_without_the_value_come_last() -> None:
+    assert ids(sort="score") == ["t0", "t2", "t1"]
+    assert ids(sort="score", reverse=True) == ["t2", "t0", "t1"]
+    assert ids(sort="status") == ["t0", "t2", "t1"]
+    assert ids("status=completed", sort="beta.value", reverse=True) == ["t2", "t0"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "sort", "message"),
+    [
+        ("score", "", "--filter must be a column, one of = != < <= > >= ~, and a value, got 'sc"),
+        ("height>1", "", "--filter must name one column, got height. There are: trial_id, status"),
+        ("score>high", "", "--filter > must be followed by a number, got 'high'."),
+        ("score>true", "", "--filter > must be followed by a number, got 'true'."),
+        ("status=failed", "height", "--sort must name one column, got height. There are: trial_"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(condition: str, sort: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ids(condition, sort=sort)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_ending_that_two_columns_share_names_neither() -> None:
+    rows = [{"a.value": 1, "b.value": 2}]
+    with pytest.raises(ConfigError, match=r"got value. There are: a\.value, b\.value\."):
+        chosen(rows, dict, Choice(sort="value"))
+
+
+def test_no_rows_answer_no_question() -> None:
+    assert chosen([], dict, Choice(conditions=["score>1"], sort="score")) == []
+
+
+def test_csv_has_a_cell_for_every_column() -> None:
+    text = as_csv([{"a": 'say "x", y', "b": [1, 2]}, {"a": None, "b": True}], ["a", "b", "c"])
+    assert text == 'a,b,c\n"say ""x"", y","[1, 2]",\n,true,\n'

@@ -1,0 +1,122 @@
+"""A sweep that is watched: what is drawn as its folder changes, and when the watch is over."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from aurl import cli, listings
+from aurl.files import write_json, write_yaml
+from aurl.reporting.watching import watch
+
+
+def sweep_of(folder: Path, trials: int = 2) -> Path:
+    write_yaml(folder / "sweep.yaml", {"space": {"budget": {"trials": trials}}})
+    return folder
+
+
+def write(folder: Path, name: str, status: str, step: int, reason: str = "") -> None:
+    metrics = {"val/score": 0.5, "val/kl_health": 0.25} if status == "completed" else {}
+    values = {"status": status, "step": step, "steps": 8, "reason": reason, "metrics": metrics}
+    write_json(folder / "trials" / name / "status.json", {**values, "params": {"lr": 0.1}})
+
+
+def watched(folder: Path, events: list[Callable[[], None]], *, terminal: bool) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=100, height=20, force_terminal=terminal)
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        events.pop(0)()
+
+    watch(folder, console, pause_s=3.0, wait=wait)
+    assert set(waits) <= {3.0}
+    return stream.getvalue()
+
+
+def story(folder: Path) -> list[Callable[[], None]]:
+    return [
+        lambda: write(folder, "t0000", "running", 4),
+        lambda: write(folder, "t0000", "stopped", 4, "asha: [not] among the best"),
+        lambda: write(folder, "t0001", "completed", 8),
+    ]
+
+
+def test_a_terminal_has_a_table_that_follows_the_folder(tmp_path: Path) -> None:
+    events = story(sweep_of(tmp_path))
+    text = watched(tmp_path, events, terminal=True)
+    assert not events  # it went on until both had ended, and no longer
+    assert text.index("4/8") < text.index("asha: [not] among the best")
+    assert "2 trials: 1 completed, 1 stopped; best t0001" in " ".join(text.split())
+    assert "last news 0:00:0" in text
+
+
+def test_anything_else_has_a_line_for_each_piece_of_news(tmp_path: Path) -> None:
+    lines = watched(sweep_of(tmp_path), story(tmp_path), terminal=False).splitlines()
+    assert [line.split("] ", 1)[1] for line in lines] == [
+        "t0000 started: lr=0.1",
+        "t0000 stopped (asha: [not] among the best): no scores [1/2 trials]",
+        "t0001 started: lr=0.1",
+        "t0001 completed: score 0.500 kl_health 0.250 [2/2 trials]",
+    ]
+
+
+def test_running_trials_are_shown_first_where_there_is_no_room_for_all(tmp_path: Path) -> None:
+    sweep_of(tmp_path, trials=40)
+    for number in range(39):
+        write(tmp_path, f"t{number:04d}", "running" if number == 3 else "stopped", 4)
+
+    def end() -> None:
+        for number in (3, 39):
+            write(tmp_path, f"t{number:04d}", "stopped", 4)
+
+    text = watched(tmp_path, [end], terminal=True)
+    first = text.partition("last news")[0]
+    assert first.index("t0003") < first.index("t0038")
+    assert "t0001" not in first
+    assert "27 more not shown" in " ".join(first.split())
+
+
+def test_a_watch_stands_alone_and_ctrl_c_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(listings.time, "sleep", interrupt)
+    write(sweep_of(tmp_path), "t0000", "running", 4)
+    assert cli.main(["status", str(tmp_path), "--watch"]) == 0
+    assert "t0000 started" in capsys.readouterr().out
+    assert cli.main(["status", str(tmp_path), "--watch", "--json"]) == 2
+    assert "--watch must stand alone" in capsys.readouterr().err
+    assert cli.main(["status", str(tmp_path), "--watch", "0"]) == 2
+    assert "--watch must be > 0 seconds, got 0.0." in capsys.readouterr().err
+
+
+def test_status_and_leaderboard_are_filtered_sorted_and_written_as_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(sweep_of(tmp_path), "t0000", "completed", 8)
+    write(tmp_path, "t0001", "failed", 2, "[Errno 28] no space")
+    write(tmp_path, "t0002", "stopped", 4, "asha: too low")
+    words = ["--filter", "status!=completed", "--sort", "step", "--reverse", "--csv"]
+    assert cli.main(["status", str(tmp_path), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[:3] for line in lines] == [
+        ["trial_id", "status", "step"],
+        ["t0002", "stopped", "4"],
+        ["t0001", "failed", "2"],
+    ]
+    assert lines[0].endswith("reconstruction_score,lr")
+    assert cli.main(["leaderboard", str(tmp_path), "--csv", "--filter", "score>0.4"]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert dict(zip(header.split(","), row.split(","), strict=True))["trial_id"] == "t0000"
+    monitor = ["leaderboard", str(tmp_path), "--sort", "height"]
+    assert cli.main(monitor) == 2
+    assert "--sort must name one column, got height" in capsys.readouterr().err
+    assert cli.main(["leaderboard", str(tmp_path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "t0001 - - - - failed: [Errno 28] no space" in shown
