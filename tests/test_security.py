@@ -27,7 +27,12 @@ NEVER_CALLED = {
     *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"),
     *("torch.jit.load", "torch.hub.load", "subprocess.getoutput"),
 }
-PICKLES = {"data/isolation.py"}  # of our own function, for a process of our own
+PICKLES = {
+    "data/isolation.py",  # of our own function, for a process of our own
+    "training/look.py",  # from a worker to the driver of the same sweep, as Ray itself does
+}
+"""Modules whose pickles never were a file."""
+
 SPACE = """
 question: Does it keep a secret?
 scientific:
@@ -49,7 +54,7 @@ def faults(code: str, name: str = "") -> Iterator[str]:
             called = ast.unparse(node.func)
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
             wrong = (
-                called in NEVER_CALLED,
+                called in NEVER_CALLED and not (name in PICKLES and called == "pickle.loads"),
                 called == "torch.load" and given.get("weights_only") != "True",
                 called == "np.load" and given.get("allow_pickle", "False") != "False",
                 given.get("shell", "False") != "False",
