@@ -275,6 +275,45 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+COLOURS = (
+    "#117733",
+    "#888888",
+    "#999933",
+    "#cc6677",
+    "#aa4499",
+    "#ddcc77",
+    "#332288",
+    "#88ccee",
+    "#000000",
+)
+
+
+def plot(rows: list[dict[str, Any]], corpus: str) -> str:
+    """KL health against usefulness as an SVG, a colour for each kind of model."""
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    most = max(row["usefulness"] for row in rows)
+    colours = dict(zip(kinds, COLOURS, strict=False))
+    marks = "".join(
+        f'<circle cx="{50 + 300 * row["val/kl_health"]:.1f}" '
+        f'cy="{350 - 300 * row["usefulness"] / most:.1f}" r="5" fill="{colours[row["kind"]]}">'
+        f"<title>{row['name']}</title></circle>"
+        for row in rows
+    )
+    keys = "".join(
+        f'<circle cx="390" cy="{60 + 20 * index}" r="5" fill="{colours[kind]}"/>'
+        f'<text x="402" y="{64 + 20 * index}">{kind}</text>'
+        for index, kind in enumerate(kinds)
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 540 400" font-family="sans-serif" '
+        'font-size="12"><rect width="540" height="400" fill="#ffffff"/>'
+        '<path d="M50 45V350H355" fill="none" stroke="#000000"/>'
+        f'<text x="50" y="30">{corpus}: usefulness (0 to {most:.2f}) by KL health</text>'
+        '<text x="46" y="366">0</text><text x="346" y="366">1</text>'
+        f'<text x="170" y="385">KL health</text>{marks}{keys}</svg>\n'
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Is KL health a verdict that a person would give?"
@@ -290,7 +329,10 @@ def main() -> None:
         base = overridden(base, levels(12, 6, 0))
         chosen = cases(seed=7, shift=1.3)
     experiment = Experiment(corpus=args.corpus, base=base, measure=measure, operate=operate)
-    print(table(run(experiment, chosen, args.out, args.processes)))
+    rows = run(experiment, chosen, args.out, args.processes)
+    print(table(rows))
+    shown = [row for row in rows if "failure" not in row]
+    args.out.with_suffix(".svg").write_text(plot(shown, args.corpus))
 
 
 if __name__ == "__main__":
