@@ -35,7 +35,7 @@ from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, provenance, space_on_music
 from aurl.search.proof import prove
 from aurl.search.space import space_of
-from aurl.training.loop import check_fits
+from aurl.training.fits import check_fits
 
 if TYPE_CHECKING:
     from aurl.search.jobs import Jobs

@@ -36,7 +36,6 @@ from aurl.config import RunConfig, from_plain
 from aurl.data.attributes import ATTRIBUTES
 from aurl.data.corpus import Corpus
 from aurl.data.metrical import Metrical
-from aurl.training.elbo import compile_for
 from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
 
@@ -114,13 +113,14 @@ def trainer_of(size: Size, latent: dict[str, Any], variant: str, device: torch.d
             "training": {
                 "batch_size": size.batch_size,
                 "precision": precision(variant, device),
+                "compile": variant in ("compiled", "graph"),
             },
         }
     )
     run = Run(config=config, corpus=corpus_of(size), checkpoint_folder=Path("none"))
     trainer = Trainer(run, Workers(device=device))
-    if variant in ("compiled", "graph"):
-        compile_for(trainer.elbo, device, replay=variant == "graph")
+    if variant == "compiled":
+        trainer.replay = None
     return trainer
 
 
@@ -169,15 +169,20 @@ def throughput(size: Size, variants: list[str], steps: int, device: torch.device
     )
     eager = 0.0
     for variant in variants:
-        trainer = trainer_of(size, HIERARCHY, variant, device)
-        first = sum(seconds(trainer.take_step, device) for _ in range(3))
+        try:
+            trainer = trainer_of(size, HIERARCHY, variant, device)
+            trainer.take_step()
+        except torch.OutOfMemoryError:
+            print(f"  {variant:9} does not fit into the memory of this GPU", flush=True)
+            continue
+        first = sum(seconds(trainer.take_step, device) for _ in range(6))
         each = median(seconds(trainer.take_step, device) for _ in range(steps))
         eager = eager or each
         rate = size.batch_size * size.n_tokens / each
         used = rate * model_flops(trainer, size) / peaks[precision(variant, device)]
         print(
             f"  {variant:9} {1e3 * each:9.2f} ms  {rate:10,.0f} tokens/s  {used:6.1%} of peak  "
-            f"{eager / each:5.2f}x {variants[0]}   (first three steps {first:.1f} s)",
+            f"{eager / each:5.2f}x {variants[0]}   (first six steps {first:.1f} s)",
             flush=True,
         )
 

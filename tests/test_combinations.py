@@ -10,7 +10,8 @@ import torch
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.objective_config import Schedule
 from aurl.plain import overridden
-from aurl.training.loop import Run, Trainer, check_fits
+from aurl.training.fits import check_fits
+from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
 from tests.tiny import tiny_corpus
 

@@ -21,7 +21,8 @@ from aurl.model.vae import Vae
 from aurl.seeding import seeded
 from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
-from aurl.training.loop import Run, Trainer, check_fits
+from aurl.training.fits import check_fits
+from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
 from tests.tiny import N_BARS, VOCABULARY, small_config, tiny_corpus
 

@@ -30,7 +30,7 @@ def trainer_of(**changes: Any) -> Trainer:
     )
 
 
-def uncompiled(elbo: Elbo, device: torch.device, *, replay: bool) -> None:
+def uncompiled(elbo: Elbo, device: torch.device) -> None:
     """In the place of ``compile_for``."""
 
 
@@ -115,7 +115,7 @@ def test_a_machine_that_cannot_compile_is_told_in_one_line(
     trainer = trainer_of()
     monkeypatch.setattr(torch, "compile", refuse)
     with pytest.raises(ConfigError, match=r"^training\.compile must be false .* Install a C\+\+"):
-        compile_for(trainer.elbo, CPU, replay=False)
+        compile_for(trainer.elbo, CPU)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -11,7 +11,8 @@ from aurl.config import RunConfig
 from aurl.errors import ConfigError
 from aurl.objectives.objective import Terms
 from aurl.training import regularization
-from aurl.training.loop import Run, Trainer, check_fits
+from aurl.training.fits import check_fits
+from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
 from tests.tiny import small_config, tiny_corpus
 

@@ -14,7 +14,7 @@ from aurl.search.distributions import Choice, IntUniform, LogUniform, Uniform
 from aurl.search.proof import draws, prove
 from aurl.search.settings import SamplerConfig, SchedulerConfig
 from aurl.search.space import Parameter, Space, examples, load_space, space_of
-from aurl.training.loop import check_fits
+from aurl.training.fits import check_fits
 from tests.tiny import tiny_corpus
 
 BETA = "objective.beta.schedule"

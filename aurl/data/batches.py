@@ -19,6 +19,13 @@ from aurl.latent_config import ContextName
 from aurl.seeding import numpy_generator, torch_generator
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """``values`` of the CPU on ``device``; the copy to a GPU is one that nobody waits for."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 class TokenStore:
     """The windows of a corpus as one flat tensor on the device, gathered into padded batches.
 
@@ -51,21 +58,24 @@ class TokenStore:
         self.context = torch.from_numpy(classes).to(device)
         flat = np.asarray(corpus.tokens).astype(np.int32)
         self.tokens = torch.from_numpy(flat).to(device)
-        lengths = np.diff(np.asarray(corpus.offsets))
-        self._longest = int(lengths.max())
-        self.multiple = self.MULTIPLE if lengths.min() < lengths.max() else 1
+        self._lengths = np.diff(np.asarray(corpus.offsets)).astype(np.int64)
+        self._longest = int(self._lengths.max())
+        self.multiple = self.MULTIPLE if self._lengths.min() < self._longest else 1
         self.offsets = torch.from_numpy(np.asarray(corpus.offsets).astype(np.int64)).to(device)
 
     def lengths(self, windows: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        """Tokens of each of ``windows``."""
-        windows = windows.to(self.offsets.device)
-        return self.offsets[windows + 1] - self.offsets[windows]
+        """Tokens of each of ``windows``; both on the CPU."""
+        return torch.from_numpy(self._lengths)[windows]
 
     def padded(self, windows: Int[Tensor, " batch"]) -> Int[Tensor, "batch token"]:
-        """The token ids of ``windows``, padded to the longest, rounded up to :attr:`multiple`."""
-        windows = windows.to(self.offsets.device)
+        """The token ids of ``windows``, padded to the longest, rounded up to :attr:`multiple`.
+
+        Args:
+            windows: On the CPU, where the width is known without asking the device.
+        """
+        longest = int(self.lengths(windows).max())
+        windows = sent(windows, self.offsets.device)
         start, end = self.offsets[windows], self.offsets[windows + 1]
-        longest = int((end - start).max())
         if self.few_widths:
             longest = min(self._longest, self.FEW << ((longest - 1) // self.FEW).bit_length())
         longest += -longest % self.multiple
@@ -127,7 +137,7 @@ class TrainingBatches:
         chosen = torch.from_numpy(self.windows_at(step))
         whole = self.store.padded(chosen)  # one width for all workers
         tokens = whole[self.rank :: self.n_workers]
-        own = chosen[self.rank :: self.n_workers].to(self.store.context.device)
+        own = sent(chosen[self.rank :: self.n_workers], self.store.context.device)
         return self._augmented(tokens, self.store.context[own], step)
 
     def windows_at(self, step: int) -> Int[np.ndarray, " batch"]:
@@ -193,7 +203,7 @@ class TrainingBatches:
             (self.batch_size,),
             generator=torch_generator(self.seed, "augment", what, step),
         )
-        return drawn[self.rank :: self.n_workers].to(self.store.offsets.device)
+        return sent(drawn[self.rank :: self.n_workers], self.store.offsets.device)
 
 
 def check_batches(

@@ -59,12 +59,11 @@ def stratified_log_weights(
     """
     others = batch - 1
     if others == 0:
-        return torch.zeros(len(own), 1)
-    weight = torch.full((len(own), batch), 1.0 / others)
-    rows = torch.arange(len(own))
-    own = own.cpu()
-    weight[rows, (own + 1) % batch] = (n_sequences - others) / (n_sequences * others)
-    weight[rows, own] = 1.0 / n_sequences
+        return torch.zeros(len(own), 1, device=own.device)
+    after = (torch.arange(batch, device=own.device) - own[:, None]) % batch
+    next_one = (n_sequences - others) / (n_sequences * others)
+    weight = torch.where(after == 1, next_one, 1.0 / others)
+    weight = torch.where(after == 0, 1.0 / n_sequences, weight)
     return weight.log()
 
 

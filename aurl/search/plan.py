@@ -18,7 +18,7 @@ from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
-from aurl.training.loop import check_fits
+from aurl.training.fits import check_fits
 
 
 @dataclass(frozen=True, kw_only=True)

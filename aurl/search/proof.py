@@ -21,7 +21,7 @@ from aurl.model.vae import outline
 from aurl.objective_config import WEIGHTS
 from aurl.search.distributions import Value
 from aurl.search.space import Space
-from aurl.training.loop import check_music
+from aurl.training.fits import check_music
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class _Parts:
         self.priors: set[Hashable] = set()
 
     def check(self, config: RunConfig) -> None:
-        """Refuse what :func:`~aurl.training.loop.check_fits` refuses, with its message."""
+        """Refuse what :func:`~aurl.training.fits.check_fits` refuses, with its message."""
         trunk, prior = _without_prior(config), config.latent
         model = replace(config.model, encoder_skip=_sign(config.model.encoder_skip))
         if (key := (replace(model, token_dropout=0.0), _scaled(trunk.latent))) not in self.trunks:

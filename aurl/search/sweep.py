@@ -37,7 +37,7 @@ from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper
 from aurl.seeding import stream_seed
-from aurl.training.loop import check_fits
+from aurl.training.fits import check_fits
 from aurl.training.reporters import METRICS_FILE, Domain, Interval, Options, write_experiment
 
 _log = logging.getLogger(__name__)

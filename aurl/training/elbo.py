@@ -29,7 +29,6 @@ class Elbo(nn.Module):
     def __init__(self, model: Vae, config: RunConfig, workers: Workers) -> None:
         super().__init__()
         self.model = model
-        self.replays = False  # whether calls are those of a CUDA graph
         self.is_bfloat16 = config.training.precision == "bfloat16"
         self.mean_over_workers = workers.mean
         self.floors = floors_of(
@@ -75,14 +74,12 @@ class Elbo(nn.Module):
         return terms, Posterior(output.mean, output.log_var)
 
 
-def compile_for(elbo: Elbo, device: torch.device, *, replay: bool) -> None:
+def compile_for(elbo: Elbo, device: torch.device) -> None:
     """Have torch compile the module's calls: one program for each width of batch.
 
     Args:
         elbo: The module.
         device: Where it computes.
-        replay: Whether to record each program as a CUDA graph and replay that, on a GPU. A replay
-            writes its gradients over those before, so a step taken in parts cannot.
 
     Raises:
         ConfigError: If torch cannot compile on this machine.
@@ -94,8 +91,7 @@ def compile_for(elbo: Elbo, device: torch.device, *, replay: bool) -> None:
             "training.compile must be false on a machine where torch cannot compile, got true: "
             f"{_reason(error)} Install a C++ compiler (g++), or leave it out."
         ) from error
-    elbo.replays = replay and device.type == "cuda"
-    elbo.compile(dynamic=False, mode="reduce-overhead" if elbo.replays else "default")
+    elbo.compile(dynamic=False)
 
 
 def check_precision(config: RunConfig, device: torch.device) -> None:

@@ -343,7 +343,7 @@ def codes_of(
 
 def _parts_by_length(store: TokenStore, windows: Int[np.ndarray, " sample"]) -> list[Tensor]:
     """Rows of ``windows`` in batches of like length, each row once."""
-    lengths = store.lengths(torch.from_numpy(windows)).cpu()
+    lengths = store.lengths(torch.from_numpy(windows))
     rest = lengths.argsort(stable=True)
     parts: list[Tensor] = []
     while len(rest):

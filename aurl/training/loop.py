@@ -1,36 +1,54 @@
 """The training loop: batches in, reported metrics out. It knows nothing of Ray."""
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from aurl.config import RunConfig
-from aurl.data.batches import TokenStore, TrainingBatches, check_batches
-from aurl.data.context import check_context
+from aurl.data.batches import TokenStore, TrainingBatches, sent
 from aurl.data.corpus import Corpus
-from aurl.errors import ConfigError
-from aurl.model.latents import LatentLayout
-from aurl.model.vae import Vae, outline
+from aurl.model.vae import Vae
 from aurl.objectives.controllers import schedule_of
 from aurl.objectives.objective import Terms, averaged, level_rates, regularized
 from aurl.seeding import seeded, torch_generator
 from aurl.training import checkpoint
 from aurl.training.elbo import Elbo, check_precision, compile_for
 from aurl.training.evaluate import Evaluator
+from aurl.training.fits import check_parts
 from aurl.training.look import Look, look_at
 from aurl.training.messages import Row
-from aurl.training.optimizer import adamw, learning_rate
-from aurl.training.regularization import Regularization, check_regularizers
+from aurl.training.optimizer import adamw, learning_rate, step_if
+from aurl.training.regularization import Regularization
+from aurl.training.replay import Replay
 from aurl.training.workers import Workers
 
 Report: TypeAlias = Callable[[Sequence[Row]], bool]
 """Takes the rows since the last report; answers whether to go on."""
+
+
+class Inputs(NamedTuple):
+    """What a step reads."""
+
+    tokens: Tensor
+    bar: Tensor
+    phase: Tensor
+    noise: Tensor
+    keep: Tensor | None
+    """What token dropout leaves."""
+
+    context: Tensor
+    windows: Tensor
+    """Those of all workers."""
+
+    prior_draws: Tensor | None = None
+
 
 PRIOR_DRAWS = 512
 """Draws that a learned prior's covariances are estimated from in a step that asks for them."""
@@ -170,73 +188,126 @@ class Trainer:
         check_parts(config, workers.size)
         check_precision(config, device)
         self.elbo = Elbo(self.model, config, workers)
-        if config.training.compile:
-            compile_for(self.elbo, device, replay=config.training.accumulate == 1)
         self.parallel = workers.parallel(self.elbo)
+        self.dials: Tensor | None = None
+        """Beta, gate and learning rate where a compiled step reads them."""
+
+        self.replay: Replay[Inputs, tuple[Terms, Tensor]] | None = None
+        if config.training.compile:
+            compile_for(self.elbo, device)
+            self.dials = torch.zeros(3, device=device)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.dials[2]
+            if device.type == "cuda":
+                self.replay = Replay(self._update, device)
         self.mean_tokens = float(run.corpus.mean_tokens)
         self.tokens = 0
         """Tokens predicted since the last evaluation, by all workers; padding is none."""
+
+        self._ahead: tuple[int, Inputs] | None = None
 
     def take_step(self) -> Terms:
         """One optimizer step on the batch of this step.
 
         Raises:
-            DivergedError: Before the update, if the objective is not finite on any worker.
+            DivergedError: If the objective or its gradient is not finite on any worker; nothing is
+                updated then.
         """
-        config = self.run.config
-        steps, parts = config.training.steps, config.training.accumulate
-        tokens, context = self.batches.with_context(self.step)
-        noise = self.workers.share(self._noise()).to(tokens.device)
-        keep = self._keep(tokens)
-        self.beta, self.gate = self.schedule.at(self.step), self._skip_gate()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.elbo.replays:
-            torch.compiler.cudagraph_mark_step_begin()
-        done: list[Terms] = []
-        for part in range(parts):
-            rows = slice(part, None, parts)
-            with self.workers.exchange(self.parallel, gradients=part == parts - 1):
-                kept = None if keep is None else keep[rows]
-                terms = self._terms(tokens[rows], noise[rows], kept, context[rows])
-                (terms.objective / (parts * self.mean_tokens)).backward()
-            done.append(terms)
-        terms = averaged(done)
-        seen = self.workers.mean(terms.seen())
-        if not torch.isfinite(seen[0]):
-            raise DivergedError(f"objective is not finite at step {self.step + 1}.")
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.gradient_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config.optimizer, self.step, steps)
-        self.optimizer.step()
-        self.schedule.observe(kl=float(seen[1]), reconstruction=float(seen[2]))
+        with nullcontext() if self.replay is None else self.replay.stream():
+            return self._stepped()
+
+    def _stepped(self) -> Terms:
+        inputs = self._ahead[1] if self._ahead and self._ahead[0] == self.step else None
+        inputs = self._inputs(self.step) if inputs is None else inputs
+        self._turn_dials()
+        update = self._update if self.replay is None else self.replay
+        terms, seen = update(inputs._replace(prior_draws=self._prior_draws()))
+        if self.workers.device.type == "cuda":  # while it computes
+            self._ahead = (self.step + 1, self._inputs(self.step + 1))
+        objective, kl, reconstruction, gradient = seen.tolist()
+        for name, value in (("objective", objective), ("gradient", gradient)):
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} is not finite at step {self.step + 1}.")
+        self.schedule.observe(kl=kl, reconstruction=reconstruction)
         self.tokens += self.batches.tokens_at(self.step)
         self.step += 1
         return terms
 
-    def _terms(self, tokens: Tensor, noise: Tensor, keep: Tensor | None, context: Tensor) -> Terms:
-        places = self.model.vocabulary.positions(tokens)
+    def _inputs(self, step: int) -> Inputs:
+        """What is a function of seed and step."""
+        device = self.workers.device
+        tokens, context = self.batches.with_context(step)
+        bar, phase = self.model.vocabulary.positions(tokens)
+        windows = sent(torch.from_numpy(self.batches.windows_at(step)), device)
+        noise = sent(self.workers.share(self._noise(step)), device)
+        keep = self._keep(tokens, step)
+        return Inputs(tokens, bar, phase, noise, keep, context, windows)
+
+    def _turn_dials(self) -> None:
+        config = self.run.config
+        self.beta, self.gate = self.schedule.at(self.step), self._skip_gate()
+        rate = learning_rate(config.optimizer, self.step, config.training.steps)
+        if self.dials is not None:
+            turned = torch.tensor([self.beta, self.gate, rate])
+            self.dials.copy_(sent(turned, self.dials.device))
+            return
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _update(self, inputs: Inputs) -> tuple[Terms, Tensor]:
+        """Forward, backward and update, without waiting for the device.
+
+        Returns:
+            The terms, and over all workers objective, raw KL, reconstruction and the norm of the
+            gradient. If the first or the last is not finite, nothing was updated.
+        """
+        config = self.run.config
+        parts = config.training.accumulate
         weights = self.beta, self.gate
-        if self.run.config.training.compile:
-            weights = torch.tensor(weights, dtype=noise.dtype, device=noise.device).unbind()
-        terms, posterior = self.parallel(tokens, places, noise, keep, context, weights)
-        regularizers = self.regularization.terms(
-            posterior, noise, self.batches.windows_at(self.step), self._prior_draws
+        if self.dials is not None:
+            weights = self.dials[0], self.dials[1]
+        self.optimizer.zero_grad(set_to_none=True)
+        done: list[Terms] = []
+        for part in range(parts):
+            rows = slice(part, None, parts)
+            with self.workers.exchange(self.parallel, gradients=part == parts - 1):
+                terms, posterior = self.parallel(
+                    inputs.tokens[rows],
+                    (inputs.bar[rows], inputs.phase[rows]),
+                    inputs.noise[rows],
+                    None if inputs.keep is None else inputs.keep[rows],
+                    inputs.context[rows],
+                    weights,
+                )
+                regularizers = self.regularization.terms(
+                    posterior, inputs.noise[rows], inputs.windows, inputs.prior_draws
+                )
+                terms = regularized(terms, regularizers)
+                (terms.objective / (parts * self.mean_tokens)).backward()
+            done.append(terms)
+        terms = averaged(done)
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), config.optimizer.gradient_clip
         )
-        return regularized(terms, regularizers)
+        seen = torch.cat([self.workers.mean(terms.seen()), norm[None]])
+        is_finite = seen[0].isfinite() & norm.isfinite()
+        step_if(self.optimizer, is_finite)
+        return terms, seen
 
     @torch.no_grad()
     def _prior_draws(self) -> Tensor | None:
-        if self.model.prior.is_standard:
+        """Draws from a learned prior, if a regularizer compares with it."""
+        if self.model.prior.is_standard or not self.regularization.compares_with_prior:
             return None
         generator = torch_generator(self.run.config.seed, "prior draws", self.step)
         return self.model.sample_prior(PRIOR_DRAWS, generator=generator)
 
-    def _noise(self) -> Tensor:
+    def _noise(self, step: int) -> Tensor:
         config = self.run.config
         return torch.randn(
             config.training.batch_size,
             self.model.layout.size,
-            generator=torch_generator(config.seed, "noise", self.step),
+            generator=torch_generator(config.seed, "noise", step),
         )
 
     def _skip_gate(self) -> float:
@@ -245,7 +316,7 @@ class Trainer:
         share = config.model.encoder_skip * config.training.steps
         return max(0.0, 1.0 - self.step / share) if share else 0.0
 
-    def _keep(self, tokens: Tensor) -> Tensor | None:
+    def _keep(self, tokens: Tensor, step: int) -> Tensor | None:
         config = self.run.config
         if config.model.token_dropout == 0.0:
             return None
@@ -253,10 +324,10 @@ class Trainer:
         drawn = torch.rand(
             config.training.batch_size,
             longest,
-            generator=torch_generator(config.seed, "token_dropout", self.step),
+            generator=torch_generator(config.seed, "token_dropout", step),
         )
         kept = self.workers.share(drawn >= config.model.token_dropout)
-        return kept[:, : tokens.shape[1] - 1].to(tokens.device)
+        return sent(kept[:, : tokens.shape[1] - 1].contiguous(), tokens.device)
 
     def row(self, terms: Terms) -> dict[str, float]:
         """The training metrics of the step just taken, averaged over the workers."""
@@ -292,47 +363,4 @@ class Trainer:
             model=self.model,
             optimizer=self.optimizer,
             schedule=self.schedule,
-        )
-
-
-def check_fits(config: RunConfig, corpus: Corpus, n_workers: int) -> None:
-    """Refuse a configuration that cannot be trained on ``corpus`` by ``n_workers`` workers.
-
-    Raises:
-        ConfigError: If the architecture does not fit the window, or as :func:`check_music`.
-    """
-    outline(config, corpus.vocabulary, corpus.n_bars)
-    check_music(config, corpus, n_workers)
-
-
-def check_music(config: RunConfig, corpus: Corpus, n_workers: int) -> None:
-    """Refuse a configuration that asks of ``corpus`` or the workers what they do not have.
-
-    Raises:
-        ConfigError: If the batch does not fit the workers, or a context, an augmentation or a
-            regularizer the corpus and the latent space.
-    """
-    train = np.asarray(corpus.attributes)[corpus.indices("train")]
-    check_context(train, corpus.attribute_names, config.latent.context)
-    check_batches(corpus, config.augmentation, config.training.batch_size, n_workers)
-    check_parts(config, n_workers)
-    check_regularizers(config, corpus, LatentLayout.of(config.latent.levels, corpus.n_bars))
-
-
-def check_parts(config: RunConfig, n_workers: int) -> None:
-    """Refuse parts of a step that would not be equal, and a compiled step in several workers.
-
-    Raises:
-        ConfigError: If the batch cannot be cut so.
-    """
-    size, parts = config.training.batch_size, config.training.accumulate
-    if size % (n_workers * parts) != 0:
-        raise ConfigError(
-            "training.batch_size must be a multiple of training.accumulate times the workers per "
-            f"trial, got batch_size={size}, accumulate={parts}, workers={n_workers}."
-        )
-    if config.training.compile and n_workers > 1:
-        raise ConfigError(
-            f"training.compile must be false with several workers per trial, got {n_workers} "
-            "workers. Leave it out, or train with --workers-per-trial 1."
         )

@@ -3,7 +3,8 @@
 import math
 
 import torch
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
 from aurl.config import OptimizerConfig
 
@@ -33,7 +34,19 @@ def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
         lr=config.lr,
         betas=(0.9, 0.98),
         fused=True,
+        capturable=next(model.parameters()).is_cuda,
     )
+
+
+def step_if(optimizer: torch.optim.AdamW, condition: Bool[Tensor, ""]) -> None:
+    """Take a step, or leave everything as it is, without asking the device which.
+
+    Args:
+        optimizer: A fused one; it reads the flag that a gradient scaler would set.
+        condition: On the parameters' device.
+    """
+    setattr(optimizer, "found_inf", (~condition).float())  # noqa: B010 - no declared attribute
+    optimizer.step()
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:

@@ -61,8 +61,8 @@ class Regularization:
         self,
         posterior: Posterior,
         noise: Float[Tensor, "share coordinate"],
-        windows: Int[np.ndarray, " batch"],
-        prior: Callable[[], Tensor | None],
+        windows: Int[Tensor, " batch"],
+        prior: Float[Tensor, "draw coordinate"] | None,
     ) -> list[Regularizer]:
         """The terms of a step.
 
@@ -70,11 +70,12 @@ class Regularization:
             posterior: Of this worker's share of the batch.
             noise: What its z is drawn with.
             windows: Windows of the whole batch, in order.
-            prior: Draws from the prior, the same on all workers; None if it is N(0, I).
+            prior: Draws from the prior, the same on all workers, if :attr:`compares_with_prior`;
+                None if it is N(0, I).
         """
         weights = self._config
         gathered = self._workers.gathered
-        rows = torch.arange(len(windows))
+        rows = torch.arange(len(windows), device=windows.device)
         terms: Mapping[str, tuple[float, Callable[[], Tensor]]] = {
             "total_correlation_nats": (
                 weights.total_correlation,
@@ -88,13 +89,11 @@ class Regularization:
             ),
             "dip_off_diagonal": (
                 weights.dip_off_diagonal,
-                lambda: dip_off_diagonal(gathered(posterior.mean), prior()),
+                lambda: dip_off_diagonal(gathered(posterior.mean), prior),
             ),
             "dip_diagonal": (
                 weights.dip_diagonal,
-                lambda: dip_diagonal(
-                    gathered(posterior.mean), gathered(posterior.log_var), prior()
-                ),
+                lambda: dip_diagonal(gathered(posterior.mean), gathered(posterior.log_var), prior),
             ),
             "orthogonality": (
                 weights.orthogonality,
@@ -112,11 +111,15 @@ class Regularization:
             if weight != 0.0
         ]
 
-    def _attribute_order(self, z: Tensor, windows: np.ndarray) -> Tensor:
+    @property
+    def compares_with_prior(self) -> bool:
+        """Whether a term looks at draws from the prior."""
+        return bool(self._config.dip_off_diagonal or self._config.dip_diagonal)
+
+    def _attribute_order(self, z: Tensor, windows: Tensor) -> Tensor:
         """Mean over the attributes that a dimension follows."""
-        index = torch.from_numpy(windows).to(z.device)
         distances = [
-            attribute_order(z[:, coordinates].mean(dim=1), values[index], sharpness)
+            attribute_order(z[:, coordinates].mean(dim=1), values[windows], sharpness)
             for values, coordinates, sharpness in self._followed
         ]
         return torch.stack(distances).mean()
