@@ -150,12 +150,12 @@ class TrainingConfig:
     gradient in less memory."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What the matrix products of a training step are computed in; all else, and every
-    evaluation, is float32."""
+    """What the matrix products of a training step, and the sums between its layers, are computed
+    in; all else, and every evaluation, is float32."""
 
     compile: bool = False
     """Whether torch compiles the training step. The first steps take minutes longer, and batches
-    are padded to few widths; on a GPU the step is replayed as a CUDA graph."""
+    are padded to few widths; on a GPU the whole step is then replayed as a CUDA graph."""
 
     log_every: int = 10
     """Steps between rows of training metrics."""

@@ -14,8 +14,9 @@ from torch import distributed
 from aurl.config import RunConfig
 from aurl.errors import ConfigError
 from aurl.training import checkpoint
+from aurl.training.fits import check_fits
 from aurl.training.look import RATES, Look
-from aurl.training.loop import DivergedError, Run, Trainer, check_fits, train
+from aurl.training.loop import DivergedError, Run, Trainer, train
 from aurl.training.messages import Row
 from aurl.training.workers import Workers
 from tests.tiny import small_config, tiny_corpus

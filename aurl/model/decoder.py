@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from aurl.config import ModelConfig
 from aurl.model.latents import LatentLayout
-from aurl.model.layers import Block, KeyValueCache, MusicalEmbedding, initialise
+from aurl.model.layers import Block, KeyValueCache, MusicalEmbedding, initialise, residual
 
 
 class LatentGate(nn.Module):
@@ -104,9 +104,9 @@ class Decoder(nn.Module):
             caches: From :meth:`caches`; updated in place.
             skipped: The encoder's states of the same tokens, gated: for training only.
         """
-        place = self.place(bar, phase)
+        place = residual(self.place(bar, phase))
         slots = [level.slot(bar, phase) for level in self.layout.levels]
-        x = self.embedding(tokens) + place
+        x = residual(self.embedding(tokens)) + place
         for index, (block, latent) in enumerate(zip(self.blocks, self.latent, strict=True)):
             cache = None if caches is None else caches[index]
             x = x + latent(z, place, slots)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from aurl.config import ModelConfig
 from aurl.errors import ConfigError
 from aurl.model.latents import LatentLayout, Level, Posterior
-from aurl.model.layers import Block, MusicalEmbedding, full_precision, initialise
+from aurl.model.layers import Block, MusicalEmbedding, full_precision, initialise, residual
 
 
 class SlotPooling(nn.Module):
@@ -112,7 +112,7 @@ class Encoder(nn.Module):
             bar: Bar of each token.
             phase: Place of each token in its bar, in [0, 1).
         """
-        x = self.embedding(tokens) + self.place(bar, phase)
+        x = residual(self.embedding(tokens) + self.place(bar, phase))
         itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
         slots = {level.span: level.slot(bar, phase) for level in self.layout.levels}
         states: dict[float, Tensor] = {}

@@ -18,7 +18,8 @@ class Elbo(nn.Module):
     """The terms of the objective for a batch, all but the regularizers.
 
     With ``training.precision: bfloat16`` the matrix products of encoder and decoder are computed
-    in it; parameters, the posterior, the prior, log-probabilities and sums stay float32.
+    in it, and what their blocks add to; parameters, norms, the posterior, the prior,
+    log-probabilities and the terms stay float32.
 
     Args:
         model: The model; on the workers' device.

@@ -15,6 +15,7 @@ from aurl.config import RunConfig
 from aurl.data.batches import TokenStore, TrainingBatches, sent
 from aurl.data.corpus import Corpus
 from aurl.model.vae import Vae
+from aurl.objective_config import ADAPTIVE
 from aurl.objectives.controllers import schedule_of
 from aurl.objectives.objective import Terms, averaged, level_rates, regularized
 from aurl.seeding import seeded, torch_generator
@@ -26,7 +27,7 @@ from aurl.training.look import Look, look_at
 from aurl.training.messages import Row
 from aurl.training.optimizer import adamw, learning_rate, step_if
 from aurl.training.regularization import Regularization
-from aurl.training.replay import Replay
+from aurl.training.replay import Replay, Unchecked
 from aurl.training.workers import Workers
 
 Report: TypeAlias = Callable[[Sequence[Row]], bool]
@@ -100,6 +101,7 @@ def train(run: Run, *, workers: Workers, report: Report) -> bool:
         if last or trainer.step % config.training.log_every == 0:
             rows.append(trainer.row(terms))
         if last or trainer.step % config.evaluation.every == 0:
+            trainer.check()
             elapsed = perf_counter() - started
             metrics: dict[str, float] = {
                 "step": trainer.step,
@@ -205,13 +207,19 @@ class Trainer:
         """Tokens predicted since the last evaluation, by all workers; padding is none."""
 
         self._ahead: tuple[int, Inputs] | None = None
+        self._unchecked: Unchecked | None = None
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
 
     def take_step(self) -> Terms:
         """One optimizer step on the batch of this step.
 
+        Returns:
+            Its terms, until the next step; a GPU may still be computing them.
+
         Raises:
-            DivergedError: If the objective or its gradient is not finite on any worker; nothing is
-                updated then.
+            DivergedError: If the objective or its gradient is not finite on any worker, at this
+                step or, on a GPU that is still computing this one, at the one before. Nothing was
+                updated in that step and after it.
         """
         with nullcontext() if self.replay is None else self.replay.stream():
             return self._stepped()
@@ -222,16 +230,33 @@ class Trainer:
         self._turn_dials()
         update = self._update if self.replay is None else self.replay
         terms, seen = update(inputs._replace(prior_draws=self._prior_draws()))
-        if self.workers.device.type == "cuda":  # while it computes
-            self._ahead = (self.step + 1, self._inputs(self.step + 1))
-        objective, kl, reconstruction, gradient = seen.tolist()
-        for name, value in (("objective", objective), ("gradient", gradient)):
-            if not math.isfinite(value):
-                raise DivergedError(f"{name} is not finite at step {self.step + 1}.")
-        self.schedule.observe(kl=kl, reconstruction=reconstruction)
+        before, self._unchecked = self._unchecked, Unchecked(self.step + 1, seen)
         self.tokens += self.batches.tokens_at(self.step)
         self.step += 1
+        if self.replay is None or self.run.config.objective.beta.schedule in ADAPTIVE:
+            self.check()
+        else:  # what a GPU still computes is checked when it has been given more to do
+            self._ahead = (self.step, self._inputs(self.step))
+            self._check(before)
         return terms
+
+    def check(self) -> None:
+        """Wait until all steps have been computed.
+
+        Raises:
+            DivergedError: As :meth:`take_step`.
+        """
+        unchecked, self._unchecked = self._unchecked, None
+        self._check(unchecked)
+
+    def _check(self, unchecked: Unchecked | None) -> None:
+        if unchecked is None:
+            return
+        objective, kl, reconstruction, gradient = unchecked.values()
+        for name, value in (("objective", objective), ("gradient", gradient)):
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} is not finite at step {unchecked.step}.")
+        self.schedule.observe(kl=kl, reconstruction=reconstruction)
 
     def _inputs(self, step: int) -> Inputs:
         """What is a function of seed and step."""
@@ -259,7 +284,7 @@ class Trainer:
 
         Returns:
             The terms, and over all workers objective, raw KL, reconstruction and the norm of the
-            gradient. If the first or the last is not finite, nothing was updated.
+            gradient. If the first or the last is not finite, nothing was updated, nor will be.
         """
         config = self.run.config
         parts = config.training.accumulate
@@ -290,8 +315,8 @@ class Trainer:
             self.model.parameters(), config.optimizer.gradient_clip
         )
         seen = torch.cat([self.workers.mean(terms.seen()), norm[None]])
-        is_finite = seen[0].isfinite() & norm.isfinite()
-        step_if(self.optimizer, is_finite)
+        self._finite &= seen[0].isfinite() & norm.isfinite()
+        step_if(self.optimizer, self._finite)
         return terms, seen
 
     @torch.no_grad()
@@ -331,6 +356,7 @@ class Trainer:
 
     def row(self, terms: Terms) -> dict[str, float]:
         """The training metrics of the step just taken, averaged over the workers."""
+        self.check()
         config = self.run.config
         values = {
             "train/objective_nats": terms.objective,

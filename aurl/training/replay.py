@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import torch
+from torch import Tensor
 
 Inputs = TypeVar("Inputs", bound=tuple[Any, ...])
 Result = TypeVar("Result")
@@ -77,3 +78,25 @@ class Replay(Generic[Inputs, Result]):
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             result = self._function(kept)
         return Recording(graph, kept, result)
+
+
+class Unchecked:
+    """What a step has to be checked for, on its way from the device.
+
+    Args:
+        step: Steps taken with it.
+        seen: What it is checked by; must not change until it is on its way.
+    """
+
+    def __init__(self, step: int, seen: Tensor) -> None:
+        self.step = step
+        self._values = seen.to("cpu", non_blocking=True)
+        self._arrival = torch.cuda.Event() if seen.is_cuda else None
+        if self._arrival is not None:
+            self._arrival.record()
+
+    def values(self) -> list[float]:
+        """Its numbers; waits for them."""
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        return self._values.tolist()
