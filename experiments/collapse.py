@@ -5,6 +5,10 @@ Each cell is one model; the table says what its code carries and what comes back
 
     python experiments/collapse.py --out FILE.jsonl                  the cells for two CPU cores
     python experiments/collapse.py --out FILE.jsonl --cells all      every beta by every rescue
+    python experiments/collapse.py --out FILE.jsonl --cells all --device cuda
+
+On a GPU the models are larger and so are their batches. Small models leave most of a GPU idle:
+train several at once (``--processes``), with NVIDIA's MPS if it may be started.
 """
 
 import argparse
@@ -14,6 +18,7 @@ from typing import Any
 from trained import Case, Experiment, evaluated, run, table
 
 from aurl.data.melodies import ENTROPY_NATS
+from aurl.plain import merged
 
 BASE = {
     "data": {"corpus": "melodies", "melodies": {"train": 948_326}},
@@ -22,6 +27,10 @@ BASE = {
     "optimizer": {"lr": 1.0e-3},
     "training": {"batch_size": 128, "log_every": 100},
     "evaluation": {"windows": 1000, "final_windows": 4000, "reconstructions": 1000},
+}
+ON_GPU = {
+    "model": {"d_model": 128, "n_heads": 4, "encoder_layers": 3, "decoder_layers": 3},
+    "training": {"batch_size": 512, "precision": "bfloat16", "compile": True, "log_every": 500},
 }
 BETAS = (0.1, 0.3, 1.0, 4.0)
 HIERARCHY = [
@@ -69,7 +78,7 @@ def cells(names: str, steps: int) -> list[Case]:
                 **RESCUES[rescue],
                 "objective.beta.value": beta,
                 "training.steps": steps,
-                "evaluation.every": 2000,
+                "evaluation.every": steps,
             },
         )
         for beta, rescue in chosen
@@ -96,8 +105,10 @@ def main() -> None:
     parser.add_argument("--cells", choices=["cpu", "all"], default="cpu")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args()
-    experiment = Experiment(corpus="melodies", base=BASE, measure=evaluated)
+    base = merged(BASE, ON_GPU) if args.device == "cuda" else BASE
+    experiment = Experiment(corpus="melodies", base=base, measure=evaluated, device=args.device)
     rows = run(experiment, cells(args.cells, args.steps), args.out, args.processes)
     print(table(rows, COLUMNS))
 

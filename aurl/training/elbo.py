@@ -85,6 +85,7 @@ def compile_for(elbo: Elbo, device: torch.device) -> None:
     Raises:
         ConfigError: If torch cannot compile on this machine.
     """
+    torch.compiler.reset()  # a gang trains many models, and torch gives up after a few programs
     try:
         torch.compile(_probe)(torch.ones(2, device=device))
     except RuntimeError as error:
