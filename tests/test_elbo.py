@@ -129,6 +129,20 @@ def test_a_loss_that_is_not_finite_is_refused_in_either_precision(precision: str
     assert torch.equal(trainer.model.decoder.logits.weight, before)
 
 
+def test_a_gradient_that_is_not_finite_is_refused_and_changes_nothing() -> None:
+    trainer = trainer_of()
+    trainer.take_step()
+    weight = trainer.model.decoder.logits.weight
+    hook = weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = {name: each.clone() for name, each in trainer.model.state_dict().items()}
+    with pytest.raises(DivergedError, match="gradient is not finite at step 2"):
+        trainer.take_step()
+    hook.remove()
+    trainer.take_step()  # once something was not finite, nothing is updated any more
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 COMPILED = """
 import json, torch
 from pathlib import Path

@@ -168,7 +168,7 @@ def level_covariance(
         An unbiased estimate; may be negative.
     """
     squares = squared_covariances(mean)
-    return squares[level[:, None] < level].sum()
+    return (squares * (level[:, None] < level)).sum()
 
 
 def density_of_code(mean: Float[Tensor, "batch coordinate"]) -> Float[Tensor, ""]:
