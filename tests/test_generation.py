@@ -147,6 +147,18 @@ def test_a_sequence_does_not_depend_on_what_is_decoded_beside_it(model: Vae) -> 
         assert (row[len(alone) :] == VOCABULARY.pad).all()
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-6, 1e6, 1e300])
+def test_no_temperature_is_too_extreme_to_draw_at(temperature: float) -> None:
+    logits = torch.tensor([[0.2, 0.3, -torch.inf], [-4.0, -torch.inf, -torch.inf]])
+    sampling = Sampling(temperature=temperature)
+    generator = torch.Generator().manual_seed(0)
+    drawings = torch.stack([drawn(logits, sampling, generator) for _ in range(64)])
+    assert (drawings[:, 1] == 0).all()
+    share = drawings[:, 0].float().mean()
+    assert share == 1.0 if temperature < 1.0 else 0.3 < share < 0.7
+    assert drawings[:, 0].max() == 1
+
+
 @pytest.mark.parametrize("max_tokens", [8, 20, 60])
 def test_a_limit_on_tokens_ends_the_music_and_does_not_cut_it(model: Vae, max_tokens: int) -> None:
     tokens = generate(

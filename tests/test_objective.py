@@ -80,6 +80,12 @@ def test_a_group_below_its_floor_gets_no_gradient_and_one_above_gets_all() -> No
     torch.testing.assert_close(kl.grad, torch.tensor([[0.0, 0.5], [0.0, 0.5]]))
 
 
+def test_a_kl_that_is_not_a_number_is_not_hidden_by_its_floor() -> None:
+    kl = torch.tensor([[0.1, float("nan")]])
+    floors = floors_of(FreeBitsConfig(threshold=0.5), torch.arange(2), torch.arange(2))
+    assert charged_kl(kl, floors, lambda value: value).isnan()
+
+
 def test_the_floor_is_decided_on_the_whole_batch_of_all_workers() -> None:
     kl = torch.full((2, 1), 0.4, requires_grad=True)
     floors = Floors(0.5, torch.tensor([0]), torch.ones(1))

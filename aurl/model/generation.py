@@ -104,7 +104,9 @@ def drawn(
     """One token per row of logits."""
     if sampling.temperature == 0.0:
         return logits.argmax(dim=-1)
-    logits = logits / sampling.temperature
+    # Held to what single precision can divide by: beyond, the draws are the same and 0/0 is not.
+    temperature = min(max(sampling.temperature, 1e-30), 1e30)
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         least = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)

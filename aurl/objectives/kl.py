@@ -115,6 +115,6 @@ def charged_kl(
     """
     sums = torch.zeros_like(floors.slots).index_add(0, floors.group, kl.mean(dim=0))
     rates = sums / floors.slots
-    above = mean_over_workers(rates.detach()) > floors.threshold
-    held = torch.where(above, rates, torch.full_like(rates, floors.threshold))
+    below = mean_over_workers(rates.detach()) <= floors.threshold  # NaN is not: it must show
+    held = torch.where(below, torch.full_like(rates, floors.threshold), rates)
     return (floors.slots * held).sum()
