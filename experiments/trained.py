@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -61,35 +61,80 @@ def run(
     experiment: Experiment, cases: Sequence[Case], out: Path, processes: int
 ) -> list[dict[str, Any]]:
     """Train the cases that ``out`` does not hold yet; returns the rows of all, in their order."""
-    rows = {row["name"]: row for row in _read(out)}
-    missing = [case for case in cases if case.name not in rows]
-    load_named(experiment.corpus)  # if it has to be built, by one process only
+    return run_all([(experiment, case) for case in cases], out, processes)
+
+
+def run_all(
+    planned: Sequence[tuple[Experiment, Case]], out: Path, processes: int
+) -> list[dict[str, Any]]:
+    """The same for cases of several experiments at once.
+
+    A case that differs from an earlier one in its surgery alone waits for its weights.
+    """
+    rows = {row["name"]: row for row in read_rows(out)}
+    missing = [(experiment, case) for experiment, case in planned if case.name not in rows]
+    for name in {experiment.corpus for experiment, _ in missing}:
+        load_named(name)  # if it has to be built, by one process only
     out.parent.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"
     context = get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
-        started = [pool.submit(_one, experiment, case, out.with_suffix("")) for case in missing]
-        for done in as_completed(started):
-            row = done.result()
-            rows[row["name"]] = row
-            with out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(f"{row['name']}: {row['seconds']:.0f} s of processor time", flush=True)
-    return [rows[case.name] for case in cases]
+    first, later = _first_and_later(missing)
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        going: dict[Future[dict[str, Any]], tuple[Experiment, Case]] = {}
+        while first or going:
+            for pair in first[: processes - len(going)]:
+                going[pool.submit(_one, *pair, out.with_suffix(""))] = pair
+                first.remove(pair)
+            ended, _ = wait(going, return_when=FIRST_COMPLETED)
+            for future in ended:
+                row = future.result()
+                rows[row["name"]] = row
+                with out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(f"{row['name']}: {row['seconds']:.0f} s of processor time", flush=True)
+                first[:0] = later.pop(_weights_name(*going.pop(future)), [])
+    return [rows[case.name] for _, case in planned]
 
 
-def _read(out: Path) -> list[dict[str, Any]]:
+def _first_and_later(
+    pairs: Sequence[tuple[Experiment, Case]],
+) -> tuple[list[tuple[Experiment, Case]], dict[str, list[tuple[Experiment, Case]]]]:
+    """One case for each training; the others by the name of the weights that they wait for."""
+    first: dict[str, tuple[Experiment, Case]] = {}
+    later: dict[str, list[tuple[Experiment, Case]]] = {}
+    for pair in pairs:
+        name = _weights_name(*pair)
+        if first.setdefault(name, pair) is not pair:
+            later.setdefault(name, []).append(pair)
+    return list(first.values()), later
+
+
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    """What has been measured so far."""
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def _config(experiment: Experiment, case: Case) -> RunConfig:
+    return from_plain(overridden(merged(to_plain(RunConfig()), experiment.base), case.settings))
+
+
+def _weights_name(experiment: Experiment, case: Case) -> str:
+    text = json.dumps(to_plain(_config(experiment, case)), sort_keys=True)
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
 
 
 def _one(experiment: Experiment, case: Case, folder: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     started = process_time()
-    config = from_plain(overridden(merged(to_plain(RunConfig()), experiment.base), case.settings))
+    config = _config(experiment, case)
     corpus = load_named(config.data.corpus, config.data.melodies)
-    row = {"name": case.name, "kind": case.kind, "settings": case.settings}
-    text = json.dumps(to_plain(config), sort_keys=True)
-    weights = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
+    row = {
+        "name": case.name,
+        "corpus": experiment.corpus,
+        "kind": case.kind,
+        "settings": case.settings,
+    }
+    weights = folder / _weights_name(experiment, case)
     model = Vae(config, corpus.vocabulary, corpus.n_bars)
     if not weights.exists():
         folder.mkdir(parents=True, exist_ok=True)
