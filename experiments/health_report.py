@@ -16,6 +16,9 @@ from aurl.metrics.kl_health import TERMS, KLHealthSettings, LatentEvidence, kl_h
 from aurl.seeding import numpy_generator
 
 SAMPLES = 2000
+COPIES = 500
+"""Samples on each side of the mean: enough that N and N - 1 are the same."""
+
 _DEFAULTS = KLHealthSettings(target_rate_nats=1.0)
 TERM_FLOOR, USE_WEIGHT = _DEFAULTS.term_floor, _DEFAULTS.use_weight
 SCORE = "val/kl_health"
@@ -53,17 +56,17 @@ def report(rows: list[dict[str, Any]], out: Path) -> str:
 
 
 def evidence_of(row: dict[str, Any]) -> LatentEvidence:
-    """Two samples that have the moments of all that were seen: to KL health they are the same."""
+    """Samples that have the moments of all that were seen: to KL health they are the same."""
     dimension = np.array(row["dimension"], np.int64)
     half = np.sqrt(row["variance_of_mean"])
     mean = np.array(row["mean"])
-    pair = np.ones((2, 1))
+    pair = np.ones((2 * COPIES, 1))
     return LatentEvidence(
         kl=pair * np.array(row["rates"])[dimension],
-        mean=np.stack([mean - half, mean + half]),
+        mean=np.stack([mean - half, mean + half] * COPIES),
         log_var=pair * np.log(row["posterior_variance"]),
-        reconstruction=np.full(2, row["val/reconstruction_nats"]),
-        reconstruction_shuffled_z=np.full(2, row["val/reconstruction_shuffled_z_nats"]),
+        reconstruction=np.full(2 * COPIES, row["val/reconstruction_nats"]),
+        reconstruction_shuffled_z=np.full(2 * COPIES, row["val/reconstruction_shuffled_z_nats"]),
         dimension=dimension,
     )
 
