@@ -57,11 +57,19 @@ def test_healthy_latent_space_scores_one() -> None:
     assert health.live.all()
 
 
-def test_score_is_the_geometric_mean_of_the_floored_terms() -> None:
+def test_score_is_the_geometric_mean_of_the_floored_terms_and_use_counts_twice() -> None:
     health = kl_health(evidence([0.875] * 8 + [0.0] * 8, use=0.1), TARGET)
-    expected = np.prod(np.maximum(terms(health), 1e-3)) ** 0.2
+    *of_the_code, use = np.maximum(terms(health), 1e-3)
+    expected = (np.prod(of_the_code) * use**2) ** (1 / 6)
     assert health.kl_health == pytest.approx(expected)
     assert 0.0 < health.kl_health < 1.0
+
+
+def test_weight_of_the_use_is_a_setting() -> None:
+    seen = evidence([0.875] * 8 + [0.0] * 8, use=0.1)
+    equal = kl_health(seen, replace(TARGET, use_weight=1.0))
+    assert equal.kl_health == pytest.approx(np.prod(terms(equal)) ** 0.2)
+    assert equal.kl_health > kl_health(seen, TARGET).kl_health
 
 
 def test_dictionary_has_the_score_and_its_terms() -> None:
@@ -123,10 +131,11 @@ def test_rate_is_flat_around_the_target_and_falls_off(total: float, score: float
         (0.0, 1.0, 0.0),
         (1.0, 1.0, 0.5),
         (0.0, 2.0, 0.5 * (4.0 - 1.0 - np.log(4.0))),
-        (0.0, 0.5, 0.5 * (0.25 - 1.0 - np.log(0.25))),
+        (0.0, 0.5, 0.5 * (4.0 - 1.0 + np.log(0.25))),
+        (1.0, 0.5, 0.5 * (8.0 - 1.0 + np.log(0.25))),
     ],
 )
-def test_aggregate_posterior_is_the_fit_to_the_prior_in_closed_form(
+def test_aggregate_posterior_is_the_larger_divergence_of_it_and_the_prior_in_closed_form(
     shift: float, scale: float, divergence: float
 ) -> None:
     healthy = evidence([1.0] * 4)
@@ -136,6 +145,29 @@ def test_aggregate_posterior_is_the_fit_to_the_prior_in_closed_form(
         log_var=healthy.log_var + 2.0 * np.log(scale),
     )
     assert kl_health(moved, TARGET).aggregate_posterior == pytest.approx(np.exp(-divergence))
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.6, 1.5, 2.5])
+def test_codes_too_narrow_for_their_prior_are_as_bad_as_codes_too_wide(scale: float) -> None:
+    """Draws miss the codes that are too narrow, and do not reach all of those too wide."""
+    healthy = evidence([1.0] * 4)
+    scores = [
+        kl_health(
+            replace(healthy, mean=by * healthy.mean, log_var=healthy.log_var + 2.0 * np.log(by)),
+            TARGET,
+        ).aggregate_posterior
+        for by in (scale, 1.0 / scale)
+    ]
+    assert scores[0] == pytest.approx(scores[1])
+    assert scores[0] < 0.9
+
+
+def test_codes_without_any_spread_miss_every_draw() -> None:
+    healthy = evidence([1.0] * 4)
+    point = replace(healthy, mean=np.full_like(healthy.mean, 3.0), log_var=healthy.log_var - 700.0)
+    health = kl_health(point, TARGET)
+    assert health.aggregate_posterior == 0.0
+    assert np.isfinite(list(health.to_dict().values())).all()
 
 
 def test_aggregate_posterior_does_not_ask_dead_dimensions() -> None:
@@ -170,7 +202,7 @@ def test_an_autoencoder_in_disguise_scores_low() -> None:
     assert health.rate < 0.2
     assert health.kl_band < 0.2
     assert health.aggregate_posterior < 1e-6
-    assert health.kl_health < 0.15
+    assert health.kl_health < 0.2
 
 
 def test_health_orders_runs_as_a_person_would() -> None:
@@ -320,6 +352,10 @@ def test_evidence_needs_two_samples() -> None:
         (
             {"target_rate_nats": 14.0, "term_floor": 0.0},
             r"kl_health\.term_floor must be in \(0, 1\], got 0\.0",
+        ),
+        (
+            {"target_rate_nats": 14.0, "use_weight": -1.0},
+            r"kl_health\.use_weight must be > 0, got -1\.0",
         ),
         ({"target_rate_nats": 14.0, "n_target": 0}, r"kl_health\.n_target must be >= 1, got 0"),
         (

@@ -1,12 +1,12 @@
 r"""KL health: whether a latent space is alive, in balance, on its prior, and used by the decoder.
 
-The geometric mean of five terms in [0, 1], each floored, all published:
+The geometric mean of five terms in [0, 1], each floored, all published; the last counts twice:
 
 ==========================  ==============================================================
 ``live_dimensions``         enough dimensions carry KL
 ``kl_band``                 what they carry is neither a trickle nor a memory of the sample
 ``rate``                    the total is near the target rate R*
-``aggregate_posterior``     the codes of the data, together, look like the prior
+``aggregate_posterior``     draws from the prior land where codes are, and reach all of them
 ``latent_use``              the decoder is worse off with another sample's code
 ==========================  ==============================================================
 
@@ -15,10 +15,12 @@ slots), totals are per sequence (see ``dimensions``). Under a learned prior, ``r
 each dimension carries where its KL is not known, and the aggregate posterior is held against
 ``prior_samples``.
 
-Source: own; docs/decisions/0009. The fourth is the moment-matched form of the marginal KL of
-Hoffman & Johnson 2016, "ELBO surgery". The last is 1 - NLL(z) / NLL(z shuffled).
+Source: own; docs/decisions/0009 and 0012. The fourth is after the marginal KL of Hoffman & Johnson
+2016, "ELBO surgery": moment-matched, and both ways round. The last is
+1 - NLL(z) / NLL(z shuffled).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -62,12 +64,16 @@ class KLHealthSettings:
     term_floor: float = 1e-3
     """Least value of a term in the geometric mean."""
 
+    use_weight: float = 2.0
+    """How often ``latent_use`` counts in the geometric mean, the other four once each: they look
+    at the code, it alone at whether the code is read."""
+
     collapsed_nats: float = 0.1
     """Total KL below which the model is collapsed, and cost of shuffled codes below which its
     decoder does not use them."""
 
     def __post_init__(self) -> None:
-        for name in ("target_rate_nats", "live_threshold_nats", "collapsed_nats"):
+        for name in ("target_rate_nats", "live_threshold_nats", "use_weight", "collapsed_nats"):
             if not 0.0 < getattr(self, name) < np.inf:  # also rejects NaN
                 raise ConfigError(f"kl_health.{name} must be > 0, got {getattr(self, name)}.")
         for name in ("target_live_fraction", "term_floor"):
@@ -143,10 +149,12 @@ class KLHealth:
 
 
 def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
-    r"""Geometric mean of the five terms, each floored.
+    r"""Weighted geometric mean of the five terms, each floored.
 
-    .. math:: \mathrm{KLH} = \Bigl(\prod_{t=1}^{5} \max(\mathrm{term}_t, \mathrm{floor})
-        \Bigr)^{1/5}
+    .. math:: \mathrm{KLH} = \Bigl(\prod_{t=1}^{5} \max(\mathrm{term}_t, \mathrm{floor})^{w_t}
+        \Bigr)^{1 / \sum_t w_t}
+
+    where :math:`w_t` is 1, and ``use_weight`` for ``latent_use``.
 
     Args:
         evidence: One pass over held-out sequences.
@@ -177,14 +185,22 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
         "latent_use": _use_term(cost, float(shuffled.mean())),
     }
     status = _status(evidence, live, (total, cost), settings)
-    floored = np.maximum(list(terms.values()), settings.term_floor)
+    score = weighted_mean([terms[name] for name in TERMS], settings)
     return KLHealth(
         status=status,
-        kl_health=float(np.exp(np.log(floored).mean())) if status == "ok" else 0.0,
+        kl_health=score if status == "ok" else 0.0,
         kl_nats=total,
         kl_per_dimension=rates,
         live=live,
         **terms,
+    )
+
+
+def weighted_mean(terms: Sequence[float], settings: KLHealthSettings) -> float:
+    """Geometric mean of the floored terms, in the order of :data:`TERMS`; the last counts more."""
+    weights = (1.0, 1.0, 1.0, 1.0, settings.use_weight)
+    return float(
+        np.exp(np.average(np.log(np.maximum(terms, settings.term_floor)), weights=weights))
     )
 
 
@@ -228,7 +244,11 @@ def _rate_term(total: float, settings: KLHealthSettings) -> float:
 
 
 def _aggregate_term(evidence: LatentEvidence, variance: np.ndarray, live: np.ndarray) -> float:
-    """exp(-KL) of the moment-matched aggregate posterior from the prior, mean over live dims."""
+    """exp(-KL) of the moment-matched aggregate posterior and the prior, mean over live dims.
+
+    The larger KL of the two ways round: from the prior it says whether draws land where codes
+    are, from the codes whether draws reach them.
+    """
     if not live.any():
         return 0.0
     tiny = np.finfo(np.float64).tiny
@@ -239,7 +259,10 @@ def _aggregate_term(evidence: LatentEvidence, variance: np.ndarray, live: np.nda
         mean = (mean - draws.mean(axis=0)) / np.sqrt(prior_variance)
         variance = variance / prior_variance
     variance = np.maximum(variance, tiny)
-    divergence = 0.5 * (mean**2 + variance - 1.0 - np.log(variance))
+    with np.errstate(over="ignore"):  # draws that miss the codes altogether: exp(-inf) is 0
+        landing = 0.5 * ((1.0 + mean**2) / variance - 1.0 + np.log(variance))
+        reaching = 0.5 * (mean**2 + variance - 1.0 - np.log(variance))
+    divergence = np.minimum(np.maximum(landing, reaching), 1e6)  # finite in sums
     return float(np.exp(-over_slots(divergence, evidence.dimension)[live].mean()))
 
 
