@@ -106,6 +106,12 @@ def read_trials(sweep: Path) -> list[TrialStatus]:
     return [_read_trial(folder, constraints, _reruns(sweep, folder.name)) for folder in folders]
 
 
+def read_reruns(sweep: Path) -> list[TrialStatus]:
+    """Read the status of every run of a finalist with another seed, by its name."""
+    constraints = _constraints(sweep)
+    return [_read_trial(folder, constraints) for folder in _reruns(sweep, "[!.]*")]
+
+
 def ranked(trials: Sequence[TrialStatus]) -> list[Place]:
     """Rank the completed trials; list the others after them, by status and id.
 
