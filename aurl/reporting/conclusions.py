@@ -19,6 +19,9 @@ from aurl.search.ranking import SCORE, STATUSES, TrialStatus, counts
 FEW_TRIALS = 20
 """Completed trials below which an importance is called a hint."""
 
+MOST_CHOSEN = 6
+"""Parameters that the answer names."""
+
 _NUMBER = re.compile(r"[-+]?(?<![\w.])\d[\d.]*(?:e[-+]?\d+)?")
 
 
@@ -43,7 +46,7 @@ class Cost:
 
 
 def answer(found: Findings) -> list[str]:
-    """What the sweep says to its question, in a few sentences, the first of which is the answer."""
+    """What the sweep says to its question, in a few sentences; the first is the answer."""
     ended = {status: n for status, n in counts(found.trials).items() if n}
     told = ", ".join(f"{n} {status}" for status, n in ended.items()) or "none started"
     place = next(iter(found.ranked), None)
@@ -54,7 +57,7 @@ def answer(found: Findings) -> list[str]:
     scores = ", ".join(
         f"{name.removeprefix('val/')} {number(best.metrics.get(name))}" for name in OBJECTIVES
     )
-    chosen = settings(_scientific(found, best)) or "the base configuration"
+    chosen = _chosen(found, best)
     lines = [
         f"Best{so_far} is {best.trial} with {chosen}: score {number(best.metrics.get(SCORE))} "
         f"({scores})."
@@ -69,11 +72,24 @@ def answer(found: Findings) -> list[str]:
     return [*lines, *_seeds(best), *_what_mattered(found), *_at_ends(found)]
 
 
-def _scientific(found: Findings, trial: TrialStatus) -> Mapping[str, Any]:
-    """The parameters of a trial that the question is about, or all of them."""
+def _chosen(found: Findings, trial: TrialStatus) -> str:
+    """What a trial has of the parameters that the question is about; of many, what mattered."""
     parameters = found.space.parameters if found.space else ()
     asked = {each.key for each in parameters if each.role == "scientific"}
-    return {key: value for key, value in trial.params.items() if not asked or key in asked}
+    keys = [key for key in trial.params if not asked or key in asked]
+    if not keys:
+        return "the base configuration"
+    shown = keys
+    if len(keys) > MOST_CHOSEN:
+        shares: dict[str, float] = {}
+        for each in found.importances[:1]:
+            for name, share in each.shares.items():
+                key = name.partition(" (")[0]
+                shares[key] = max(share, shares.get(key, 0.0))
+        first = sorted(keys, key=lambda key: -shares.get(key, 0.0))[:MOST_CHOSEN]
+        shown = [key for key in keys if key in first]
+    more = f" and {len(keys) - len(shown)} more" if len(shown) < len(keys) else ""
+    return settings({key: trial.params[key] for key in shown}) + more
 
 
 def _seeds(best: TrialStatus) -> list[str]:

@@ -20,11 +20,16 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.findings import Findings
 from aurl.reporting.tables import brief, number
 from aurl.search.distributions import Choice, IntUniform, LogUniform, Value, holds
+from aurl.search.importance import Importance
 from aurl.search.ranking import SCORE, Place
 from aurl.search.space import Parameter
 
 TARGETS = (SCORE, *OBJECTIVES)
 """What slices are of."""
+
+
+MOST_BARS = 9
+"""Parameters of an importance that are drawn; ``report.json`` has all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,14 +99,20 @@ def importance_figures(found: Findings) -> list[Figure]:
     return [
         Figure(
             name=f"importance_{_file_name(short(each.target))}",
-            drawing=bars(
-                f"{short(each.target)} ({each.evaluator})",
-                list(each.shares),
-                np.array(list(each.shares.values())),
-            ),
+            drawing=_importance_bars(each),
         )
         for each in found.importances
     ]
+
+
+def _importance_bars(found: Importance) -> Drawing:
+    """The largest shares, and the sum of the others."""
+    shares = dict(found.shares)
+    if len(shares) > MOST_BARS:
+        rest = [shares.pop(name) for name in list(shares)[MOST_BARS - 1 :]]
+        shares[f"{len(rest)} others together"] = sum(rest)
+    title = f"{short(found.target)} ({found.evaluator})"
+    return bars(title, list(shares), np.array(list(shares.values())))
 
 
 def range_figure(found: Findings) -> Figure | None:

@@ -24,7 +24,7 @@ from aurl.reporting.tables import brief, duration, number, settings
 from aurl.search.importance import LEAST_TRIALS
 from aurl.search.ranking import SCORE, Place, counts
 
-SHOWN_ROWS = 20
+SHOWN_ROWS = 10
 """Ranked trials that the table shows before it is asked for more."""
 
 SHOWN_SLICES = 6
@@ -133,7 +133,7 @@ class Page:
         more = len(places) - SHOWN_ROWS
         button = [element("button", f"Show {more} more", type="button", id="more")] * (more > 0)
         legend = (
-            "* is on the Pareto front, ! is infeasible. "
+            "* is on the Pareto front, ! is infeasible. Click a trial to see all of it. "
             + ("low is the mean over other seeds less its standard error. " if with_low else "")
             + "Headings sort."
         )
