@@ -28,7 +28,7 @@ def fake_sweep(
 
     Args:
         sweep: Where to.
-        trials: How many have completed; as many are planned.
+        trials: How many have completed; as many are planned. Without any there is no journal.
         space: What was searched.
         changes: Sections of the space in place of its own.
     """
@@ -49,6 +49,8 @@ def fake_sweep(
         },
     )
     (sweep / "trials").mkdir()
+    if not trials:
+        return sweep
     study = Proposals(sweep / "study.journal", replace(searched, sampler=random), sweep.name)
     rng = np.random.default_rng(0)
     for _ in range(trials):
@@ -56,7 +58,7 @@ def fake_sweep(
         health = 0.6 + 0.2 * np.log10(float(params["objective.beta.value"]))
         size = float(params["latent.levels.global.dim"])
         values = (health + 0.03 * rng.normal(), rng.uniform(0.2, 0.4), 0.1 + size / 80)
-        metrics = dict(zip(OBJECTIVES, map(float, values), strict=True))
+        metrics: dict[str, float] = dict(zip(OBJECTIVES, map(float, values), strict=True))
         study.tell(number, "completed", metrics)
         write_status(
             sweep,

@@ -10,7 +10,7 @@ from aurl.files import read_yaml
 from aurl.plain import Plain
 from aurl.reporting.boundaries import Range, ranges_of
 from aurl.reporting.watching import planned_trials, silent_s
-from aurl.search.importance import Importance, importances
+from aurl.search.importance import LEAST_TRIALS, Importance, importances
 from aurl.search.ranking import (
     Place,
     TrialStatus,
@@ -86,7 +86,8 @@ def read_findings(sweep: Path) -> Findings:
     about, space = _about(sweep, notes)
     shares: Sequence[Importance] = ()
     try:
-        shares = importances(sweep / "study.journal") if trials else ()
+        if counts(trials)["completed"] >= LEAST_TRIALS:
+            shares = importances(sweep / "study.journal")
     except AurlError as error:
         notes.append(str(error))
     best = [place.trial for place in places if place.rank is not None][:BEST]

@@ -246,7 +246,9 @@ class Page:
                 summary = element("summary", "Codes against factors, reconstructions")
                 box = element("div", *others, class_="pictures")
                 parts.append(element("details", summary, box))
-        return joined(parts or [element("p", "No trial has been evaluated yet.")])
+        return joined(
+            parts or [element("p", "There is nothing to see: no trial has been evaluated.")]
+        )
 
     def _listen(self) -> Html:
         parts: list[str] = []

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -167,8 +167,9 @@ def finalists(sweep: Path, count: int) -> list[TrialStatus]:
 def _constraints(sweep: Path) -> Mapping[str, Bounds]:
     """What the space that the sweep was started with demands."""
     about = sweep / "sweep.yaml"
-    space: Plain = read_yaml(about).get("space", {}) if about.exists() else {}
-    return read_constraints(space.get("constraints") or {})
+    space = read_yaml(about).get("space", {}) if about.exists() else {}
+    demands = cast("Plain", space).get("constraints") if isinstance(space, dict) else None
+    return read_constraints(demands or {})
 
 
 def _reruns(sweep: Path, trial: str) -> list[Path]:
