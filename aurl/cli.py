@@ -45,7 +45,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
     own = {"sweep": sweep, "metrics": metrics}
     if name in own:
         return own[name]
-    if name in ("status", "leaderboard"):
+    if name in ("status", "leaderboard", "report"):
         from aurl.listings import LISTINGS
 
         return LISTINGS[name]
@@ -155,6 +155,11 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="SECONDS",
                 help="show it anew every so often (default 2) until all trials have ended",
             )
+    words = "a sweep as one web page: its answer, its front, what mattered, how it sounds"
+    report = commands.add_parser("report", help=words, description=words)
+    report.add_argument("sweep", type=Path, help="a sweep's folder; it may be running")
+    report.add_argument("--out", type=Path, help="the report's folder (default SWEEP/report)")
+    report.add_argument("--json", action="store_true", help="for another program to read")
     _add_export(commands)
     _add_model_commands(commands)
     _add_latent_commands(commands)

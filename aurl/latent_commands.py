@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 
-from aurl.analysis.interpolation import PathKind
+from aurl.analysis.interpolation import usual_path
 from aurl.analysis.study import Study
 from aurl.analysis.subject import Subject
 from aurl.data import corpus as corpora
@@ -52,13 +52,11 @@ def run_interpolate(args: Namespace) -> int:
     """Go from one code to another."""
     _check_least(args, steps=2)
     with _looking(args) as (model, study):
-        prior = model.trained.model.prior
-        usual: PathKind = "spherical" if prior.is_standard or prior.context else "prior"
         found = latent_tools.write_interpolation(
             study,
             _codes(model, study, args, 2),
             args.out,
-            kind=args.path or usual,
+            kind=args.path or usual_path(model.trained.model.prior),
             steps=args.steps,
         )
     crossed = " ".join(f"{each:.2f}" for each in found["note_f1_to_first"])

@@ -1,4 +1,7 @@
-"""What a sweep's folder says, as tables, lines, JSON or CSV; without torch, so at once."""
+"""What a sweep's folder says, as tables, lines, JSON or CSV; without torch, so at once.
+
+And as a report, which listens to models and takes its time.
+"""
 
 import argparse
 import contextlib
@@ -58,6 +61,20 @@ def leaderboard(args: argparse.Namespace) -> int:
     return 0
 
 
+def report(args: argparse.Namespace) -> int:
+    """Write the report of a sweep."""
+    from aurl.reporting.report import PAGE, write_report  # imports torch
+
+    out = args.out or args.sweep / "report"
+    with Console(stderr=True).status("") as status:
+        found = write_report(args.sweep, out, status.update)
+    if args.json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        print("\n".join([*found["answer"], f"Report: {out / PAGE}"]))
+    return 0
+
+
 def _choice(args: argparse.Namespace) -> Choice:
     return Choice(conditions=args.filter, sort=args.sort, reverse=args.reverse)
 
@@ -65,4 +82,5 @@ def _choice(args: argparse.Namespace) -> Choice:
 LISTINGS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": status,
     "leaderboard": leaderboard,
+    "report": report,
 }

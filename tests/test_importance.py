@@ -1,133 +1,56 @@
-"""The importance-weighted bound against closed forms, and against the ELBO it is beside."""
+"""Importances of a sweep whose scores follow from two parameters that are known."""
 
-from typing import Any
+from pathlib import Path
 
-import hypothesis.strategies as st
-import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from torch.distributions import Normal
 
-from aurl.data.batches import TokenStore
-from aurl.metrics.importance import importance_bound
-from aurl.model.vae import Vae
-from aurl.objectives.reconstruction import token_nll
-from aurl.seeding import seeded
-from aurl.training.evaluate import Evaluator
-from aurl.training.importance import importance_metrics
-from tests.tiny import small_config, tiny_corpus
+from aurl.errors import SweepError
+from aurl.metrics.score import OBJECTIVES
+from aurl.search.importance import FRONT, LEAST_TRIALS, importances
+from aurl.search.ranking import SCORE
+from tests.fake_sweep import fake_sweep
 
-CORPUS = tiny_corpus()
-STORE = TokenStore(CORPUS)
-WINDOWS = CORPUS.indices("val")
-
-# p(z) = N(0, 1), p(x|z) = N(2 z + 1, 0.5): p(x) and p(z|x) are Gaussian and known.
-X = torch.tensor([-3.0, 0.5, 1.0, 4.0], dtype=torch.float64)
-LOG_P_X = Normal(1.0, (4.0 + 0.25) ** 0.5).log_prob(X)
-POSTERIOR = Normal((X - 1.0) * 2.0 / 4.25, (0.25 / 4.25) ** 0.5)
+HEALTH, _, RECONSTRUCTION = OBJECTIVES
 
 
-def log_weights(posterior: Normal, n_draws: int) -> np.ndarray:
-    noise = torch.randn(
-        n_draws, len(X), generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
-    z = posterior.loc + posterior.scale * noise
-    joint = Normal(0.0, 1.0).log_prob(z) + Normal(2.0 * z + 1.0, 0.5).log_prob(X)
-    return (joint - posterior.log_prob(z)).numpy()
+def test_what_decides_a_score_is_found(tmp_path: Path) -> None:
+    journal = fake_sweep(tmp_path, trials=24) / "study.journal"
+    before = journal.read_bytes()
+    found = {each.target: each for each in importances(journal)}
+    assert list(found) == [FRONT, SCORE, *OBJECTIVES]
+    assert next(iter(found[HEALTH].shares)) == "objective.beta.value"
+    assert next(iter(found[RECONSTRUCTION].shares)) == "latent.levels.global.dim"
+    assert found[RECONSTRUCTION].shares["latent.levels.global.dim"] > 0.9
+    for each in found.values():
+        assert sum(each.shares.values()) == pytest.approx(1.0)
+        assert list(each.shares.values()) == sorted(each.shares.values(), reverse=True)
+        assert each.trials == 24
+    conditional = "objective.beta.warmup"
+    assert conditional in found[FRONT].shares
+    assert conditional not in found[SCORE].shares
+    assert journal.read_bytes() == before
+    assert importances(journal)[1] == found[SCORE]
 
 
-def test_the_exact_posterior_gives_the_likelihood_with_one_draw() -> None:
-    for n_draws in (1, 7):
-        bound = importance_bound(log_weights(POSTERIOR, n_draws))
-        np.testing.assert_allclose(bound, -LOG_P_X.numpy(), atol=1e-9)
+def test_of_few_trials_nothing_is_said(tmp_path: Path) -> None:
+    journal = fake_sweep(tmp_path, trials=LEAST_TRIALS - 1) / "study.journal"
+    assert importances(journal) == []
 
 
-def test_the_bound_falls_towards_the_likelihood_of_a_linear_gaussian_model() -> None:
-    wrong = Normal(POSTERIOR.loc + 0.2, 1.5 * POSTERIOR.scale)
-    weights = log_weights(wrong, 200_000)
-    truth = -LOG_P_X.numpy()
-    gaps: list[float] = []
-    for n_draws in (1, 4, 16, 256):
-        parts = weights[: 200_000 - 200_000 % n_draws].reshape(-1, n_draws, len(X))
-        bounds = np.mean([importance_bound(part) for part in parts[:20_000]], axis=0)
-        gaps.append(float((bounds - truth).mean()))
-    kl = torch.distributions.kl_divergence(wrong, POSTERIOR).mean().item()
-    assert gaps[0] == pytest.approx(kl, rel=0.05)  # one draw: the negative ELBO
-    assert gaps == sorted(gaps, reverse=True)
-    assert gaps[2] < 0.2 * gaps[0]
-    assert gaps[3] == pytest.approx(0.0, abs=0.01)
+def test_a_torn_last_line_of_a_sweep_that_runs_is_passed_over(tmp_path: Path) -> None:
+    journal = fake_sweep(tmp_path, trials=5) / "study.journal"
+    whole = journal.read_text(encoding="utf-8")
+    journal.write_text(whole + '{"op_code": 6, "tri', encoding="utf-8")
+    assert importances(journal)[0].trials == 5
 
 
-@given(
-    st.lists(st.floats(-2000, 2000), min_size=1, max_size=20),
-    st.floats(-3000, 3000),
-)
-def test_it_is_never_above_the_negative_elbo_and_moves_with_the_weights(
-    values: list[float], shift: float
-) -> None:
-    weights = np.array(values)[:, None]
-    bound = importance_bound(weights)
-    assert bound[0] <= -weights.mean() + 1e-9
-    assert bound[0] >= -weights.max() - 1e-9
-    np.testing.assert_allclose(importance_bound(weights + shift), bound - shift, atol=1e-6)
-
-
-def model(**changes: Any) -> Vae:
-    with seeded(0, "test"):
-        made = Vae(small_config(**changes), CORPUS.vocabulary, CORPUS.n_bars)
-    return made.double().eval()
-
-
-@torch.no_grad()
-def nll_without_z(vae: Vae) -> float:
-    """Mean NLL of windows under a decoder that has been made deaf to z."""
-    for name, parameter in vae.decoder.named_parameters():
-        if ".current." in name or ".following." in name:
-            parameter.zero_()
-    for name, parameter in vae.encoder.named_parameters():
-        if ".head." in name:
-            parameter.mul_(0.4)  # so near to the prior that few draws are enough
-    z = torch.zeros(len(WINDOWS), vae.layout.size).double()
-    tokens = STORE.padded(torch.from_numpy(WINDOWS))
-    assert torch.equal(vae.decode(tokens, z), vae.decode(tokens, z + 1.0))
-    nll = token_nll(vae.decode(tokens, z), tokens[:, 1:], pad=CORPUS.vocabulary.pad)
-    return float(nll.sum(dim=1).mean())
-
-
-@pytest.mark.parametrize("prior", ["standard", "mixture"])
-@torch.no_grad()
-def test_a_decoder_without_z_has_its_own_likelihood_whatever_the_posterior(prior: str) -> None:
-    vae = model(latent__prior__kind=prior)
-    truth = nll_without_z(vae)
-    rows = list(torch.arange(len(WINDOWS)).split(5))
-    found = importance_metrics(vae, STORE, WINDOWS, rows, 128)
-    elbo = found["iwae_nats/negative_elbo"]
-    assert elbo - truth > 0.05
-    assert found["iwae_nats"] == pytest.approx(truth, abs=0.15 * (elbo - truth))
-    few = importance_metrics(vae, STORE, WINDOWS, rows, 4)["iwae_nats"]
-    assert found["iwae_nats"] < few < elbo
-
-
-def test_an_evaluation_says_the_same_of_each_window_however_it_is_batched() -> None:
-    vae = model()
-    one, all_at_once = (
-        importance_metrics(vae, STORE, WINDOWS, list(torch.arange(16).split(size)), 3)
-        for size in (1, 16)
-    )
-    assert one == pytest.approx(all_at_once, rel=1e-9)
-
-
-def test_the_final_evaluation_reports_it_beside_the_elbo() -> None:
-    config = small_config(evaluation__importance_windows=10, evaluation__importance_samples=64)
-    evaluator = Evaluator(CORPUS, STORE, config, split="val")
-    vae = model()
-    assert "val/iwae_nats" not in evaluator.evaluate(vae, final=False)
-    values = evaluator.evaluate(vae, final=True)
-    chosen = evaluator.windows[:10]
-    notes = vae.vocabulary.note_count(STORE.padded(torch.from_numpy(chosen))).sum()
-    per_note = 10.0 * values["val/iwae_nats"] / float(notes)
-    assert values["val/iwae_nats_per_note"] == pytest.approx(per_note)
-    whole = importance_metrics(vae, STORE, evaluator.windows, [torch.arange(16)], 64)
-    elbo = whole["iwae_nats/negative_elbo"]  # of all windows of the evaluation, over 64 draws
-    assert elbo == pytest.approx(values["val/negative_elbo_nats"], rel=0.02)
+@pytest.mark.parametrize("text", ["not JSON\n" * 3, "[1, 2]\n[3]\n", "{}\n{}\n", ""])
+def test_a_journal_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SweepError, match=r"must be a sweep's journal, got a damaged file\.$"):
+        importances(path)
+    path.unlink()
+    with pytest.raises(SweepError, match=r"it is not there\.$"):
+        importances(path)
+    assert not path.exists()

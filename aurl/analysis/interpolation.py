@@ -106,6 +106,11 @@ def _through(
     return prior.from_normal(normal).double().numpy()
 
 
+def usual_path(prior: Prior) -> PathKind:
+    """Through the prior if it is a flow or a mixture without a context, else spherical."""
+    return "spherical" if prior.is_standard or prior.context else "prior"
+
+
 def smoothness(
     pieces: Sequence[Piece], distance: Callable[[Piece, Piece], float] | None = None
 ) -> float:

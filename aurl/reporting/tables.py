@@ -109,7 +109,7 @@ def settings(params: Mapping[str, object]) -> str:
     For people: a key is cut to its last two parts, or as many as tell it from the trial's other
     keys, and a number to three digits. Files hold the whole.
     """
-    return " ".join(f"{_ending(key, params)}={_brief(value)}" for key, value in params.items())
+    return " ".join(f"{_ending(key, params)}={brief(value)}" for key, value in params.items())
 
 
 def number(value: object) -> str:
@@ -123,6 +123,11 @@ def duration(seconds: float) -> str:
     """Hours, minutes and seconds as ``1:02:03``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def brief(value: object) -> str:
+    """A value as text; a float with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def short_name(metric: str) -> str:
@@ -144,7 +149,3 @@ def _ending(key: str, params: Mapping[str, object]) -> str:
         if not any(other != key and f".{other}".endswith(f".{end}") for other in params):
             return end
     return key
-
-
-def _brief(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -32,7 +32,7 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
         SweepError: If the folder is not a sweep's.
     """
     trials = read_trials(sweep)
-    planned = _planned(sweep)
+    planned = planned_trials(sweep)
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:
@@ -73,13 +73,13 @@ def _table(sweep: Path, trials: Sequence[TrialStatus], height: int) -> Table:
     table = status_table(shown)
     caption = status_table(trials).caption
     notes = [f"{len(trials) - len(shown)} more not shown"] if len(shown) < len(trials) else []
-    notes += [f"last news {duration(_silent_s(sweep))} ago; Ctrl-C leaves, the sweep goes on"]
+    notes += [f"last news {duration(silent_s(sweep))} ago; Ctrl-C leaves, the sweep goes on"]
     table.caption = Text(f"{caption}; {'; '.join(notes)}")
     return table
 
 
-def _silent_s(sweep: Path) -> float:
-    """Seconds since a trial's status was last written."""
+def silent_s(sweep: Path) -> float:
+    """Seconds since a trial's status was last written; 0 if none was."""
     times = [path.stat().st_mtime for path in sweep.glob("trials/*/status.json")]
     return max(0.0, time.time() - max(times)) if times else 0.0
 
@@ -88,7 +88,7 @@ def _is_over(trials: Sequence[TrialStatus], planned: int) -> bool:
     return sum(trial.status in ENDS for trial in trials) >= planned
 
 
-def _planned(sweep: Path) -> int:
+def planned_trials(sweep: Path) -> int:
     """Trials that the sweep is to have; 1 where its record does not say."""
     try:
         return int(read_yaml(sweep / "sweep.yaml")["space"]["budget"]["trials"])

@@ -101,6 +101,7 @@ def plan(options: SweepOptions) -> Sweep:
         "overrides": overrides,
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint},
         "workers_per_trial": options.shape.workers_per_trial,
+        "gpus_per_worker": options.shape.gpus_per_worker,
         "made_by": provenance(),
     }
     if options.warm_start:

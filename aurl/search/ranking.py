@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -106,6 +106,12 @@ def read_trials(sweep: Path) -> list[TrialStatus]:
     return [_read_trial(folder, constraints, _reruns(sweep, folder.name)) for folder in folders]
 
 
+def read_reruns(sweep: Path) -> list[TrialStatus]:
+    """Read the status of every run of a finalist with another seed, by its name."""
+    constraints = _constraints(sweep)
+    return [_read_trial(folder, constraints) for folder in _reruns(sweep, "[!.]*")]
+
+
 def ranked(trials: Sequence[TrialStatus]) -> list[Place]:
     """Rank the completed trials; list the others after them, by status and id.
 
@@ -161,8 +167,9 @@ def finalists(sweep: Path, count: int) -> list[TrialStatus]:
 def _constraints(sweep: Path) -> Mapping[str, Bounds]:
     """What the space that the sweep was started with demands."""
     about = sweep / "sweep.yaml"
-    space: Plain = read_yaml(about).get("space", {}) if about.exists() else {}
-    return read_constraints(space.get("constraints") or {})
+    space = read_yaml(about).get("space", {}) if about.exists() else {}
+    demands = cast("Plain", space).get("constraints") if isinstance(space, dict) else None
+    return read_constraints(demands or {})
 
 
 def _reruns(sweep: Path, trial: str) -> list[Path]:

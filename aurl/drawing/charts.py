@@ -1,0 +1,177 @@
+"""What numbers of trials are drawn as: pairs of objectives, slices, bars, and places in a range.
+
+Each function takes plain values and gives a drawing that is readable at the width of a phone.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+
+from aurl.drawing.svg import Drawing, Role
+
+WIDTH, HEIGHT = 340, 250
+LEFT, TOP, BELOW, RIGHT = 44, 26, 42, 14
+TICKS = 5
+
+Label: TypeAlias = tuple[float, str]
+"""Where on an axis, from 0 to 1, and what stands there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Axis:
+    """One direction of a chart."""
+
+    name: str
+    low: float
+    high: float
+    is_log: bool = False
+    is_whole: bool = False
+    """Whether values are whole numbers."""
+
+    options: tuple[str, ...] = ()
+    """What the whole numbers from 0 on stand for, if values are choices."""
+
+    def place(self, value: float) -> float:
+        """Where a value is, from 0 to 1."""
+        low, high, at = self.low, self.high, value
+        if self.is_log:
+            low, high, at = math.log(low), math.log(high), math.log(value)
+        return (at - low) / (high - low) if high > low else 0.5
+
+    def labels(self) -> list[Label]:
+        """What is written along it."""
+        if self.options:
+            return [(self.place(index), name) for index, name in enumerate(self.options)]
+        if self.is_log:
+            middle = math.sqrt(self.low * self.high)
+            return [(self.place(each), f"{each:.2g}") for each in (self.low, middle, self.high)]
+        step = _nice_step(self.high - self.low)
+        step = max(1.0, step) if self.is_whole else step
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        values = [index * step for index in range(first, last + 1)]
+        return [(self.place(each), f"{each:.10g}") for each in values]
+
+
+def axis_around(name: str, values: Sequence[float], *, least: float = 0.05) -> Axis:
+    """An axis of scores in [0, 1], as wide as the values need, ``least`` at least."""
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    middle, half = (min(finite) + max(finite)) / 2, (max(finite) - min(finite)) * 0.56
+    half = max(half, least / 2)
+    return Axis(name=name, low=max(0.0, middle - half), high=min(1.0, middle + half))
+
+
+def axis_of_options(name: str, options: Sequence[str]) -> Axis:
+    """An axis of choices, with room at both ends."""
+    return Axis(name=name, low=-0.5, high=len(options) - 0.5, options=tuple(options))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """A trial in a chart."""
+
+    x: float
+    y: float
+    key: str
+    """Its id."""
+
+    tip: str
+    role: Role = "other"
+
+
+def scatter(marks: Sequence[Mark], across: Axis, up: Axis) -> Drawing:
+    """Trials by two of their values; those of a role that matters are drawn on top."""
+    drawing = Drawing(WIDTH, HEIGHT, f"{up.name} against {across.name}, {len(marks)} trials")
+    right, bottom = WIDTH - RIGHT, HEIGHT - BELOW
+    for place, text in up.labels():
+        y = bottom + (TOP - bottom) * place
+        drawing.line(LEFT, y, right, y)
+        drawing.words(LEFT - 6, y + 4, text, align="end", role="pale")
+    room = (right - LEFT) / max(len(across.options), 1)
+    for place, text in across.labels():
+        x = LEFT + (right - LEFT) * place
+        drawing.line(x, TOP, x, bottom)
+        shown = _cut(text, room) if across.options else text
+        drawing.words(x, bottom + 16, shown, align="middle", role="pale")
+    drawing.line(LEFT, bottom, right, bottom, "axis")
+    drawing.line(LEFT, TOP, LEFT, bottom, "axis")
+    drawing.words((LEFT + right) / 2, HEIGHT - 6, _cut(across.name, right), align="middle")
+    drawing.words(8, 15, f"↑ {up.name}")
+    order: Sequence[Role] = ("other", "front", "best")
+    for mark in sorted(marks, key=lambda mark: order.index(mark.role)):
+        shift = _jitter(mark.key) * 0.5 if across.options else 0.0
+        x = LEFT + (right - LEFT) * across.place(mark.x + shift)
+        y = bottom + (TOP - bottom) * up.place(mark.y)
+        radius = {"other": 4.0, "front": 5.0, "best": 6.0}[mark.role]
+        drawing.dot(x, y, radius, mark.role, key=mark.key, tip=mark.tip)
+    return drawing
+
+
+def bars(title: str, names: Sequence[str], shares: Float[np.ndarray, " name"]) -> Drawing:
+    """A bar for each name, its value from 0 to 1 written behind it."""
+    high = 34
+    drawing = Drawing(WIDTH, TOP + high * len(names) + 4, f"{title}: {len(names)} values")
+    drawing.words(8, 15, title)
+    for row, (name, share) in enumerate(zip(names, shares.tolist(), strict=True)):
+        y = TOP + high * row
+        drawing.words(8, y + 13, _cut(name, WIDTH - 16), role="pale")
+        drawing.box(8, y + 18, WIDTH - 60, 9, "track")
+        drawing.box(8, y + 18, (WIDTH - 60) * min(max(share, 0.0), 1.0), 9, "bar")
+        drawing.words(WIDTH - 8, y + 27, f"{share:.2f}", align="end")
+    return drawing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Track:
+    """A range, and where in it some trials are."""
+
+    name: str
+    low: str
+    high: str
+    marks: Sequence[Mark]
+    """``x`` is from 0 to 1; ``y`` is not used."""
+
+    flagged: bool = False
+    """Whether an end of it is where the best is."""
+
+
+def tracks(title: str, rows: Sequence[Track]) -> Drawing:
+    """A line for each range, with dots where the trials are."""
+    high = 52
+    drawing = Drawing(WIDTH, TOP + high * len(rows) + 4, f"{title}: {len(rows)} ranges")
+    drawing.words(8, 15, title)
+    left, right = 14, WIDTH - 14
+    for row, track in enumerate(rows):
+        y = TOP + high * row
+        name = _cut(track.name, WIDTH - 16)
+        drawing.words(8, y + 13, name, role="flagged" if track.flagged else "words")
+        drawing.box(left, y + 23, right - left, 4, "track")
+        drawing.words(left - 6, y + 43, track.low, role="pale")
+        drawing.words(right + 6, y + 43, track.high, align="end", role="pale")
+        for mark in track.marks:
+            x = left + (right - left) * min(max(mark.x, 0.0), 1.0)
+            radius = 6.0 if mark.role == "best" else 4.5
+            drawing.dot(x, y + 25, radius, mark.role, key=mark.key, tip=mark.tip)
+    return drawing
+
+
+def _nice_step(span: float) -> float:
+    """1, 2 or 5 times a power of ten, so that about ``TICKS`` of them fill the span."""
+    rough = max(span, 1e-12) / TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= rough)
+
+
+def _cut(text: str, room: float) -> str:
+    """As much of a text as fits, by the width of an average letter."""
+    most = max(3, int(room / 6.4))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _jitter(key: str) -> float:
+    """Between -0.5 and 0.5, the same for the same key: so that equal choices do not hide."""
+    return (sum(place * ord(letter) for place, letter in enumerate(key, 1)) * 0.618) % 1.0 - 0.5

@@ -1,0 +1,311 @@
+"""What a sweep's findings come to: its answer, its costs, how trials ended, what it stands on.
+
+Everything here is plain values and sentences; how it looks is decided elsewhere.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aurl.metrics.score import OBJECTIVES
+from aurl.plain import Plain
+from aurl.reporting.findings import Findings
+from aurl.reporting.leaderboard import record
+from aurl.reporting.tables import duration, number, settings
+from aurl.search.ranking import SCORE, STATUSES, TrialStatus, counts
+
+FEW_TRIALS = 20
+"""Completed trials below which an importance is called a hint."""
+
+MOST_CHOSEN = 6
+"""Parameters that the answer names."""
+
+_NUMBER = re.compile(r"[-+]?(?<![\w.])\d[\d.]*(?:e[-+]?\d+)?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """A way in which trials ended without a rank, or got one as infeasible."""
+
+    status: str
+    reason: str
+    """Of the first of them; the others' differ in numbers only."""
+
+    trials: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What some of the runs took."""
+
+    what: str
+    runs: int
+    device_hours: float
+
+
+def answer(found: Findings) -> list[str]:
+    """What the sweep says to its question, in a few sentences; the first is the answer."""
+    ended = {status: n for status, n in counts(found.trials).items() if n}
+    told = ", ".join(f"{n} {status}" for status, n in ended.items()) or "none started"
+    place = next(iter(found.ranked), None)
+    if place is None:
+        kind = "No answer yet" if found.is_running else "No answer"
+        return [f"{kind}: of {_trials(found.planned)} none has completed ({told})."]
+    best, so_far = place.trial, " so far" if found.is_running else ""
+    scores = ", ".join(
+        f"{name.removeprefix('val/')} {number(best.metrics.get(name))}" for name in OBJECTIVES
+    )
+    chosen = _chosen(found, best)
+    lines = [
+        f"Best{so_far} is {best.trial} with {chosen}: score {number(best.metrics.get(SCORE))} "
+        f"({scores})."
+    ]
+    if not best.feasible:
+        lines.append(f"No completed trial is feasible; {best.trial} is {best.reason}.")
+    on_front = sum(each.front == 0 for each in found.ranked)
+    lines.append(
+        f"{on_front} of {len(found.ranked)} completed trials are on the Pareto front; of "
+        f"{found.planned} planned: {told}."
+    )
+    return [*lines, *_seeds(best), *_what_mattered(found), *_at_ends(found)]
+
+
+def _chosen(found: Findings, trial: TrialStatus) -> str:
+    """What a trial has of the parameters that the question is about; of many, what mattered."""
+    parameters = found.space.parameters if found.space else ()
+    asked = {each.key for each in parameters if each.role == "scientific"}
+    keys = [key for key in trial.params if not asked or key in asked]
+    if not keys:
+        return "the base configuration"
+    shown = keys
+    if len(keys) > MOST_CHOSEN:
+        shares: dict[str, float] = {}
+        for each in found.importances[:1]:
+            for name, share in each.shares.items():
+                key = name.partition(" (")[0]
+                shares[key] = max(share, shares.get(key, 0.0))
+        first = sorted(keys, key=lambda key: -shares.get(key, 0.0))[:MOST_CHOSEN]
+        shown = [key for key in keys if key in first]
+    more = f" and {len(keys) - len(shown)} more" if len(shown) < len(keys) else ""
+    return settings({key: trial.params[key] for key in shown}) + more
+
+
+def _seeds(best: TrialStatus) -> list[str]:
+    scores = [score for score in best.seed_scores if score is not None]
+    if not best.seed_scores:
+        return []
+    if best.score_low is None:
+        return [
+            f"Of its {len(best.seed_scores)} runs with other seeds {len(scores)} have a score."
+        ]
+    mean = sum(scores) / len(scores)
+    return [
+        f"Trained again with {len(scores)} other seeds it has {mean:.3f} in the mean, less its "
+        f"standard error {best.score_low:.3f}."
+    ]
+
+
+def _what_mattered(found: Findings) -> list[str]:
+    for each in found.importances:
+        if each.target == SCORE:
+            name, share = next(iter(each.shares.items()))
+            hint = "a hint only" if each.trials < FEW_TRIALS else f"from {each.trials} trials"
+            few = f", from {each.trials} trials" if each.trials < FEW_TRIALS else ""
+            return [
+                f"What moved the score most is {name}: {share:.2f} of what single parameters "
+                f"explain ({hint}{few})."
+            ]
+    return []
+
+
+def _at_ends(found: Findings) -> list[str]:
+    first = found.ranked[0].trial.trial
+    names = [
+        each.parameter.name for each in found.ranges if each.end and each.placed[0].trial == first
+    ]
+    if not names:
+        return []
+    where = "is at the end of its range" if len(names) == 1 else "are at the ends of their ranges"
+    return [f"Its {', '.join(names)} {where}: a better value may lie outside."]
+
+
+def endings(found: Findings) -> list[Ending]:
+    """How trials ended that have no rank, or are infeasible; the most frequent first.
+
+    Reasons that differ in numbers only are one.
+    """
+    groups: dict[tuple[str, str], list[TrialStatus]] = {}
+    for place in found.places:
+        trial = place.trial
+        if place.rank is not None and trial.feasible:
+            continue
+        status = "infeasible" if place.rank is not None else trial.status
+        groups.setdefault((status, _NUMBER.sub("#", trial.reason)), []).append(trial)
+    rows = [
+        Ending(status=status, reason=those[0].reason, trials=tuple(t.trial for t in those))
+        for (status, _), those in groups.items()
+        if status != "running"
+    ]
+    return sorted(rows, key=lambda row: (-len(row.trials), row.status, row.reason))
+
+
+def costs(found: Findings) -> list[Cost]:
+    """Device-hours by what became of the runs; those of the finalists' other seeds apart.
+
+    A trial's seconds count for each of its workers, and for the share of a GPU that a worker has;
+    starting Ray and waiting for a place are not in them.
+    """
+    devices = _as_float(found.about.get("workers_per_trial"), 1.0)
+    devices *= _as_float(found.about.get("gpus_per_worker"), 0.0) or 1.0
+    groups = [
+        (status, [trial for trial in found.trials if trial.status == status])
+        for status in STATUSES
+    ]
+    groups.append(("other seeds", list(found.reruns)))
+    return [
+        Cost(
+            what=what,
+            runs=len(runs),
+            device_hours=sum(run.seconds for run in runs) * devices / 3600.0,
+        )
+        for what, runs in groups
+        if runs
+    ]
+
+
+def device(found: Findings) -> str:
+    """What an hour of cost is an hour of."""
+    gpus = _as_float(found.about.get("gpus_per_worker"), 0.0)
+    return "GPU" if gpus else "CPU worker"
+
+
+def _as_float(value: object, otherwise: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return otherwise
+    return float(value) if value >= 0 else otherwise
+
+
+def caveats(found: Findings) -> list[str]:
+    """What the answer stands on, and therefore what it does not say."""
+    lines = [
+        "Scores are of the validation split, which also chose the best: they flatter it. The "
+        "export in best/ has the metrics of the test split.",
+    ]
+    space = found.space
+    if "resumed_by" in found.about:
+        lines.append("The sweep was resumed by other versions than began it: see sweep.yaml.")
+    if found.is_running:
+        lines.insert(
+            0, f"Not all trials have ended; the last news is {duration(found.silent_s)} old."
+        )
+    if space is None:
+        return lines
+    corpus = found.about.get("corpus")
+    music = cast("Plain", corpus).get("name") if isinstance(corpus, dict) else "one corpus"
+    budget, sampler, scheduler = space.budget, space.sampler, space.scheduler
+    lines.append(
+        f"{budget.steps_per_trial} steps a trial on {music}: what is best at this length, on this "
+        "music, need not be best elsewhere."
+    )
+    if space.seeds is None:
+        lines.append(
+            "One training seed a configuration: differences smaller than the seed's are noise."
+        )
+    else:
+        lines.append(
+            f"Only the best {space.seeds.finalists} are trained with other seeds "
+            f"({space.seeds.runs} each); every other score is of one seed."
+        )
+    stopped = counts(found.trials)["stopped"]
+    if stopped:
+        lines.append(
+            f"Stopped early: {_trials(stopped)} (scheduler {scheduler.name}, stopper "
+            f"{space.stopper.name}). They have no rank; what they would have come to is not known."
+        )
+    if sampler.name != "random":
+        lines.append(
+            f"{sampler.name} looks where results were good, so importances and slices are of an "
+            "uneven sample."
+        )
+    return lines
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
+
+
+def held(found: Findings) -> dict[str, dict[str, str]]:
+    """What was the same for all trials, by where it stands: dotted keys and values as text."""
+    given = found.about.get("space")
+    sections = cast("Plain", given) if isinstance(given, dict) else {}
+    shown = {
+        "held on the command line": found.about.get("overrides"),
+        "fixed": sections.get("fixed"),
+        "base": sections.get("base"),
+        "budget": sections.get("budget"),
+        "sampler": sections.get("sampler"),
+        "scheduler": sections.get("scheduler"),
+        "stopper": sections.get("stopper"),
+        "constraints": sections.get("constraints"),
+        "corpus": found.about.get("corpus"),
+        "made by": found.about.get("made_by"),
+    }
+    flat = {name: _dotted(value) for name, value in shown.items() if isinstance(value, dict)}
+    return {name: values for name, values in flat.items() if values}
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _dotted(cast("Plain", value), f"{prefix}{key}.")
+        else:
+            is_text = isinstance(value, str)
+            found[f"{prefix}{key}"] = value if is_text else json.dumps(value, default=str)
+    return found
+
+
+def findings_record(found: Findings) -> dict[str, Any]:
+    """The findings as plain data: ``report.json``."""
+    return {
+        "sweep": found.name,
+        "at": found.at,
+        "question": found.question,
+        "answer": answer(found),
+        "planned": found.planned,
+        "counts": counts(found.trials),
+        "places": [record(place) for place in found.places],
+        "importances": [
+            {
+                "target": each.target,
+                "evaluator": each.evaluator,
+                "trials": each.trials,
+                "shares": dict(each.shares),
+            }
+            for each in found.importances
+        ],
+        "ranges": [
+            {
+                "parameter": each.parameter.name,
+                "low": each.low,
+                "high": each.high,
+                "end": each.end or None,
+                "trials": {one.trial: one.value for one in each.placed},
+            }
+            for each in found.ranges
+        ],
+        "endings": [
+            {"status": each.status, "reason": each.reason, "trials": list(each.trials)}
+            for each in endings(found)
+        ],
+        "costs": [
+            {"what": each.what, "runs": each.runs, "device_hours": each.device_hours}
+            for each in costs(found)
+        ],
+        "device": device(found),
+        "caveats": caveats(found),
+        "held": held(found),
+        "notes": list(found.notes),
+    }

@@ -1,0 +1,181 @@
+"""The figures of a report, each as a drawing with the name of its file."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from aurl.drawing.charts import (
+    Axis,
+    Mark,
+    Track,
+    axis_around,
+    axis_of_options,
+    bars,
+    scatter,
+    tracks,
+)
+from aurl.drawing.svg import Drawing, Role
+from aurl.metrics.score import OBJECTIVES
+from aurl.reporting.findings import Findings
+from aurl.reporting.tables import brief, number
+from aurl.search.distributions import Choice, IntUniform, LogUniform, Value, holds
+from aurl.search.importance import Importance
+from aurl.search.ranking import SCORE, Place
+from aurl.search.space import Parameter
+
+TARGETS = (SCORE, *OBJECTIVES)
+"""What slices are of."""
+
+
+MOST_BARS = 9
+"""Parameters of an importance that are drawn; ``report.json`` has all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A drawing that is part of the page and a file as well."""
+
+    name: str
+    """Of the file, without its ending."""
+
+    drawing: Drawing
+    title: str = ""
+    """What it is of, if there are several of a kind."""
+
+
+def short(metric: str) -> str:
+    """``kl_health`` for ``val/kl_health``."""
+    return metric.removeprefix("val/")
+
+
+def front_figures(found: Findings) -> list[Figure]:
+    """Every pair of the objectives against each other; nothing if no trial has all of them."""
+    places = [each for each in found.ranked if all(o in each.trial.metrics for o in OBJECTIVES)]
+    if not places:
+        return []
+    axes = {
+        name: axis_around(short(name), [each.trial.metrics[name] for each in places])
+        for name in OBJECTIVES
+    }
+    figures: list[Figure] = []
+    for across, up in combinations(OBJECTIVES, 2):
+        marks = [
+            _mark(place, place.trial.metrics[across], place.trial.metrics[up]) for place in places
+        ]
+        name = f"front_{short(across)}_{short(up)}"
+        figures.append(Figure(name=name, drawing=scatter(marks, axes[across], axes[up])))
+    return figures
+
+
+def slice_figures(found: Findings, target: str) -> list[Figure]:
+    """A metric against each searched parameter, of the completed trials that have both."""
+    places = [each for each in found.ranked if target in each.trial.metrics]
+    if found.space is None or not places:
+        return []
+    up = axis_around(short(target), [each.trial.metrics[target] for each in places])
+    figures: list[Figure] = []
+    for parameter in found.space.parameters:
+        having = [each for each in places if _has(parameter, each)]
+        if having:
+            across = _axis(parameter)
+            marks = [
+                _mark(
+                    each,
+                    _position(parameter, each.trial.params[parameter.key]),
+                    each.trial.metrics[target],
+                )
+                for each in having
+            ]
+            name = f"slice_{short(target)}_{_file_name(parameter.name)}"
+            figures.append(
+                Figure(name=name, drawing=scatter(marks, across, up), title=parameter.name)
+            )
+    return figures
+
+
+def importance_figures(found: Findings) -> list[Figure]:
+    """A chart of bars for everything that importances are known of."""
+    return [
+        Figure(
+            name=f"importance_{_file_name(short(each.target))}",
+            drawing=_importance_bars(each),
+        )
+        for each in found.importances
+    ]
+
+
+def _importance_bars(found: Importance) -> Drawing:
+    """The largest shares, and the sum of the others."""
+    shares = dict(found.shares)
+    if len(shares) > MOST_BARS:
+        rest = [shares.pop(name) for name in list(shares)[MOST_BARS - 1 :]]
+        shares[f"{len(rest)} others together"] = sum(rest)
+    title = f"{short(found.target)} ({found.evaluator})"
+    return bars(title, list(shares), np.array(list(shares.values())))
+
+
+def range_figure(found: Findings) -> Figure | None:
+    """Where in their ranges the best trials are; None if there is nothing to show."""
+    if not found.ranges:
+        return None
+    order = [trial.trial for trial in found.best]
+    rows = [
+        Track(
+            name=each.parameter.name,
+            low=brief(each.low),
+            high=brief(each.high),
+            marks=[
+                Mark(
+                    x=one.place,
+                    y=0.0,
+                    key=one.trial,
+                    tip=f"{one.trial}: {brief(one.value)}",
+                    role="best" if one.trial == order[0] else "other",
+                )
+                for one in reversed(each.placed)
+            ],
+            flagged=bool(each.end) and each.placed[0].trial == order[0],
+        )
+        for each in found.ranges
+    ]
+    title = "searched ranges, and the best trials in them"
+    return Figure(name="ranges", drawing=tracks(title, rows))
+
+
+def _mark(place: Place, x: float, y: float) -> Mark:
+    role: Role = "best" if place.rank == 1 else "front" if place.front == 0 else "other"
+    score = number(place.trial.metrics.get(SCORE))
+    tip = f"{place.trial.trial}, rank {place.rank}, score {score}"
+    return Mark(x=x, y=y, key=place.trial.trial, tip=tip, role=role)
+
+
+def _has(parameter: Parameter, place: Place) -> bool:
+    params = place.trial.params
+    value = params.get(parameter.key)
+    return value is not None and parameter.exists(params) and holds(parameter.distribution, value)
+
+
+def _axis(parameter: Parameter) -> Axis:
+    distribution = parameter.distribution
+    if isinstance(distribution, Choice):
+        return axis_of_options(parameter.name, [brief(each) for each in distribution.options])
+    is_log = isinstance(distribution, LogUniform) or (
+        isinstance(distribution, IntUniform) and distribution.log
+    )
+    low, high = float(distribution.low), float(distribution.high)
+    is_whole = isinstance(distribution, IntUniform)
+    return Axis(name=parameter.name, low=low, high=high, is_log=is_log, is_whole=is_whole)
+
+
+def _position(parameter: Parameter, value: Value) -> float:
+    distribution = parameter.distribution
+    if isinstance(distribution, Choice):
+        return float(distribution.options.index(value))
+    return float(value)
+
+
+def _file_name(text: str) -> str:
+    """Letters, digits and dots of a text; the rest becomes ``_``."""
+    kept = "".join(each if each.isalnum() or each == "." else "_" for each in text)
+    return kept.strip("_")

@@ -1,0 +1,120 @@
+"""A sweep's folder at one moment, while it runs or afterwards: what a report is made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aurl.errors import AurlError, ConfigError
+from aurl.files import read_yaml
+from aurl.plain import Plain
+from aurl.reporting.boundaries import Range, ranges_of
+from aurl.reporting.watching import planned_trials, silent_s
+from aurl.search.importance import LEAST_TRIALS, Importance, importances
+from aurl.search.ranking import (
+    Place,
+    TrialStatus,
+    counts,
+    ranked,
+    read_reruns,
+    read_trials,
+)
+from aurl.search.space import Space, space_of
+
+BEST = 3
+"""Trials that are looked at and listened to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """A sweep's folder at one moment."""
+
+    name: str
+    at: str
+    """When it was read, ISO 8601, UTC."""
+
+    about: Plain
+    """``sweep.yaml``; empty if it cannot be read."""
+
+    space: Space | None
+    """What was searched; None if ``sweep.yaml`` does not say."""
+
+    planned: int
+    silent_s: float
+    """Seconds since the last news of a trial."""
+
+    trials: tuple[TrialStatus, ...]
+    places: tuple[Place, ...]
+    reruns: tuple[TrialStatus, ...]
+    """Runs of finalists with other seeds."""
+
+    importances: tuple[Importance, ...]
+    ranges: tuple[Range, ...]
+    notes: tuple[str, ...]
+    """What could not be read."""
+
+    @property
+    def question(self) -> str:
+        """What the sweep was to answer."""
+        return str(self.about.get("question", "")).strip() or "No question is on record."
+
+    @property
+    def ranked(self) -> tuple[Place, ...]:
+        """The completed trials, the best first."""
+        return tuple(place for place in self.places if place.rank is not None)
+
+    @property
+    def best(self) -> tuple[TrialStatus, ...]:
+        """The first :data:`BEST` of them."""
+        return tuple(place.trial for place in self.ranked[:BEST])
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a trial has not ended, or the sweep is to have more trials."""
+        return counts(self.trials)["running"] > 0 or len(self.trials) < self.planned
+
+
+def read_findings(sweep: Path) -> Findings:
+    """Read a sweep's folder; what of it is damaged is noted, and the rest is read.
+
+    Raises:
+        SweepError: If the folder is not there, or is not a sweep's.
+    """
+    trials = read_trials(sweep)
+    places = ranked(trials)
+    notes: list[str] = []
+    about, space = _about(sweep, notes)
+    shares: Sequence[Importance] = ()
+    try:
+        if counts(trials)["completed"] >= LEAST_TRIALS:
+            shares = importances(sweep / "study.journal")
+    except AurlError as error:
+        notes.append(str(error))
+    best = [place.trial for place in places if place.rank is not None][:BEST]
+    return Findings(
+        name=sweep.resolve().name,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        about=about,
+        space=space,
+        planned=planned_trials(sweep),
+        silent_s=silent_s(sweep),
+        trials=tuple(trials),
+        places=tuple(places),
+        reruns=tuple(read_reruns(sweep)),
+        importances=tuple(shares),
+        ranges=tuple(ranges_of(space, best)) if space is not None else (),
+        notes=tuple(notes),
+    )
+
+
+def _about(sweep: Path, notes: list[str]) -> tuple[Plain, Space | None]:
+    try:
+        about = read_yaml(sweep / "sweep.yaml")
+    except ConfigError as error:
+        notes.append(str(error))
+        return {}, None
+    try:
+        return about, space_of(about["space"], overrides=about.get("overrides") or {})
+    except (AurlError, KeyError, TypeError, AttributeError) as error:
+        notes.append(f"sweep.yaml has no search space that can be read: {error}")
+        return about, None

@@ -1,0 +1,367 @@
+"""The page of a report, from the question at its top to what it stands on at its end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aurl.metrics.score import OBJECTIVES
+from aurl.reporting.boundaries import Range
+from aurl.reporting.conclusions import answer, caveats, costs, device, endings, held
+from aurl.reporting.figures import (
+    TARGETS,
+    Figure,
+    front_figures,
+    importance_figures,
+    range_figure,
+    short,
+    slice_figures,
+)
+from aurl.reporting.findings import Findings
+from aurl.reporting.html import Html, element, joined, table
+from aurl.reporting.looks import Look
+from aurl.reporting.performances import KINDS, Performance
+from aurl.reporting.sheets import Players, chart, document, picture
+from aurl.reporting.tables import brief, duration, number, settings
+from aurl.search.importance import LEAST_TRIALS
+from aurl.search.ranking import SCORE, Place, counts
+
+SHOWN_ROWS = 10
+"""Ranked trials that the table shows before it is asked for more."""
+
+SHOWN_SLICES = 6
+"""Parameters whose slices are shown at once, those with the largest importances."""
+
+FIRST = ("latent_kl_by_dimension", "latent_traversal")
+"""Pictures of a trial that are shown at once."""
+
+
+class Page:
+    """A report as HTML, and the files that lie beside it.
+
+    Args:
+        found: What the sweep found.
+        looks: What there is to see and hear of its best trials.
+    """
+
+    def __init__(self, found: Findings, looks: Sequence[Look]) -> None:
+        self._found = found
+        self._looks = looks
+        self._players = Players()
+        self.figures: list[Figure] = []
+        """Every drawing that is in the page, once :meth:`html` has been called."""
+
+    def html(self) -> str:
+        """The whole page."""
+        sections = {
+            "front": ("Pareto front", self._front()),
+            "ranking": ("Ranking", self._ranking()),
+            "mattered": ("What mattered", self._mattered()),
+            "ranges": ("Ends of ranges", self._ranges()),
+            "endings": ("Stopped and failed", self._endings()),
+            "latent": ("Latent space", self._latent()),
+            "listen": ("Listen", self._listen()),
+            "cost": ("Cost", self._cost()),
+            "caveats": ("Caveats", self._caveats()),
+        }
+        links = (element("a", title, href=f"#{name}") for name, (title, _) in sections.items())
+        parts = (
+            element("section", element("h2", title), content, id=name)
+            for name, (title, content) in sections.items()
+        )
+        return document(
+            f"{self._found.name}: report of a sweep",
+            self._header(),
+            element("nav", *links, aria_label="Sections"),
+            element("main", *parts),
+            data=_data(self._found),
+        )
+
+    def _header(self) -> Html:
+        found = self._found
+        first, *others = answer(found)
+        pills = [
+            element("span", f"{n} {status}", class_=f"pill {status}")
+            for status, n in counts(found.trials).items()
+            if n
+        ]
+        notes = [element("p", note, class_="note") for note in found.notes]
+        return element(
+            "header",
+            element("p", f"aurl report · {found.name} · {found.at}", class_="pale"),
+            element("h1", found.question),
+            element("p", first, class_="answer"),
+            *(element("p", line) for line in others),
+            element("p", *pills),
+            *notes,
+        )
+
+    def _front(self) -> Html:
+        figures = front_figures(self._found)
+        if not figures:
+            return element("p", "No trial has completed, so there is no front.")
+        words = (
+            "Every pair of the three objectives, all better when greater. Orange: no other trial "
+            "is better in all three; ringed: rank 1. Rest on a point or click it to see its "
+            "trial, here and in every other figure."
+        )
+        return joined([element("p", words), self._grid(figures)])
+
+    def _ranking(self) -> Html:
+        places = self._found.ranked
+        if not places:
+            return element("p", "No trial has completed.")
+        with_low = any(place.trial.score_low is not None for place in places)
+        low = ["low"] if with_low else []
+        headings = ["rank", "trial", *low, "score", *(short(name) for name in OBJECTIVES)]
+        rows = [
+            element(
+                "tr",
+                *_ranking_cells(place, with_low=with_low),
+                data_trial=place.trial.trial,
+                class_="more" if index >= SHOWN_ROWS else False,
+            )
+            for index, place in enumerate(places)
+        ]
+        head = element(
+            "tr",
+            *(
+                element("th", element("button", each, type="button"), scope="col")
+                for each in headings
+            ),
+            element("th", "parameters", scope="col"),
+        )
+        inner = element("table", element("thead", head), element("tbody", *rows), class_="ranking")
+        more = len(places) - SHOWN_ROWS
+        button = [element("button", f"Show {more} more", type="button", id="more")] * (more > 0)
+        legend = (
+            "* is on the Pareto front, ! is infeasible. Click a trial to see all of it. "
+            + ("low is the mean over other seeds less its standard error. " if with_low else "")
+            + "Headings sort."
+        )
+        return joined(
+            [
+                element("p", legend, class_="pale"),
+                element("div", inner, class_="scroll", tabindex="0"),
+                *button,
+            ]
+        )
+
+    def _mattered(self) -> Html:
+        figures = importance_figures(self._found)
+        parts: list[str] = []
+        if figures:
+            trials = self._found.importances[0].trials
+            words = (
+                f"Optuna's evaluators, from {trials} completed trials. PED-ANOVA: what sets the "
+                "trials nearest to the front apart; conditional parameters are in it. fANOVA: "
+                "the share of a score's variance that a parameter explains by itself, among "
+                "those that every trial has. Shares add up to 1 even where nothing matters."
+            )
+            few = self._grid(figures[:2])
+            rest = element(
+                "details", element("summary", "For each objective"), self._grid(figures[2:])
+            )
+            parts += [element("p", words), few, rest]
+        else:
+            words = f"Importances need {LEAST_TRIALS} completed trials and a readable journal."
+            parts.append(element("p", words))
+        slices = {target: slice_figures(self._found, target) for target in TARGETS}
+        if any(slices.values()):
+            parts += [element("h3", "Slices"), self._slices(slices)]
+        return joined(parts)
+
+    def _slices(self, slices: Mapping[str, Sequence[Figure]]) -> Html:
+        choices = [
+            element(
+                "label",
+                element(
+                    "input", type="radio", name="target", value=target, checked=target == SCORE
+                ),
+                f" {short(target)}",
+            )
+            for target in slices
+        ]
+        groups = [
+            element(
+                "div", *self._by_importance(figures), data_target=target, hidden=target != SCORE
+            )
+            for target, figures in slices.items()
+        ]
+        legend = element("legend", "Each parameter against")
+        return joined([element("fieldset", legend, *choices), *groups])
+
+    def _by_importance(self, figures: Sequence[Figure]) -> list[Html]:
+        """Slices, those of parameters that mattered first and the rest out of the way."""
+        known = self._found.importances
+        shares: Mapping[str, float] = known[0].shares if known else {}
+        order = sorted(figures, key=lambda figure: -shares.get(figure.title, 0.0))
+        shown = [self._grid(order[:SHOWN_SLICES])]
+        if rest := order[SHOWN_SLICES:]:
+            summary = element("summary", f"{len(rest)} more parameters")
+            shown.append(element("details", summary, self._grid(rest)))
+        return shown
+
+    def _ranges(self) -> Html:
+        figure = range_figure(self._found)
+        if figure is None:
+            return element("p", "There is no completed trial, or no range that has two ends.")
+        trials = self._found.best
+        at_ends = [
+            element("li", element("code", each.parameter.name), _at_end(each))
+            for each in self._found.ranges
+            if each.end
+        ]
+        words = f"The best {len(trials)} trials in what was searched; the ringed one is rank 1."
+        told = element("ul", *at_ends) if at_ends else element("p", "None is at an end.")
+        return joined([element("p", words), told, self._grid([figure])])
+
+    def _endings(self) -> Html:
+        rows = [
+            (each.status, str(len(each.trials)), each.reason or "-", _few(each.trials))
+            for each in endings(self._found)
+        ]
+        if not rows:
+            return element("p", "None: every trial that has ended completed, and is feasible.")
+        words = "Reasons that differ in numbers only are counted as one, with the first's numbers."
+        return joined([element("p", words), table(("how", "trials", "reason", "which"), rows)])
+
+    def _latent(self) -> Html:
+        parts: list[str] = []
+        for look in self._looks:
+            trial = look.trial
+            pictures = {
+                each.name: picture(
+                    each.png,
+                    each.caption,
+                    f"figures/{trial}_{each.name}.png",
+                    f"{trial}: {each.caption}",
+                )
+                for each in look.pictures
+            }
+            first = [html for name, html in pictures.items() if name in FIRST]
+            others = [html for name, html in pictures.items() if name not in FIRST]
+            if pictures:
+                parts.append(element("h3", _title(self._found, look.trial)))
+                parts.append(element("div", *first, class_="pictures"))
+            if others:
+                summary = element("summary", "Codes against factors, reconstructions")
+                box = element("div", *others, class_="pictures")
+                parts.append(element("details", summary, box))
+        return joined(
+            parts or [element("p", "There is nothing to see: no trial has been evaluated.")]
+        )
+
+    def _listen(self) -> Html:
+        parts: list[str] = []
+        for look in self._looks:
+            if not look.performances and not look.notes:
+                continue
+            parts.append(element("h3", _title(self._found, look.trial)))
+            parts += [element("p", note, class_="note") for note in look.notes]
+            for kind in KINDS:
+                heard = [each for each in look.performances if each.kind == kind]
+                players = [self._player(look.trial, each) for each in heard]
+                parts += [element("div", *players, class_=f"players {kind}")] * bool(players)
+        if not parts:
+            return element("p", "No trial has completed, so there is nothing to hear.")
+        words = "Windows are of the validation split; the sound is aurl's own synthesiser."
+        return joined([element("p", words, class_="pale"), *parts])
+
+    def _player(self, trial: str, heard: Performance) -> Html:
+        file = f"music/{trial}_{heard.name}"
+        return self._players.player(heard.title, heard.roll, heard.sound, file=file)
+
+    def _cost(self) -> Html:
+        rows = costs(self._found)
+        unit = f"{device(self._found)} hours"
+        if not rows:
+            return element("p", "Nothing yet.")
+        cells = [(each.what, str(each.runs), f"{each.device_hours:.2f}") for each in rows]
+        total = ("all", str(sum(each.runs for each in rows)))
+        cells.append((*total, f"{sum(each.device_hours for each in rows):.2f}"))
+        words = (
+            "The time that trials ran, for each of their workers; starting Ray and waiting for a "
+            "place are not in it."
+        )
+        return joined([element("p", words), table(("what", "runs", unit), cells)])
+
+    def _caveats(self) -> Html:
+        lines = element("ul", *(element("li", line) for line in caveats(self._found)))
+        sections = [
+            element(
+                "details",
+                element("summary", f"{title} ({len(values)})"),
+                table(("setting", "value"), values.items(), class_="settings"),
+                open=title in ("held on the command line", "fixed"),
+            )
+            for title, values in held(self._found).items()
+        ]
+        words = "The same for every trial; the rest is at its default, in each config.yaml."
+        return joined([lines, element("h3", "What was fixed"), element("p", words), *sections])
+
+    def _grid(self, figures: Sequence[Figure]) -> Html:
+        self.figures += figures
+        shown = [chart(each.drawing, f"figures/{each.name}.svg") for each in figures]
+        return element("div", *shown, class_="grid")
+
+
+def _ranking_cells(place: Place, *, with_low: bool) -> list[Html]:
+    trial = place.trial
+    mark = "*" if place.front == 0 else "" if trial.feasible else "!"
+    low = [trial.score_low] if with_low else []
+    values = [*low, *(trial.metrics.get(name) for name in (SCORE, *OBJECTIVES))]
+    pick = element("button", trial.trial, type="button", class_="pick", data_trial=trial.trial)
+    return [
+        element("td", f"{place.rank}{mark}", data_value=str(place.rank)),
+        element("td", pick, data_value=trial.trial),
+        *(
+            element("td", number(value), data_value="" if value is None else str(value))
+            for value in values
+        ),
+        element("td", settings(trial.params), class_="params"),
+    ]
+
+
+def _title(found: Findings, trial: str) -> str:
+    rank = next((each.rank for each in found.ranked if each.trial.trial == trial), None)
+    return f"Rank {rank}: {trial}" if rank is not None else trial
+
+
+def _at_end(found: Range) -> str:
+    best = found.placed[0]
+    others = f", as {found.sharing - 1} of the others" if found.sharing > 1 else ""
+    return (
+        f": {best.trial}, the best that has it, has {brief(best.value)}, at the {found.end} end "
+        f"of {brief(found.low)} to {brief(found.high)}{others}. Widen the range there, if it can "
+        "be."
+    )
+
+
+def _few(names: Sequence[str], most: int = 8) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _data(found: Findings) -> dict[str, Any]:
+    """What the page's script shows of a trial that is chosen, by its id."""
+    return {
+        place.trial.trial: {
+            "rank": place.rank,
+            "front": place.front == 0,
+            "status": place.trial.status,
+            "reason": place.trial.reason,
+            "steps": f"{place.trial.step} of {place.trial.steps}",
+            "time": duration(place.trial.seconds),
+            "score": number(place.trial.metrics.get(SCORE)),
+            "brief": settings(place.trial.params),
+            "params": {key: str(value) for key, value in place.trial.params.items()},
+            "metrics": _main_metrics(place.trial.metrics),
+        }
+        for place in found.ranked
+    }
+
+
+def _main_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics that are no part of another, what trials are ranked by first."""
+    names = [name for name in metrics if name.count("/") == 1]
+    first = [name for name in TARGETS if name in metrics]
+    return {name: float(f"{metrics[name]:.4g}") for name in dict.fromkeys([*first, *names])}

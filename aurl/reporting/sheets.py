@@ -1,0 +1,123 @@
+"""What self-contained pages are made of: the shell around their content, pictures and players.
+
+A page is one file: style, script, pictures and sounds are in it. Everything that comes from files
+is escaped (:mod:`aurl.reporting.html`), and a policy in the page forbids it every script but its
+own and every request.
+"""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from aurl.audio import RATE, Sound, wav
+from aurl.drawing.canvas import Picture, png
+from aurl.drawing.svg import STYLE, Drawing
+from aurl.reporting.html import Html, data_block, element
+
+HERE = Path(__file__).parent
+
+SOUND_SECONDS = 120.0
+"""Sound that a page itself holds, 43 kB a second; what is beyond lies beside it."""
+
+
+def document(title: str, *content: str, data: Any = None) -> str:  # noqa: ANN401
+    """A whole page.
+
+    Args:
+        title: Of the window.
+        content: Of the body.
+        data: Plain data that the page's script shows of each trial, by its id.
+    """
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    style = STYLE + (HERE / "page.css").read_text(encoding="utf-8")
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        Html(f"<style>{style}</style>"),
+    )
+    body = element(
+        "body",
+        *content,
+        element("aside", id="selected", hidden=True, aria_live="polite"),
+        element("div", id="tip", hidden=True),
+        data_block("data", data or {}),
+        Html(f"<script>{script}</script>"),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def chart(drawing: Drawing, file: str) -> Html:
+    """A drawing, and where it lies as a file."""
+    link = element("a", "SVG", href=file)
+    caption = element("figcaption", link)
+    return element("figure", Html(drawing.inline()), caption, class_="chart")
+
+
+def picture(data: bytes, caption: str, file: str, alt: str) -> Html:
+    """A picture as wide as it is, in a box that scrolls, and where it lies as a file.
+
+    Args:
+        data: A PNG file.
+        caption: Above it.
+        file: Where it lies beside the page.
+        alt: What it shows, for who cannot see it.
+    """
+    image = element("img", src=_data_uri("image/png", data), alt=alt, class_="paper")
+    return element(
+        "figure",
+        element("figcaption", f"{caption} ", element("a", "PNG", href=file)),
+        element("div", image, class_="scroll", tabindex="0"),
+    )
+
+
+class Players:
+    """Players of sound with piano rolls, until the page is full."""
+
+    def __init__(self) -> None:
+        self._seconds_left = SOUND_SECONDS
+
+    def player(self, title: str, roll: Picture, sound: Sound, *, file: str) -> Html:
+        """Something to see and hear.
+
+        Args:
+            title: Above it.
+            roll: What it looks like.
+            sound: What it sounds like.
+            file: Where MIDI and WAV of it lie beside the page, without the ending.
+        """
+        self._seconds_left -= len(sound) / RATE
+        if self._seconds_left >= 0.0:
+            source = _data_uri("audio/wav", wav(sound))
+            heard = element("audio", controls=True, preload="metadata", src=source)
+        else:
+            heard = element("p", f"Too long for the page: {file}.wav", class_="pale")
+        image = element(
+            "img",
+            src=_data_uri("image/png", png(roll)),
+            alt=f"piano roll: {title}",
+            class_="paper",
+        )
+        return element(
+            "figure",
+            element("figcaption", f"{title} ", element("a", "MIDI", href=f"{file}.mid")),
+            element("div", image, class_="scroll", tabindex="0"),
+            heard,
+            class_="player",
+        )
+
+
+def _policy(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

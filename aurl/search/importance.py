@@ -1,0 +1,114 @@
+"""Which searched parameters mattered: Optuna's own evaluators, on the sweep's own journal.
+
+PED-ANOVA (Watanabe, Bansal and Hutter 2023, https://arxiv.org/abs/2304.10255; with conditional
+parameters https://arxiv.org/abs/2601.20800) says what sets the trials nearest to the Pareto front
+apart from the others. fANOVA (Hutter, Hoos and Leyton-Brown 2014) says which parameter's main
+effect explains the variance of one score in a random forest. Shares add up to 1 among the
+parameters that are compared, whether they mean much or little: with few trials, they are hints.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import optuna
+from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from aurl.errors import SweepError
+from aurl.metrics.score import OBJECTIVES, trial_score
+from aurl.search.ranking import SCORE
+
+Evaluator: TypeAlias = Literal["PED-ANOVA", "fANOVA"]
+FRONT = "nearness to the Pareto front"
+LEAST_TRIALS = 4
+"""Completed trials below which nothing is said."""
+
+TREES = 32
+"""Of fANOVA's forest, half as many as Optuna takes by itself: 200 trials of many parameters then
+take seconds."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Importance:
+    """What parameters mattered for one thing."""
+
+    target: str
+    """A metric, or :data:`FRONT`."""
+
+    evaluator: Evaluator
+    trials: int
+    """Completed trials that it was computed from."""
+
+    shares: Mapping[str, float]
+    """By Optuna's name of a parameter, the largest first; they add up to 1."""
+
+
+def importances(journal: Path) -> list[Importance]:
+    """The importances for the front, for the score and for each objective.
+
+    Conditional parameters have a share of :data:`FRONT` only: fANOVA compares what every trial
+    has.
+
+    Args:
+        journal: A sweep's ``study.journal``, which is read and not changed; its sweep may run.
+
+    Returns:
+        Nothing if fewer than :data:`LEAST_TRIALS` trials completed.
+
+    Raises:
+        SweepError: If the journal is missing or cannot be read.
+    """
+    study = _study(journal)
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(trials) < LEAST_TRIALS:
+        return []
+    found: list[Importance] = []
+    with warnings.catch_warnings():  # of few trials, which the reader is told of
+        warnings.simplefilter("ignore")
+        near = optuna.importance.get_param_importances(
+            study, evaluator=PedAnovaImportanceEvaluator()
+        )
+        found.append(_importance(FRONT, "PED-ANOVA", len(trials), near))
+        for target, value in _targets().items():
+            forest = FanovaImportanceEvaluator(n_trees=TREES, seed=0)
+            shares = optuna.importance.get_param_importances(study, evaluator=forest, target=value)
+            found.append(_importance(target, "fANOVA", len(trials), shares))
+    return [each for each in found if each.shares]
+
+
+def _importance(
+    target: str, evaluator: Evaluator, trials: int, shares: Mapping[str, float]
+) -> Importance:
+    plain = {name: float(share) for name, share in shares.items()}
+    return Importance(target=target, evaluator=evaluator, trials=trials, shares=plain)
+
+
+def _targets() -> dict[str, Callable[[FrozenTrial], float]]:
+    def objective(index: int) -> Callable[[FrozenTrial], float]:
+        return lambda trial: trial.values[index]
+
+    return {
+        SCORE: lambda trial: trial_score(*trial.values),
+        **{name: objective(index) for index, name in enumerate(OBJECTIVES)},
+    }
+
+
+def _study(journal: Path) -> optuna.Study:
+    if not journal.is_file():
+        raise SweepError(f"{journal} must be a sweep's journal, got none: it is not there.")
+    optuna.logging.disable_default_handler()
+    try:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        names = optuna.get_all_study_names(storage)
+        return optuna.load_study(study_name=names[0], storage=storage)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError) as error:
+        _log.debug("%s", error, exc_info=True)
+        raise SweepError(f"{journal} must be a sweep's journal, got a damaged file.") from error

@@ -1,0 +1,148 @@
+"""What a sweep comes to, as sentences and sums."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aurl.files import read_yaml, write_json, write_yaml
+from aurl.metrics.score import OBJECTIVES
+from aurl.reporting.conclusions import answer, caveats, costs, device, endings, held
+from aurl.reporting.findings import Findings, read_findings
+from aurl.search.ranking import SCORE
+from tests.fake_sweep import QUICK, fake_sweep, write_status
+
+ASHA = "asha: a rung score of 0.{} at step 180 was not among the best that had come that far"
+
+
+def sweep_of(folder: Path, **sections: Any) -> Path:
+    return fake_sweep(folder, trials=0, changes={"budget": BUDGET, **sections})
+
+
+BUDGET = {"trials": 4, "steps_per_trial": 360}
+
+
+def scored(value: float, **params: Any) -> dict[str, Any]:
+    return {"metrics": dict.fromkeys((*OBJECTIVES, SCORE), value), "params": params}
+
+
+def read(folder: Path) -> Findings:
+    return read_findings(folder)
+
+
+def test_there_is_no_answer_before_a_trial_has_completed(tmp_path: Path) -> None:
+    sweep_of(tmp_path)
+    assert answer(read(tmp_path)) == [
+        "No answer yet: of 4 trials none has completed (none started)."
+    ]
+    write_status(tmp_path, "t0000", status="running")
+    for number in range(1, 4):
+        write_status(tmp_path, f"t000{number}", status="stopped")
+    assert answer(read(tmp_path)) == [
+        "No answer yet: of 4 trials none has completed (1 running, 3 stopped)."
+    ]
+    write_status(tmp_path, "t0000", status="failed")
+    assert answer(read(tmp_path)) == [
+        "No answer: of 4 trials none has completed (3 stopped, 1 failed)."
+    ]
+
+
+def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: Path) -> None:
+    sweep_of(tmp_path, nuisance={"optimizer.lr": {"log_uniform": [0.001, 0.01]}})
+    chosen = {"objective.beta.value": 0.2, "optimizer.lr": 0.003}
+    write_status(tmp_path, "t0000", **scored(0.25, **chosen))
+    write_status(tmp_path, "t0001", **scored(0.5, **{**chosen, "objective.beta.value": 0.99}))
+    lines = answer(read(tmp_path))
+    assert lines == [
+        "Best so far is t0001 with beta.value=0.99: score 0.500 (kl_health 0.500, disentanglement "
+        "0.500, reconstruction_score 0.500).",
+        "1 of 2 completed trials are on the Pareto front; of 4 planned: 2 completed.",
+        "Its objective.beta.value is at the end of its range: a better value may lie outside.",
+    ]
+    for number in (2, 3):
+        write_status(tmp_path, f"t000{number}", **scored(0.1, **chosen))
+    assert answer(read(tmp_path))[0].startswith("Best is t0001 with ")
+
+
+def test_of_many_parameters_the_answer_names_some(tmp_path: Path) -> None:
+    sweep_of(tmp_path)
+    many = {f"objective.beta.a{index}": index for index in range(9)}
+    write_status(tmp_path, "t0000", **scored(0.5, **many))
+    write_yaml(tmp_path / "sweep.yaml", {"question": "What?"})
+    found = read(tmp_path)
+    assert " beta.a5=5 and 3 more: score 0.500" in answer(found)[0]
+    assert found.notes == ("sweep.yaml has no search space that can be read: 'space'",)
+
+
+def test_an_answer_that_violates_a_constraint_says_so(tmp_path: Path) -> None:
+    sweep_of(tmp_path, constraints={SCORE: {"at_least": 0.9}})
+    write_status(tmp_path, "t0000", **scored(0.5))
+    found = read(tmp_path)
+    reason = "infeasible: val/score must be at least 0.9, got 0.5"
+    assert answer(found)[1] == f"No completed trial is feasible; t0000 is {reason}."
+    assert [(each.status, each.reason) for each in endings(found)] == [("infeasible", reason)]
+
+
+def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
+    sweep_of(tmp_path, seeds={"finalists": 1, "runs": 3})
+    write_status(tmp_path, "t0000", **scored(0.5), seconds=3600.0)
+    for number, score in enumerate((0.4, 0.5, 0.6), 1):
+        values = {"status": "completed", "seconds": 1800.0, **scored(score)}
+        write_json(tmp_path / "finalists" / f"t0000.{number}" / "status.json", values)
+    found = read(tmp_path)
+    assert answer(found)[2] == (
+        "Trained again with 3 other seeds it has 0.500 in the mean, less its standard error 0.442."
+    )
+    # Two workers, each with half a GPU.
+    rows = [(each.what, each.runs, each.device_hours) for each in costs(found)]
+    assert rows == [("completed", 1, 1.0), ("other seeds", 3, 1.5)]
+    assert device(found) == "GPU"
+    assert any("best 1 are trained with other seeds (3 each)" in line for line in caveats(found))
+    about = read_yaml(tmp_path / "sweep.yaml")
+    write_yaml(tmp_path / "sweep.yaml", {**about, "gpus_per_worker": 0.0})
+    found = read(tmp_path)
+    assert (costs(found)[0].device_hours, device(found)) == (2.0, "CPU worker")
+
+
+def test_endings_that_differ_in_numbers_only_are_one(tmp_path: Path) -> None:
+    sweep_of(tmp_path)
+    for number in range(3):
+        write_status(tmp_path, f"t000{number}", status="stopped", reason=ASHA.format(number))
+    write_status(tmp_path, "t0003", status="failed", reason="OutOfMemoryError: 3 GiB")
+    write_status(tmp_path, "t0004", status="running")
+    write_status(tmp_path, "t0005", **scored(0.5))
+    rows = [(each.status, each.reason, each.trials) for each in endings(read(tmp_path))]
+    assert rows == [
+        ("stopped", ASHA.format(0), ("t0000", "t0001", "t0002")),
+        ("failed", "OutOfMemoryError: 3 GiB", ("t0003",)),
+    ]
+
+
+def test_what_was_held_and_what_it_means_is_told(tmp_path: Path) -> None:
+    sweep_of(tmp_path, fixed={"training.batch_size": 16}, sampler={"name": "random"})
+    write_status(tmp_path, "t0000", status="stopped")
+    found = read(tmp_path)
+    shown = held(found)
+    assert shown["fixed"] == {"training.batch_size": "16"}
+    assert shown["base"]["model.d_model"] == str(read_yaml(QUICK)["base"]["model"]["d_model"])
+    assert shown["corpus"]["name"] == "tunes"
+    told = "\n".join(caveats(found))
+    assert "360 steps a trial on tunes" in told
+    assert "One training seed a configuration" in told
+    assert "Stopped early: 1 trial (scheduler asha, stopper health)" in told
+    assert "uneven sample" not in told
+
+
+@pytest.mark.parametrize("text", ["{}", "question: [1]\nspace: 3\n", "space: {}\n"])
+def test_a_record_that_cannot_be_read_is_noted_and_the_rest_is_read(
+    text: str, tmp_path: Path
+) -> None:
+    sweep_of(tmp_path)
+    write_status(tmp_path, "t0000", **scored(0.5))
+    (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
+    found = read(tmp_path)
+    assert len(found.notes) == 1
+    assert found.ranked[0].trial.trial == "t0000"
+    assert answer(found)[0].endswith("reconstruction_score 0.500).")
+    assert costs(found)[0].runs == 1
+    assert isinstance(found.question, str)
