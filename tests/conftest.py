@@ -1,8 +1,12 @@
+import os
 import signal
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
 import torch
+
+from tests.browser import Browser, Page, executable
 
 hypothesis.settings.register_profile("aurl", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("aurl")
@@ -17,8 +21,35 @@ def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium; what needs one is skipped without it, but for ``.ci/run``."""
+    program = executable()
+    if program is None:
+        lacking = "Chromium is not installed. On Debian: apt-get install chromium"
+        if os.environ.get("AURL_NEEDS_BROWSER"):
+            pytest.fail(lacking)
+        pytest.skip(lacking)
+    browser = Browser(tmp_path_factory.mktemp("chromium"), program)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab of its own."""
+    page = browser.page()
+    yield page
+    page.close()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process has all tests that start Ray: two clusters are too much for two cores."""
+    """One process has all tests that start Ray: two clusters are too much for two cores.
+
+    One has the browser, for the same reason.
+    """
     for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+        for name in ("cluster", "browser"):
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
