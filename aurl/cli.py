@@ -12,9 +12,10 @@ from rich.console import Console
 
 from aurl.errors import AurlError
 from aurl.reporting.choosing import add_choice
+from aurl.studio.options import add_studio
 
 INTERRUPTED = 130
-LATENT = ("traverse", "interpolate", "swap", "analyze")
+LATENT = ("traverse", "interpolate", "swap", "analyze", "studio")
 """The commands of :mod:`aurl.latent_commands`, which need no Ray."""
 
 
@@ -163,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_model_commands(commands)
     _add_latent_commands(commands)
+    add_studio(commands)
     _add_metrics(commands)
     _add_space(commands)
     words = "what this machine can do, and the command that adds what is missing"

@@ -1,6 +1,9 @@
 """What the commands of the latent space do: find codes, call the tool, say what came of it."""
 
 import json
+import os
+import sys
+import webbrowser
 from argparse import Namespace
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,7 +18,7 @@ from aurl.analysis.interpolation import usual_path
 from aurl.analysis.study import Study
 from aurl.analysis.subject import Subject
 from aurl.data import corpus as corpora
-from aurl.errors import ConfigError
+from aurl.errors import AurlError, ConfigError, DataError
 from aurl.reporting import latent_tools
 from aurl.reporting.export import check_corpus
 from aurl.reporting.loading import Model, load
@@ -105,6 +108,52 @@ def run_analyze(args: Namespace) -> int:
     return _told(args, found, lines)
 
 
+def run_studio(args: Namespace) -> int:
+    """Serve the page of a model until it is interrupted, which is how it ends well."""
+    from aurl.studio.server import Server, listening  # the other tools need no server
+    from aurl.studio.studio import Studio
+
+    with listening(args.port) as listener:
+        model = load(args.model)
+        with Console(stderr=True).status("looking at the codes of the model's music"):
+            study, lacking = _study_if_here(model, args)
+            studio = Studio.of(str(args.model), model, study, lacking)
+        server = Server(studio=studio)
+        url = server.url(listener)
+        print(f"{url}\nOpen it in a browser of this machine. Ctrl-C ends it.", flush=True)
+        has_screen = sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+        if args.open and has_screen:
+            webbrowser.open(url)
+        server.serve(listener)
+    return 0
+
+
+def _study_if_here(model: Model, args: Namespace) -> tuple[Study | None, str]:
+    """What is known of a model's codes; or why nothing is, unless its music was named."""
+    try:
+        return _study(model, args.data), ""
+    except AurlError as error:
+        if args.data:
+            raise
+        return None, (
+            "The music that this model was trained on is not here, so dimensions have no names "
+            "and attributes no faders. If it is elsewhere, start the studio with --data. "
+            f"({error})"
+        )
+
+
+def _study(model: Model, data: str) -> Study:
+    corpus = corpora.load_named(data or model.config.data.corpus, model.config.data.melodies)
+    check_corpus(model.config, corpus)
+    trained = model.trained
+    if corpus.vocabulary != trained.vocabulary or corpus.n_bars != trained.n_bars:
+        raise DataError(
+            f"--data must be windows of {trained.n_bars} bars in the model's tokens, "
+            f"got {corpus.name} of {corpus.n_bars} in {corpus.vocabulary}."
+        )
+    return Study(Subject(model.trained.model, corpus))
+
+
 def _lines_of_names(found: dict[str, Any]) -> list[str]:
     named = [row for row in found["coordinates"] if "attribute" in row]
     lines = [f"{row['coordinate']:18} {row['attribute']} {row['share']:.2f}" for row in named]
@@ -129,10 +178,8 @@ def _lines_of_directions(found: dict[str, Any]) -> list[str]:
 def _looking(args: Namespace) -> Generator[tuple[Model, Study]]:
     """The model and what is known of its codes; what a tool refuses is an option's fault."""
     model = load(args.model)
-    corpus = corpora.load_named(args.data or model.config.data.corpus, model.config.data.melodies)
-    check_corpus(model.config, corpus)
     with Console(stderr=True).status("decoding"):
-        study = Study(Subject(model.trained.model, corpus))
+        study = _study(model, args.data)
         try:
             yield model, study
         except ConfigError as error:
@@ -181,4 +228,5 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "interpolate": run_interpolate,
     "swap": run_swap,
     "analyze": run_analyze,
+    "studio": run_studio,
 }

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aurl.analysis.directions import Direction, directions
-from aurl.analysis.names import Names, named
+from aurl.analysis.names import Name, Names, named
 from aurl.analysis.readings import Readings, musical_readings
 from aurl.analysis.subject import Subject
 from aurl.analysis.traversal import Aggregate, Ground
@@ -80,6 +80,17 @@ class Study:
         else:
             factors, kept = discretized(rows, rows, corpus.attribute_names)
         return named(self.mean, factors, kept, self.pieces_of(self.windows))
+
+    @cached_property
+    def tells(self) -> list[Name | None]:
+        """What each dimension is named after, in the slot that tells most."""
+        coordinates = self.subject.layout.dimension.numpy()
+        found: list[Name | None] = []
+        for index in range(self.subject.layout.n_dimensions):
+            own = [self.names.names[place] for place in np.flatnonzero(coordinates == index)]
+            best = max((each for each in own if each), key=lambda name: name.share, default=None)
+            found.append(best)
+        return found
 
     @cached_property
     def directions(self) -> list[Direction]:

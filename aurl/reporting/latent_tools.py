@@ -59,14 +59,13 @@ def write_traversal(
     z = np.concatenate([subject.posterior(chosen)[0], start[None]])
     ground = study.ground(subject.readings, chosen)
     coordinates = subject.layout.dimension.numpy()
-    names = _dimension_names(study)
     rows: list[dict[str, Any]] = []
     for index, name in enumerate(subject.layout.dimension_names):
         row: dict[str, Any] = {
             "dimension": name,
             "rate_nats": float(study.rates[index]),
             "live": bool(study.live[index]),
-            "tells": names[index],
+            "tells": None if study.tells[index] is None else str(study.tells[index]),
         }
         rows.append(row)
         if not study.live[index]:
@@ -226,17 +225,6 @@ def write_map(study: Study, out: Path, *, kind: MapKind) -> dict[str, Any]:
         },
     }
     write_json(out / "map.json", found)
-    return found
-
-
-def _dimension_names(study: Study) -> list[str | None]:
-    """What each dimension is named after, in the slot that tells most."""
-    coordinates = study.subject.layout.dimension.numpy()
-    found: list[str | None] = []
-    for index in range(study.subject.layout.n_dimensions):
-        own = [study.names.names[place] for place in np.flatnonzero(coordinates == index)]
-        best = max((each for each in own if each), key=lambda name: name.share, default=None)
-        found.append(None if best is None else str(best))
     return found
 
 

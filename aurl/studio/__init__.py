@@ -1,0 +1,1 @@
+"""The studio: a page on which codes are moved by hand, and what is heard of it at once."""
