@@ -28,7 +28,7 @@ EDGES = {  # the only files that may touch the outside world through these packa
     "ray": {
         "training/ray_worker.py",
         *("search/gang.py", "search/sweep.py", "search/cluster.py", "search/jobs.py"),
-        "search/scheduling.py",
+        *("search/scheduling.py", "search/probe.py", "search/room.py"),
     },
     "optuna": {"search/space.py", "search/sampler.py", "search/proof.py"},
     "aiohttp": {"search/jobs.py", "studio/server.py"},

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from aurl.errors import SweepError
-from aurl.search.cluster import Shape, connected, slots
+from aurl.search.cluster import Shape, connected, held, slots
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ from aurl.search.cluster import Shape, connected, slots
         pytest.param({"CPU": 8.0, "GPU": 2.0}, Shape(gpus_per_worker=1), 20, 2, id="gpus_limit"),
         pytest.param({"CPU": 8.0, "GPU": 1.0}, Shape(gpus_per_worker=0.1), 20, 8, id="cpus_limit"),
         pytest.param({"CPU": 40.0, "GPU": 1.0}, Shape(gpus_per_worker=0.1), 20, 10, id="shared"),
+        pytest.param({"CPU": 9.0, "GPU": 3.0}, Shape(gpus_per_worker=0.6), 20, 3, id="of_one_gpu"),
         pytest.param(
             {"CPU": 8.0, "GPU": 4.0},
             Shape(workers_per_trial=2, gpus_per_worker=1),
@@ -39,8 +41,58 @@ def test_as_many_trials_run_at_a_time_as_fit(
     trials: int,
     fitting: int,
 ) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: have)
+    on_machines(monkeypatch, have)
     assert slots(shape, trials) == fitting
+
+
+def on_machines(monkeypatch: pytest.MonkeyPatch, *have: dict[str, float]) -> None:
+    """A cluster of machines with these resources, and of one that is gone."""
+    gone = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    alive = [{"Alive": True, "Resources": each} for each in have]
+    monkeypatch.setattr(ray, "nodes", lambda: [*alive, gone])
+
+
+@pytest.mark.parametrize(
+    ("shape", "fitting"),
+    [
+        pytest.param(Shape(), 6, id="workers_anywhere"),
+        pytest.param(Shape(workers_per_trial=3), 2, id="a_gang_over_machines"),
+        pytest.param(Shape(gpus_per_worker=0.6), 2, id="a_gpu_is_on_one_machine"),
+        pytest.param(Shape(gpus_per_worker=0.5), 3, id="and_so_is_a_cpu"),
+        pytest.param(Shape(workers_per_trial=2, gpus_per_worker=1), 1, id="a_gang_on_gpus"),
+        pytest.param(Shape(gpus_per_worker=2), 0, id="no_machine_has_two"),
+    ],
+)
+def test_a_worker_is_on_one_machine_and_a_gang_may_be_on_several(
+    monkeypatch: pytest.MonkeyPatch, shape: Shape, fitting: int
+) -> None:
+    on_machines(monkeypatch, {"CPU": 5.0, "GPU": 1.0}, {"CPU": 1.5, "GPU": 1.0}, {})
+    assert held(shape) == fitting
+
+
+@pytest.mark.cluster
+def test_ray_places_as_many_gangs_as_are_counted() -> None:
+    """Against Ray's own placement, with GPUs that Ray is told of and no worker asks for."""
+    shapes = [
+        Shape(),
+        Shape(workers_per_trial=3),
+        *(Shape(gpus_per_worker=share) for share in (0.1, 0.25, 0.3, 0.34, 0.6, 1.0, 2.0)),
+        Shape(workers_per_trial=2, gpus_per_worker=0.4),
+        Shape(workers_per_trial=3, gpus_per_worker=0.6),
+    ]
+    ray.init(address="local", num_cpus=12, num_gpus=3, include_dashboard=False)
+    try:
+        for shape in shapes:
+            each = {"CPU": 1.0, "GPU": shape.gpus_per_worker or 0.0}
+            bundles = [{name: n for name, n in each.items() if n}] * shape.workers_per_trial
+            gangs = [placement_group(bundles, strategy="PACK") for _ in range(held(shape))]
+            assert all(gang.wait(30) for gang in gangs), shape
+            one_more = placement_group(bundles, strategy="PACK")
+            assert not one_more.wait(1), shape
+            for gang in (*gangs, one_more):
+                remove_placement_group(gang)
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +111,7 @@ def test_as_many_trials_run_at_a_time_as_fit(
 def test_what_can_never_fit_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, have: dict[str, float], shape: Shape, message: str
 ) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: have)
+    on_machines(monkeypatch, have)
     with pytest.raises(SweepError, match=message):
         slots(shape, 8)
 
@@ -71,6 +123,7 @@ def test_what_can_never_fit_is_refused_at_once(
         (1, -0.5, r"--gpus-per-worker must be >= 0, got -0\.5\. Ask for 0 or more\."),
         (1, float("nan"), r"--gpus-per-worker must be >= 0, got nan\."),
         (1, float("inf"), r"--gpus-per-worker must be >= 0, got inf\."),
+        (1, 1.5, r"must be a share of one GPU or a whole number, got 1\.5\. Ask for 1\."),
     ],
 )
 def test_a_shape_that_is_none_is_refused(workers: int, gpus: float, message: str) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,8 +22,9 @@ _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # default 2 s; how soon a dead worker is seen
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor a gang, of no use to a local cluster
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # On a busy machine processes start slowly; what cannot fit was refused before.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    # A week for a gang to wait for room: what can never fit was refused before, and a machine that
+    # is lost, busy or still to be booted is waited for (`room.Patience` ends what waits in vain).
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "604800",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -33,8 +34,8 @@ _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",  # a sweep is some 25 processes: each keeps less memory that is free
 }
-# A machine that a growing cluster orders is booted, and aurl installed on it, while a trial waits.
-_GROWING = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800"}
+_OF_WORKERS = ("RAY_TRAIN_", "OMP_", "MALLOC_")
+"""Of these, what a cluster that is joined is told: the sweep's processes there inherit nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,25 +57,27 @@ class Shape:
             raise SweepError(
                 f"--gpus-per-worker must be >= 0, got {self.gpus_per_worker}. Ask for 0 or more."
             )
+        if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
+            raise SweepError(
+                "--gpus-per-worker must be a share of one GPU or a whole number, got "
+                f"{self.gpus_per_worker:g}. Ask for {int(self.gpus_per_worker)}."
+            )
         if self.grow_to is not None and not self.grow_to >= 1:
             raise SweepError(f"--grow-to must be >= 1, got {self.grow_to}. Ask for 1 or more.")
 
 
 @contextlib.contextmanager
-def connected(address: str | None, *, growing: bool = False) -> Generator[None]:
+def connected(address: str | None) -> Generator[None]:
     """A block that runs with Ray: a local cluster of its own, or the one at ``address``.
 
     Ray asks whoever speaks to a local cluster for the account's token.
 
     Args:
         address: ``auto``, ``HOST:PORT``, or None for a local cluster.
-        growing: Whether the cluster starts machines for what waits.
 
     Raises:
         SweepError: If there is no cluster at ``address``.
     """
-    waits = _GROWING if growing else {}
-    os.environ.update(waits)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(prefix="aurl-", ignore_cleanup_errors=True) as folder:
@@ -91,12 +94,15 @@ def connected(address: str | None, *, growing: bool = False) -> Generator[None]:
             else:
                 _reach(address)
                 # Ray has read RAY_AUTH_MODE when it was imported: setting it now does nothing.
+                told = {
+                    name: os.environ[name] for name in _ENVIRONMENT if name.startswith(_OF_WORKERS)
+                }
                 token_auth.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
                 ray.init(
                     address=address,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    runtime_env={"env_vars": waits} if waits else None,
+                    runtime_env={"env_vars": told},
                 )
         except Exception as error:
             raise SweepError(_why_not(address, error)) from error
@@ -151,21 +157,37 @@ def slots(shape: Shape, trials: int) -> int:
     """
     if shape.grow_to is not None:
         return min(shape.grow_to, trials)
-    have = ray.cluster_resources()
-    cpus, gpus = int(have.get("CPU", 0)), have.get("GPU", 0.0)
-    need_gpus = shape.workers_per_trial * shape.gpus_per_worker
+    have = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = sum(int(each.get("CPU", 0)) for each in have)
     if shape.workers_per_trial > cpus:
         raise SweepError(
             f"--workers-per-trial must be at most the cluster's {cpus} CPUs, "
             f"got {shape.workers_per_trial}. Ask for fewer, or join a larger cluster."
         )
-    if need_gpus > gpus:
+    fitting = held(shape)
+    if not fitting:
+        gpus = sum(each.get("GPU", 0.0) for each in have)
         raise SweepError(
             f"--gpus-per-worker must fit the cluster's {gpus:g} GPUs, got "
             f"{shape.gpus_per_worker:g} for each of {shape.workers_per_trial} workers. Ask for "
             "fewer, or join a cluster with GPUs."
         )
-    fitting = cpus // shape.workers_per_trial
-    if need_gpus:
-        fitting = min(fitting, int(gpus / need_gpus + 1e-9))
-    return max(1, min(fitting, trials))
+    return min(fitting, trials)
+
+
+def held(shape: Shape) -> int:
+    """Trials of ``shape`` that the connected cluster holds at a time, as it is now.
+
+    A worker is on one machine, and a share of a GPU is of one GPU: three workers with 0.6 GPUs
+    each need three GPUs. The workers of a trial may be on several machines.
+    """
+    workers = sum(_workers_on(node["Resources"], shape) for node in ray.nodes() if node["Alive"])
+    return workers // shape.workers_per_trial
+
+
+def _workers_on(have: Mapping[str, float], shape: Shape) -> int:
+    cpus, gpus, each = int(have.get("CPU", 0)), int(have.get("GPU", 0)), shape.gpus_per_worker
+    if not each:
+        return cpus
+    fitting = gpus * int(1 / each + 1e-9) if each <= 1 else int(gpus // each)
+    return min(cpus, fitting)

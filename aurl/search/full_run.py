@@ -12,6 +12,7 @@ from aurl.plain import Plain, overridden
 from aurl.search.cluster import Shape, connected, slots
 from aurl.search.gang import Gang, GangSettings, shared, task_for
 from aurl.search.journal import journal
+from aurl.search.probe import check_storage
 from aurl.search.recorder import Display, Recorder
 
 PRESETS: dict[str, Callable[[RunConfig], Plain]] = {
@@ -67,9 +68,10 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
     folder = full_run.folder
     name = folder.name
     recorder = Recorder(folder.parent, display)
-    growing = full_run.shape.grow_to is not None
-    with journal(folder / "train.log"), connected(full_run.address, growing=growing):
+    with journal(folder / "train.log"), connected(full_run.address):
         slots(full_run.shape, 1)
+        if full_run.address is not None:
+            check_storage(folder)
         if not (folder / "status.json").exists():
             recorder.propose(name, {}, full_run.config)
         recorder.start(name)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import ray
 from ray import train, tune
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.search.mailbox import Mailbox
 from aurl.training.messages import Event, Task
-from aurl.training.ray_worker import serve
+from aurl.training.ray_worker import serve, use_rays_network
 
 _POLL_S = 0.5
 
@@ -58,6 +58,20 @@ class _GangTrainer(TorchTrainer):
         return [c for c in callbacks if type(c).__name__ not in self.UNUSED]
 
 
+class _Backend(TorchConfig().backend_cls):
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:  # noqa: ANN401
+        worker_group.execute(use_rays_network)
+        super().on_start(worker_group, backend_config)
+
+
+class _OnRaysNetwork(TorchConfig):
+    """How workers find each other: on the network that Ray itself uses."""
+
+    @property
+    def backend_cls(self) -> type[_Backend]:
+        return _Backend
+
+
 class Gang:
     """A running worker group and its mailbox, seen from the process that owns it.
 
@@ -83,6 +97,7 @@ class Gang:
                 use_gpu=settings.gpus_per_worker > 0,
                 resources_per_worker=resources,
             ),
+            torch_config=_OnRaysNetwork(),
             run_config=train.RunConfig(
                 name=name,
                 storage_path=settings.scratch,

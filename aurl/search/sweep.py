@@ -30,8 +30,10 @@ from aurl.search.front import FrontPicture
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.plan import Sweep
+from aurl.search.probe import check_storage
 from aurl.search.ranking import FINALISTS, finalists
 from aurl.search.recorder import TRIAL_ID, Display, Recorder, trial_id, trial_number
+from aurl.search.room import Patience, Room
 from aurl.search.sampler import End, Proposals
 from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.space import Space
@@ -78,11 +80,12 @@ def run(sweep: Sweep, display: Display) -> None:
 def _ray(sweep: Sweep) -> Generator[str]:
     """Ray, and a folder for what it writes and nobody reads."""
     try:
-        growing = sweep.shape.grow_to is not None
         with (
-            connected(sweep.address, growing=growing),
+            connected(sweep.address),
             tempfile.TemporaryDirectory(prefix="aurl-") as scratch,
         ):
+            if sweep.address is not None:
+                check_storage(sweep.folder)
             yield scratch
     except SweepError:
         if not sweep.trials_folder.exists():  # it never began: the name stays free
@@ -117,20 +120,21 @@ def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tu
         tune.with_parameters(TrialSlot, settings=settings),
         tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
     )
+    joins = sweep.address is not None and sweep.shape.grow_to is None
+    most = queue.remaining if joins else n_slots
     return tune.Tuner(
         slot,
         tune_config=tune.TuneConfig(
-            search_alg=queue,
+            search_alg=Room(queue, sweep.shape, slots=n_slots, most=most),
             scheduler=queue.referee,
             num_samples=queue.remaining,
-            max_concurrent_trials=n_slots,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=queue.folder.name,
             storage_path=scratch,
             verbose=0,
-            callbacks=[_Record(queue)],
+            callbacks=[_Record(queue), *([Patience(sweep.shape)] if joins else [])],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),

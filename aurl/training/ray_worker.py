@@ -5,8 +5,14 @@ The worker lives through many trials. It asks the gang's mailbox for the next ta
 nothing of the trial before is read.
 """
 
+import fcntl
 import logging
+import os
+import socket
+import struct
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import ray
@@ -22,6 +28,33 @@ from aurl.training.messages import Event, Row, Task
 from aurl.training.workers import Workers
 
 _log = logging.getLogger(__name__)
+_SEEN_S = 10.0
+"""For a network file system to show a worker the folder that the driver has just made."""
+
+_SIOCGIFADDR = 0x8915  # linux/sockios.h: the address of a network interface
+
+
+def use_rays_network() -> None:
+    """Have gloo speak on the network that Ray speaks on, unless ``GLOO_SOCKET_IFNAME`` says where.
+
+    Left alone, gloo takes what the machine's name resolves to, which on many is 127.0.1.1: no
+    other machine reaches it there.
+    """
+    name = _interface_of(ray.util.get_node_ip_address())
+    if name:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
+def _interface_of(address: str) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                found = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", name.encode()))
+            except OSError:  # it has no IPv4 address
+                continue
+            if socket.inet_ntoa(found[20:24]) == address:
+                return name
+    return ""
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -69,6 +102,7 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
         config=task.config, corpus=corpus, checkpoint_folder=task.checkpoint_folder, show=show
     )
     try:
+        _await_folder(task.checkpoint_folder.parent)
         train(run, workers=workers, report=report)
     except (DivergedError, ConfigError) as error:  # raised by every worker alike
         return f"{type(error).__name__}: {error}"
@@ -78,6 +112,22 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
         _log.exception("the trial failed")
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""
+
+
+def _await_folder(folder: Path) -> None:
+    """The driver made a trial's folder: a worker that does not see it must not make its own.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+    started = time.monotonic()
+    while not folder.is_dir():
+        if time.monotonic() - started > _SEEN_S:
+            raise FileNotFoundError(
+                f"{socket.gethostname()} does not see {folder}. --out must be a folder that every "
+                "machine of the cluster reads and writes."
+            )
+        time.sleep(0.1)
 
 
 def _from_first_worker(answer: bool, workers: Workers) -> bool:

@@ -1,0 +1,106 @@
+"""Can every machine of a cluster use the folder that results go to?
+
+A folder that is not shared shows late and badly: a trial's checkpoint lies on one machine's own
+disk, and its next attempt, elsewhere, begins anew. So each machine is asked before the start.
+"""
+
+import contextlib
+import secrets
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from aurl.errors import SweepError
+
+ANSWER_S = 120.0
+"""For a machine to start a process and answer; a busy one takes many seconds."""
+
+SEEN_S = 10.0
+"""For a network file system to show one machine what another has written."""
+
+
+def check_storage(folder: Path) -> None:
+    """Have every machine of the connected cluster that trains read and write in ``folder``.
+
+    Raises:
+        SweepError: If one cannot; it is named.
+    """
+    # A driver that is killed here leaves what the next one removes: its name ends in .part.
+    with tempfile.TemporaryDirectory(prefix=".probe-", suffix=".part", dir=folder) as made:
+        place, word = Path(made).absolute(), secrets.token_hex(8)
+        (place / "driver").write_text(word)
+        place.chmod(0o755)
+        asked = [(node, _ask(node, place, word)) for node in machines()]
+        for node, answer in asked:
+            fault = _fault(node, answer, place, word)
+            if fault:
+                raise SweepError(
+                    "--out must be a folder that every machine of the cluster reads and writes, "
+                    f"got {folder.parent}: {name_of(node)} {fault}. "
+                    "Mount one folder on all of them, or choose another --out."
+                )
+
+
+def machines() -> list[dict[str, Any]]:
+    """The machines of the connected cluster that workers may run on, as Ray describes them."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+
+
+def name_of(node: dict[str, Any]) -> str:
+    """A machine's name and address, for a person."""
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+
+
+def seen_within(path: Path, word: str, seconds: float) -> str:
+    """Nothing once ``path`` holds ``word``; after so many seconds, why it does not."""
+    started = time.monotonic()
+    while True:
+        try:
+            if path.read_text() == word:
+                return ""
+            why = "something else is there"
+        except OSError as error:
+            why = error.strerror or str(error)
+        if time.monotonic() - started >= seconds:
+            return why
+        time.sleep(0.1)
+
+
+def _ask(node: dict[str, Any], place: Path, word: str) -> Any:  # noqa: ANN401 - a Ray reference
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    task: Any = ray.remote(_use)
+    options = task.options(num_cpus=0, scheduling_strategy=there, max_retries=0)
+    return options.remote(place, word, node["NodeID"])
+
+
+def _use(place: Path, word: str, name: str) -> str:
+    """What a machine does: read what the driver wrote, write as much; returns what is wrong."""
+    why = seen_within(place / "driver", word, SEEN_S)
+    if why:
+        return f"does not see there what this machine wrote ({why})"
+    try:
+        (place / name).write_text(word)
+    except OSError as error:
+        return f"cannot write there ({error.strerror})"
+    return ""
+
+
+def _fault(node: dict[str, Any], answer: Any, place: Path, word: str) -> str:  # noqa: ANN401
+    try:
+        fault: str = ray.get(answer, timeout=ANSWER_S)
+    except GetTimeoutError:
+        return f"did not answer within {ANSWER_S:g} s"
+    except RayError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return f"could not be asked ({lines[0].strip() if lines else type(error).__name__})"
+    if fault:
+        return fault
+    why = seen_within(place / node["NodeID"], word, SEEN_S)
+    with contextlib.suppress(OSError):
+        (place / node["NodeID"]).unlink()
+    return f"writes there what this machine does not see ({why})" if why else ""

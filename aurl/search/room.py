@@ -1,0 +1,73 @@
+"""Room for trials on a cluster whose machines come and go while a sweep runs."""
+
+import time
+from typing import Any
+
+from ray import tune
+from ray.tune.search import ConcurrencyLimiter, Searcher
+
+from aurl.errors import SweepError
+from aurl.search.cluster import Shape, held
+
+PATIENCE_S = 600.0
+"""How long a sweep waits for a machine when none is left that holds a trial."""
+
+_LOOK_S = 2.0
+
+
+class Room(ConcurrencyLimiter):
+    """Lets Tune ask for as many trials at a time as the cluster holds, also when it has grown.
+
+    What a machine held that is gone is not taken back: the trials that it lost wait for room, and
+    get it when a machine joins or a slot has no trial left to take.
+
+    Args:
+        searcher: Gives one trial after another.
+        shape: What a trial needs.
+        slots: Trials at a time when the sweep starts.
+        most: Trials at a time, however far the cluster grows.
+    """
+
+    def __init__(self, searcher: Searcher, shape: Shape, *, slots: int, most: int) -> None:
+        super().__init__(searcher, max_concurrent=slots)
+        self._shape = shape
+        self._most = most
+        self._looked = time.monotonic()
+
+    def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - or the text FINISHED
+        """See Ray; None as long as there is no room."""
+        if self.max_concurrent < self._most and time.monotonic() - self._looked > _LOOK_S:
+            self._looked = time.monotonic()
+            self.max_concurrent = max(self.max_concurrent, min(held(self._shape), self._most))
+        return super().suggest(trial_id)
+
+
+class Patience(tune.Callback):
+    """Ends a sweep whose cluster has not held a single trial for a while: it would wait for ever.
+
+    Args:
+        shape: What a trial needs.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._looked = self._held = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
+        """See Ray: called often, whatever the trials do.
+
+        Raises:
+            SweepError: If the cluster has held no trial for ``PATIENCE_S``.
+        """
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        if held(self._shape):
+            self._held = now
+        elif now - self._held > PATIENCE_S:
+            raise SweepError(
+                f"the cluster must hold a trial of {self._shape.workers_per_trial} workers, and "
+                f"has not for {PATIENCE_S / 60:g} minutes: machines are gone. What was finished "
+                "is kept. Give the same command with --resume once they are back."
+            )

@@ -1,0 +1,312 @@
+"""Clusters of several hosts, each with its own network, memory and disk, through ``run_sweep.py``.
+
+A host here is a network namespace of this machine (``hosts.py``); root is needed. The hosts share
+``/mnt/aurl``, as they would a network file system, and Ray asks for a token.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aurl.config import from_plain
+from aurl.data.corpus import save
+from aurl.files import read_json, read_lines, read_yaml
+from aurl.training.loop import Run, train
+from aurl.training.messages import Row
+from aurl.training.workers import Workers
+from tests.hosts import ROOT, TOKEN, Host, network, why_not
+from tests.processes import until, workers_of_ray
+from tests.tiny import tiny_corpus
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+PATIENCE_S = 400.0  # a gang starts in some 12 s on two idle cores; here others may use them
+STEPS = 200
+SPACE = f"""
+question: Does a tiny sweep on random notes end?
+base:
+  model: {{d_model: 16, n_heads: 2, encoder_layers: 3, decoder_layers: 2}}
+  latent:
+    levels:
+      - {{name: global, dim: 4, span: sequence}}
+      - {{name: local, dim: 3, span: 1}}
+  training: {{batch_size: 8, log_every: 5}}
+  evaluation: {{every: 20, windows: 16, final_windows: 24, reconstructions: 4}}
+scientific:
+  objective.beta.value: {{log_uniform: [0.01, 1.0]}}
+budget: {{trials: 1, steps_per_trial: {STEPS}}}
+sampler: {{name: random, seed: 0}}
+scheduler: {{name: none}}
+stopper: {{name: none}}
+"""
+QUICK_TO_MISS = {  # Ray's defaults take a minute to give up a host that is silent
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+def measured(text: str) -> None:
+    print(f"\n{text}", end="")  # noqa: T201 - for those who run this with -s
+
+
+class Cluster:
+    """A head without room for workers, and two hosts with room for one worker each."""
+
+    def __init__(self, hosts: Sequence[Host], shared: Path) -> None:
+        self.head, *self.others = hosts
+        self.out = shared / "out"
+        save(tiny_corpus(), shared / "tiny")
+        (shared / "space.yaml").write_text(SPACE)
+        self.join(self.head)
+
+    def join(self, host: Host) -> None:
+        """Start Ray on a host."""
+        started = time.monotonic()
+        as_head = ("--num-cpus=0", "--include-dashboard=false")  # the dashboard is ten processes
+        words = as_head if host is self.head else ("--num-cpus=1",)
+        host.join(self.head, *words, env=QUICK_TO_MISS)
+        measured(f"Ray started on host {host.number} in {time.monotonic() - started:.1f} s")
+
+    def start(self, name: str, *words: str, **env: str) -> subprocess.Popen[str]:
+        """A sweep, started on the head."""
+        program = ("python", str(ROOT / "run_sweep.py"), "space.yaml", "--data", "tiny")
+        where = ("--out", "/mnt/aurl/out", "--name", name, "--address", "auto")
+        return self.head.start(*program, *where, *words, env=env)
+
+    def status(self, name: str, trial: str) -> dict[str, Any]:
+        """What the folder says of a trial; nothing if it says nothing yet."""
+        path = self.out / name / "trials" / trial / "status.json"
+        return read_json(path) if path.exists() else {"step": 0, "attempts": 0}
+
+    def rows(self, name: str, trial: str) -> list[dict[str, Any]]:
+        """What a trial reported."""
+        return read_lines(self.out / name / "trials" / trial / "metrics.jsonl")
+
+    def check_ended(self, name: str, driver: subprocess.Popen[str], trials: int) -> None:
+        """The sweep ended well, every trial once and whole."""
+        out, err = driver.communicate(timeout=PATIENCE_S)
+        assert (driver.returncode, err) == (0, ""), out
+        folders = [path.name for path in (self.out / name / "trials").iterdir()]
+        assert sorted(folders) == [f"t{number:04d}" for number in range(trials)]
+        for trial in folders:
+            status = self.status(name, trial)
+            assert (status["status"], status["step"]) == ("completed", STEPS)
+            steps = [row["step"] for row in self.rows(name, trial) if "train/kl_nats" in row]
+            assert steps == list(range(5, STEPS + 1, 5))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("hosts")
+    with network(folder, 3) as hosts:
+        made = Cluster(hosts, folder / "shared")
+        for host in made.others:
+            made.join(host)
+        yield made
+
+
+WHO_REFUSES = """
+import grpc, http.client, json, sys
+
+METHODS = {
+    "head": "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
+    "node manager": "/ray.rpc.NodeManagerService/GetNodeStats",
+    "object manager": "/ray.rpc.ObjectManagerService/Pull",
+    "agent": "/ray.rpc.ReporterService/HealthCheck",
+    "client": "/ray.rpc.RayletDriver/ClusterInfo",
+}
+
+
+def rpc(port, method, token):
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        plain = {"request_serializer": bytes, "response_deserializer": bytes}
+        call = channel.unary_unary(method, **plain)
+        shown = (("authorization", f"Bearer {token}"),) if token else ()
+        try:
+            call(b"", timeout=20, metadata=shown)
+        except grpc.RpcError as error:
+            return error.code().name
+        return "OK"
+
+
+def web(port, token):
+    asked = http.client.HTTPConnection(host, port, timeout=20)
+    try:
+        shown = {"Authorization": f"Bearer {token}"} if token else {}
+        asked.request("GET", "/", headers=shown)
+        answer = asked.getresponse()
+        return answer.status, answer.read(7).decode()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        asked.close()
+
+
+def service(port, token):
+    found = web(port, token)
+    if found is None:
+        said = {name: rpc(port, method, token) for name, method in METHODS.items()}
+        known = {name: code for name, code in said.items() if code != "UNIMPLEMENTED"}
+        return " ".join([*known] or ["unknown"]), " ".join(known.values())
+    if found == (200, "# HELP "):
+        return "metrics", "read by all"
+    return "web", str(found[0])
+
+
+host, token, *ports = sys.argv[1:]
+print(json.dumps([(*service(port, ""), service(port, token)[1]) for port in ports]))
+"""
+PORTS = {  # what a host listens on for others: who, what it says without the token, and with it
+    "head": [
+        ("agent", "UNAUTHENTICATED", "OK"),
+        ("client", "UNAUTHENTICATED", "NOT_FOUND"),
+        ("head", "UNAUTHENTICATED", "OK"),
+        ("metrics", "read by all", "read by all"),
+        ("metrics", "read by all", "read by all"),
+        ("node manager", "UNAUTHENTICATED", "OK"),
+        ("object manager", "UNAUTHENTICATED", "OK"),
+        ("web", "401", "404"),
+        ("web", "401", "404"),
+    ],
+    "worker": [
+        ("agent", "UNAUTHENTICATED", "OK"),
+        ("metrics", "read by all", "read by all"),
+        ("node manager", "UNAUTHENTICATED", "OK"),
+        ("object manager", "UNAUTHENTICATED", "OK"),
+        ("web", "401", "404"),
+        ("web", "401", "404"),
+    ],
+}
+
+
+@pytest.mark.parametrize("role", ["head", "worker"])
+def test_who_has_no_token_is_refused_on_every_port_but_those_of_metrics(
+    cluster: Cluster, role: str
+) -> None:
+    stranger = cluster.others[1]
+    host = cluster.head if role == "head" else cluster.others[0]
+    lines = host.run("ss", "-ltnH")[1].splitlines()
+    places = [line.split()[3].rpartition(":") for line in lines]
+    ports = {port for place, _, port in places if "127.0.0.1" not in place}
+    program = ("python", "-c", WHO_REFUSES, host.address, TOKEN, *sorted(ports))
+    code, out, err = stranger.run(*program, env={"RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": ""})
+    assert code == 0, err
+    assert sorted(map(tuple, json.loads(out))) == PORTS[role]
+
+
+@pytest.mark.parametrize("token", ["", "f" * 64], ids=["none", "another"])
+def test_a_sweep_without_the_token_is_refused_in_one_line(cluster: Cluster, token: str) -> None:
+    mode = "token" if token else ""
+    driver = cluster.start("strange", RAY_AUTH_TOKEN=token, RAY_AUTH_MODE=mode)
+    out, err = driver.communicate(timeout=PATIENCE_S)
+    assert (driver.returncode, err.count("\n")) == (2, 1), out + err
+    assert err.startswith("aurl: --address must name a running Ray cluster, got 'auto': "), err
+    assert not (cluster.out / "strange").exists(), "the name stays free"
+
+
+def test_a_host_that_cannot_use_the_results_folder_is_named_before_the_start(
+    cluster: Cluster,
+) -> None:
+    _, other = cluster.others
+    cluster.out.mkdir(exist_ok=True)
+    assert other.run("mount", "-t", "tmpfs", "tmpfs", "/mnt/aurl/out")[0] == 0
+    driver = cluster.start("private")
+    out, err = driver.communicate(timeout=PATIENCE_S)
+    assert other.run("umount", "/mnt/aurl/out")[0] == 0
+    assert driver.returncode == 2, out + err
+    assert err == (
+        "aurl: --out must be a folder that every machine of the cluster reads and writes, got "
+        f"/mnt/aurl/out: host{other.number} ({other.address}) does not see there what this "
+        "machine wrote (No such file or directory). "
+        "Mount one folder on all of them, or choose another --out.\n"
+    )
+    assert not (cluster.out / "private").exists(), "the name stays free"
+
+
+def test_two_workers_on_two_hosts_have_the_loss_curve_of_one_whatever_becomes_of_a_host(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    driver = cluster.start("ddp", "--workers-per-trial", "2")
+    trial = "t0000"
+    until(lambda: cluster.status("ddp", trial)["step"] >= 40, PATIENCE_S, "a checkpoint")
+    first, second = cluster.others
+    for host in (first, second):
+        assert len(workers_of_ray(host.pid)) == 1
+    second.kill()
+    seconds = until(lambda: not workers_of_ray(first.pid), PATIENCE_S, "the end of its gang")
+    measured(f"a killed host was missed after {seconds:.1f} s")
+    second.boot()
+    cluster.join(second)
+    joined = time.monotonic()
+    until(lambda: cluster.status("ddp", trial)["attempts"] == 2, PATIENCE_S, "a second attempt")
+    step = cluster.status("ddp", trial)["step"]
+    assert step >= 40
+    until(lambda: cluster.status("ddp", trial)["step"] > step, PATIENCE_S, "progress")
+    measured(f"its trial went on {time.monotonic() - joined:.1f} s after it was back")
+    cluster.check_ended("ddp", driver, 1)
+    alone = rows_alone(cluster.out / "ddp" / "trials" / trial, tmp_path)
+    together = untimed(cluster.rows("ddp", trial))
+    assert [row["step"] for row in together] == [row["step"] for row in alone]
+    for one, other in zip(alone, together, strict=True):
+        for name, value in one.items():
+            wanted = pytest.approx(value, rel=1e-3, abs=1e-3)  # sums are taken in another order
+            assert other[name] == wanted, (one["step"], name)
+
+
+def test_a_host_that_joins_is_used_and_what_one_that_is_cut_off_held_goes_on_elsewhere(
+    cluster: Cluster,
+) -> None:
+    stays, joins = cluster.others
+    joins.kill()
+    until(lambda: cluster.head.run("ray", "status")[1].count("node_") == 2, PATIENCE_S, "its end")
+    driver = cluster.start("cut", "--trials", "2")
+    until(lambda: cluster.status("cut", "t0000")["step"] >= 40, PATIENCE_S, "a checkpoint")
+    (held,) = workers_of_ray(stays.pid)
+    os.kill(held, signal.SIGSTOP)  # so that it is still under way when the other host has joined
+    assert cluster.status("cut", "t0001")["attempts"] == 0
+    joins.boot()
+    cluster.join(joins)
+    seconds = until(lambda: cluster.status("cut", "t0001")["step"] > 0, PATIENCE_S, "its use")
+    measured(f"a host that joined had trained for its first report after {seconds:.1f} s")
+    stays.plug(in_=False)
+    cut = time.monotonic()
+    os.kill(held, signal.SIGCONT)
+    before = cluster.status("cut", "t0000")["step"]
+    until(lambda: cluster.status("cut", "t0000")["attempts"] == 2, PATIENCE_S, "a second attempt")
+    measured(f"a host that was cut off was given up after {time.monotonic() - cut:.1f} s")
+    until(lambda: cluster.status("cut", "t0000")["step"] > before, PATIENCE_S, "progress")
+    measured(f"its trial went on elsewhere {time.monotonic() - cut:.1f} s after the cut")
+    cluster.check_ended("cut", driver, 2)
+    assert cluster.status("cut", "t0000")["attempts"] == 2
+    assert cluster.status("cut", "t0001")["attempts"] == 1
+
+
+def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
+    measured = ("time/", "throughput/", "memory/")
+    return [{k: v for k, v in row.items() if not k.startswith(measured)} for row in rows]
+
+
+def rows_alone(folder: Path, checkpoint: Path) -> list[dict[str, float]]:
+    """The rows of a trial's configuration in this process, without Ray."""
+    rows: list[Row] = []
+
+    def report(new: Sequence[Row]) -> bool:
+        rows.extend(new)
+        return True
+
+    config = from_plain(read_yaml(folder / "config.yaml"))
+    run = Run(config=config, corpus=tiny_corpus(), checkpoint_folder=checkpoint)
+    train(run, workers=Workers(), report=report)
+    return untimed(rows)

@@ -1,0 +1,32 @@
+"""What a machine says of the results folder; machines that really differ: ``test_hosts.py``."""
+
+from pathlib import Path
+
+import pytest
+
+from aurl.search import probe
+from aurl.search.probe import seen_within
+
+use = probe._use  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SEEN_S", 0.2)
+
+
+def test_a_machine_that_shares_the_folder_reads_and_writes_there(tmp_path: Path) -> None:
+    (tmp_path / "driver").write_text("word")
+    assert use(tmp_path, "word", "me") == ""
+    assert seen_within(tmp_path / "me", "word", 0.0) == ""
+
+
+def test_a_machine_says_what_it_cannot_do(tmp_path: Path) -> None:
+    assert use(tmp_path / "no", "word", "me") == (
+        "does not see there what this machine wrote (No such file or directory)"
+    )
+    (tmp_path / "driver").write_text("of another sweep")
+    assert "(something else is there)" in use(tmp_path, "word", "me")
+    (tmp_path / "driver").write_text("word")
+    (tmp_path / "me").mkdir()
+    assert use(tmp_path, "word", "me") == "cannot write there (Is a directory)"

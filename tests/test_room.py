@@ -1,0 +1,87 @@
+"""Room for trials while machines come and go; the real thing: ``test_hosts.py``."""
+
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from aurl.errors import SweepError
+from aurl.search import room
+from aurl.search.cluster import Shape
+from aurl.search.room import Patience, Room
+
+
+class Endless(Searcher):
+    """A trial whenever one is asked for."""
+
+    def suggest(self, trial_id: str) -> Any:
+        return {"trial": trial_id}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class Machines:
+    """What the cluster holds, and the time; both as a test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, holds: int) -> None:
+        self.holds = holds
+        self.now = 0.0
+        monkeypatch.setattr(room, "held", lambda shape: self.holds)
+        monkeypatch.setattr(room.time, "monotonic", lambda: self.now)
+
+
+def started(made: Room, names: str) -> str:
+    """Those of ``names``, a letter each, that get room."""
+    return "".join(name for name in names if made.suggest(name))
+
+
+def test_a_machine_that_joins_is_used_and_one_that_goes_takes_no_room_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machines = Machines(monkeypatch, 2)
+    made = Room(Endless(metric="x", mode="max"), Shape(), slots=2, most=4)
+    assert started(made, "abc") == "ab"
+    machines.holds, machines.now = 3, 10.0
+    assert started(made, "cd") == "c"
+    machines.holds, machines.now = 1, 20.0
+    made.on_trial_complete("a")
+    assert started(made, "de") == "d", "the slot that is free takes a trial; b waits for room"
+    machines.holds, machines.now = 99, 30.0
+    assert started(made, "efg") == "e", "no more than there are trials"
+
+
+def test_room_that_is_fixed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = Machines(monkeypatch, 2)
+    made = Room(Endless(metric="x", mode="max"), Shape(), slots=2, most=2)
+    machines.holds, machines.now = 8, 10.0
+    assert started(made, "abc") == "ab"
+
+
+def test_a_cluster_that_holds_nothing_is_waited_for_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machines = Machines(monkeypatch, 1)
+    patience = Patience(Shape(workers_per_trial=2))
+
+    def wait(seconds: float) -> None:
+        machines.now += seconds
+        patience.on_step_begin(0, [])
+
+    wait(5.0)
+    machines.holds = 0
+    wait(room.PATIENCE_S - 1)
+    machines.holds = 1
+    wait(5.0)
+    machines.holds = 0
+    wait(room.PATIENCE_S - 1)
+    with pytest.raises(SweepError, match=r"hold a trial of 2 workers, and has not for 10 min"):
+        wait(5.0)
