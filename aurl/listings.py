@@ -1,4 +1,4 @@
-"""What a sweep's folder says, as tables, lines, JSON or CSV; without torch, so at once."""
+"""What a sweep's folder says, as tables, lines, JSON or CSV; what it is told. Without torch."""
 
 import argparse
 import contextlib
@@ -15,6 +15,7 @@ from aurl.reporting.leaderboard import columns, record, status_record
 from aurl.reporting.tables import leaderboard_table, status_table
 from aurl.reporting.watching import watch
 from aurl.search.ranking import ranked, read_trials
+from aurl.search.wishes import ask_to_stop
 
 
 def status(args: argparse.Namespace) -> int:
@@ -58,6 +59,15 @@ def leaderboard(args: argparse.Namespace) -> int:
     return 0
 
 
+def stop(args: argparse.Namespace) -> int:
+    """Ask for one trial of a running sweep to be stopped."""
+    ask_to_stop(args.sweep, args.trial)
+    print(
+        f"{args.trial} is asked to stop: it will at its next report. See aurl status {args.sweep}"
+    )
+    return 0
+
+
 def _choice(args: argparse.Namespace) -> Choice:
     return Choice(conditions=args.filter, sort=args.sort, reverse=args.reverse)
 
@@ -65,4 +75,5 @@ def _choice(args: argparse.Namespace) -> Choice:
 LISTINGS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": status,
     "leaderboard": leaderboard,
+    "stop": stop,
 }

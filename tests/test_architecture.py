@@ -19,7 +19,7 @@ LAYERS = (
     {"search"},
     {"analysis"},
     {"reporting"},
-    {"commands", "latent_commands", "listings"},
+    {"commands", "latent_commands", "listings", "dry_run", "model_options"},
     {"cli"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
