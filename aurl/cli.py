@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from aurl.errors import AurlError
+from aurl.model_options import add_latent_commands, add_metrics, add_model_commands
 from aurl.reporting.choosing import add_choice
 from aurl.studio.options import add_studio
 
@@ -46,7 +47,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
     own = {"sweep": sweep, "metrics": metrics}
     if name in own:
         return own[name]
-    if name in ("status", "leaderboard", "report"):
+    if name in ("status", "leaderboard", "report", "stop"):
         from aurl.listings import LISTINGS
 
         return LISTINGS[name]
@@ -65,6 +66,7 @@ def sweep(args: argparse.Namespace) -> int:
     from aurl.reporting.progress import Progress
     from aurl.search.journal import copy_of_stdout
     from aurl.search.plan import SweepOptions, plan
+    from aurl.search.provenance import command_line
     from aurl.search.sweep import run
 
     options = SweepOptions(
@@ -78,7 +80,12 @@ def sweep(args: argparse.Namespace) -> int:
         overrides=overrides_of(args.set),
         resume=args.resume,
         warm_start=args.warm_start,
+        command=command_line(sys.argv),
     )
+    if args.dry_run:
+        from aurl.dry_run import dry_run
+
+        return dry_run(plan(options, write=False))
     planned = plan(options)
     console = copy_of_stdout()
     console.print(planned.space.question, style="bold", markup=False)
@@ -161,11 +168,15 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("sweep", type=Path, help="a sweep's folder; it may be running")
     report.add_argument("--out", type=Path, help="the report's folder (default SWEEP/report)")
     report.add_argument("--json", action="store_true", help="for another program to read")
+    words = "stop one trial of a sweep that runs, at its next report"
+    stop = commands.add_parser("stop", help=words, description=words)
+    stop.add_argument("sweep", type=Path, help="a sweep's folder")
+    stop.add_argument("trial", help="such as t0003")
     _add_export(commands)
-    _add_model_commands(commands)
-    _add_latent_commands(commands)
+    add_model_commands(commands)
+    add_latent_commands(commands)
     add_studio(commands)
-    _add_metrics(commands)
+    add_metrics(commands)
     _add_space(commands)
     words = "what this machine can do, and the command that adds what is missing"
     doctor = commands.add_parser("doctor", help=words, description=words)
@@ -188,6 +199,11 @@ def _add_sweep(commands: Any) -> None:  # noqa: ANN401 - argparse's type is priv
         help="begin with what another sweep found, or with a YAML file of configurations",
     )
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
+    sweep.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what it would do and what it may cost, and do nothing",
+    )
     _add_cluster_options(sweep)
     _add_set(sweep)
 
@@ -266,107 +282,6 @@ def _add_export(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pri
     export.add_argument("source", type=Path, help="a sweep's folder, or a run's by `aurl train`")
     export.add_argument("--rank", type=int, default=1, help="place on the leaderboard (default 1)")
     export.add_argument("--out", type=Path, required=True, help="the export's folder")
-
-
-def _add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "all metrics of an export or a run on the test split"
-    evaluate = commands.add_parser("evaluate", help=words, description=words)
-    evaluate.add_argument("export", type=Path, help="a folder by `aurl export`, or a run's")
-    evaluate.add_argument("--data", default="", help="the corpus, if it is not the config's")
-    evaluate.add_argument("--json", action="store_true", help="for another program to read")
-    words = "music from the prior"
-    sample = commands.add_parser("sample", help=words, description=words)
-    sample.add_argument("model", type=Path, help="a folder by `aurl export`, or a run's")
-    sample.add_argument("--out", type=Path, required=True, help="folder for the MIDI files")
-    sample.add_argument("--count", "--n", type=int, default=8, help="how many (default 8)")
-    sample.add_argument("--context", default="", help="such as key=Dm,metre=6/8")
-    sample.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (default 1)")
-    sample.add_argument("--top-k", type=int, default=0, help="of the k likeliest tokens only")
-    sample.add_argument("--top-p", type=float, default=1.0, help="of the likeliest share p only")
-    sample.add_argument("--seed", type=int, default=0, help="same seed, same music (default 0)")
-    _add_listening(sample)
-    words = "held-out windows beside what the model makes of them"
-    reconstruct = commands.add_parser("reconstruct", help=words, description=words)
-    reconstruct.add_argument("export", type=Path, help="a folder by `aurl export`")
-    reconstruct.add_argument("--out", type=Path, required=True, help="the MIDI file")
-    reconstruct.add_argument("--data", default="", help="the corpus, if it is not the config's")
-    reconstruct.add_argument("--count", type=int, default=8, help="how many (default 8)")
-    _add_listening(reconstruct)
-
-
-def _add_listening(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--wav", action="store_true", help="also what it sounds like, as WAV")
-    command.add_argument("--png", action="store_true", help="also its piano roll, as PNG")
-
-
-def _add_latent_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "move each latent dimension, and measure which musical attributes it moves"
-    traverse = commands.add_parser("traverse", help=words, description=words)
-    traverse.add_argument("--steps", type=int, default=7, help="how many (default 7)")
-    traverse.add_argument(
-        "--width", type=float, default=3.0, help="standard deviations to either side (default 3)"
-    )
-    words = "a path from one piece to another through the latent space"
-    interpolate = commands.add_parser("interpolate", help=words, description=words)
-    interpolate.add_argument("--steps", type=int, default=9, help="both ends included (default 9)")
-    interpolate.add_argument(
-        "--path",
-        choices=("linear", "spherical", "prior"),
-        help="default: through the prior if it is a flow or a mixture, else spherical",
-    )
-    words = "one piece with a level of another's code: this rhythm, that melody"
-    swap = commands.add_parser("swap", help=words, description=words)
-    swap.add_argument("--level", required=True, help="the level, such as global")
-    swap.add_argument("--slot", type=int, help="one slot of it, from 0 (default: all)")
-    swap.add_argument("--pairs", type=int, default=200, help="of test windows (default 200)")
-    words = "names of latent dimensions, attribute directions, and a map of the codes"
-    analyze = commands.add_parser("analyze", help=words, description=words)
-    analyze.add_argument(
-        "--what", choices=("all", "names", "directions", "map"), default="all", help="or one only"
-    )
-    analyze.add_argument("--map", choices=("pca", "umap"), default="pca", help="default pca")
-    for command, files in ((traverse, 1), (interpolate, 2), (swap, 2), (analyze, 1)):
-        command.add_argument("model", type=Path, help="a folder by `aurl export`, or a run's")
-        command.add_argument("--out", type=Path, required=True, help="folder for MIDI and JSON")
-        command.add_argument("--data", default="", help="the corpus, if it is not the config's")
-        command.add_argument(
-            "--midi",
-            type=Path,
-            nargs=files,
-            metavar="MIDI",
-            help="start from these, not from test windows",
-        )
-        command.add_argument("--bar", type=int, default=1, help="of the files (default 1)")
-        command.add_argument("--seed", type=int, default=0, help="which test windows (default 0)")
-        command.add_argument("--json", action="store_true", help="for another program to read")
-    for command in (traverse, analyze):
-        command.add_argument(
-            "--windows", type=int, default=16, help="that effects are measured on (default 16)"
-        )
-
-
-def _add_metrics(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "disentanglement of codes of any framework, from numpy arrays"
-    metrics = commands.add_parser(
-        "metrics",
-        help=words,
-        description=f"{words}. Without --metrics, everything but dci_gbt, which takes minutes.",
-    )
-    metrics.add_argument(
-        "codes",
-        type=Path,
-        metavar="CODES.npz",
-        help="arrays codes [N, D] (or mean and log_var: dimensions below 0.05 nats are set aside) "
-        "and factors [N, F], whole numbers; optionally n_train (the first so many rows train; "
-        "default two thirds) or groups [N] (rows that belong together, drawn whole)",
-    )
-    metrics.add_argument(
-        "--metrics",
-        default="",
-        metavar="A,B",
-        help="some only, such as mig_dlib20,dci_gbt; all for all of them",
-    )
-    metrics.add_argument("--json", action="store_true", help="for another program to read")
 
 
 def _add_cluster_options(command: argparse.ArgumentParser) -> None:

@@ -32,8 +32,9 @@ from aurl.reporting.tables import latent_use, leaderboard_table
 from aurl.search import full_run
 from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
-from aurl.search.plan import Sweep, provenance, space_on_music
+from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
+from aurl.search.provenance import of_sweep, provenance
 from aurl.search.space import space_of
 from aurl.training.fits import check_fits
 
@@ -56,7 +57,7 @@ def conclude(planned: Sweep, console: Console) -> int:
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
-    made_by = {"sweep": planned.folder.name, "trial": best, **provenance()}
+    made_by = {**of_sweep(planned.folder), "trial": best, **provenance()}
     metrics = exports.replace_export(trained, planned.corpus, out, extra=made_by)
     console.print(latent_use(best, metrics), highlight=False, markup=False)
     console.print(f"Best configuration, model and music: {out}", soft_wrap=True)
@@ -144,7 +145,7 @@ def run_export(args: Namespace) -> int:
     """Export a sweep's trial at a rank, or a full-size run."""
     if (args.source / "trials").is_dir():
         trial = exports.trial_at_rank(args.source, args.rank)
-        folder, origin = args.source / "trials" / trial.trial, {"sweep": args.source.name}
+        folder, origin = args.source / "trials" / trial.trial, of_sweep(args.source)
     else:
         folder, origin = args.source, {}
     config, made_by = exports.read_config(folder / "config.yaml")

@@ -1,4 +1,4 @@
-"""What a sweep's folder says, as tables, lines, JSON or CSV; without torch, so at once.
+"""What a sweep's folder says, as tables, lines, JSON or CSV, and what it is told; without torch.
 
 And as a report, which listens to models and takes its time.
 """
@@ -18,6 +18,7 @@ from aurl.reporting.leaderboard import columns, record, status_record
 from aurl.reporting.tables import leaderboard_table, status_table
 from aurl.reporting.watching import watch
 from aurl.search.ranking import ranked, read_trials
+from aurl.search.wishes import ask_to_stop
 
 
 def status(args: argparse.Namespace) -> int:
@@ -75,6 +76,15 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+def stop(args: argparse.Namespace) -> int:
+    """Ask for one trial of a running sweep to be stopped."""
+    ask_to_stop(args.sweep, args.trial)
+    print(
+        f"{args.trial} is asked to stop: it will at its next report. See aurl status {args.sweep}"
+    )
+    return 0
+
+
 def _choice(args: argparse.Namespace) -> Choice:
     return Choice(conditions=args.filter, sort=args.sort, reverse=args.reverse)
 
@@ -83,4 +93,5 @@ LISTINGS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": status,
     "leaderboard": leaderboard,
     "report": report,
+    "stop": stop,
 }

@@ -20,7 +20,7 @@ LAYERS = (
     {"analysis"},
     {"reporting"},
     {"studio"},
-    {"commands", "latent_commands", "listings"},
+    {"commands", "latent_commands", "listings", "dry_run", "model_options"},
     {"cli"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -265,6 +265,17 @@ def test_a_sweep_remembers_every_version_that_worked_on_it(
 
 
 @pytest.mark.usefixtures("place")
+def test_a_sweep_says_what_it_is_of_and_how_it_was_begun_and_gone_on_with() -> None:
+    first = plan.plan(options(command="aurl sweep space.yaml"))
+    plan.plan(options(resume=True, command="aurl sweep space.yaml --resume"))
+    plan.plan(options(resume=True, trials=7, command="aurl sweep space.yaml --resume"))
+    about = read_yaml(first.folder / "sweep.yaml")
+    assert about["commands"] == ["aurl sweep space.yaml", "aurl sweep space.yaml --resume"]
+    assert about["seeds"] == {"trials": 0, "sampler": 0}
+    assert len(about["space_sha256"]) == 64
+
+
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
     ("fitting", "asked", "workers", "size"),
     [

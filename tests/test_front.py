@@ -53,3 +53,20 @@ def test_a_front_that_cannot_be_drawn_ends_no_sweep(
     picture.add("t0000", scored(0.1, 0.9, 0.5))
     picture.draw()
     assert "the picture of the Pareto front could not be made" in caplog.text
+
+
+def test_a_long_sweep_draws_its_front_for_one_in_twenty_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(front, "show_on_sweep", lambda *_, step: drawn.append(step))
+    monkeypatch.setattr(front, "pareto_front", lambda *_, **__: None)
+    picture = FrontPicture(tmp_path)
+    assert not picture.is_due
+    for number in range(1000):
+        picture.add(f"t{number:04d}", scored(0.1, 0.9, 0.5))
+        if picture.is_due:
+            picture.draw()
+    assert drawn[:21] == list(range(1, 22))
+    assert drawn[-1] > 950
+    assert len(drawn) < 110

@@ -19,6 +19,7 @@ from aurl.search.scheduling import (
 from aurl.search.settings import SchedulerConfig, StopperConfig
 from aurl.search.space import Space, space_of
 from aurl.search.stopper import HealthStopper, Verdict
+from aurl.search.wishes import REASON, STOP
 from aurl.training.evaluate import target_rate_nats
 from tests.tiny import small_config, tiny_corpus
 
@@ -130,10 +131,15 @@ def report(step: int, kl: float, steps: int = 200) -> dict[str, Any]:
     return {**scalars(rows[-1], steps), "rows": rows}
 
 
-def judged(stopper: HealthStopper | None, kl: list[float]) -> tuple[int, Verdict]:
-    referee = Referee(scheduler_of(space()), stopper, tiny_corpus())
+def judged(
+    stopper: HealthStopper | None,
+    kl: list[float],
+    trials: Path = Path("trials"),
+    steps: int = 200,
+) -> tuple[int, Verdict]:
+    referee = Referee(scheduler_of(space()), stopper, tiny_corpus(), trials)
     folder = Path("trials/t0001/checkpoint")
-    task = SimpleNamespace(checkpoint_folder=folder, config=small_config())
+    task = SimpleNamespace(checkpoint_folder=folder, config=small_config(training__steps=steps))
     trial: Any = SimpleNamespace(trial_id="tune-1", config={"task": task})
     referee.on_trial_add(None, trial)
     referee.begin("t0001", [])
@@ -162,3 +168,11 @@ def test_a_trial_that_is_behind_has_asha_for_its_reason() -> None:
     step, verdict = judged(None, [0.01] * 10)
     assert step == 200
     assert verdict.reason.startswith("asha: a rung score of 0.500 at step 200 was not among")
+
+
+def test_a_trial_is_stopped_when_somebody_asks_but_not_at_its_last_step(tmp_path: Path) -> None:
+    (tmp_path / "t0001").mkdir()
+    (tmp_path / "t0001" / STOP).write_text("{}")
+    step, verdict = judged(None, [5.0] * 10, tmp_path, steps=200)
+    assert (step, verdict) == (20, Verdict("stopped", REASON))
+    assert judged(None, [5.0] * 10, tmp_path, steps=20)[1].reason != REASON

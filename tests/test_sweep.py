@@ -178,6 +178,27 @@ def test_a_sweep_is_interrupted_resumed_finished_and_extended(tmp_path: Path) ->
     assert place.files(*[f"t{number:04d}" for number in range(5)]) == before
 
 
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_one_trial_is_stopped_from_another_process(tmp_path: Path) -> None:
+    place = Place(tmp_path, STEADY.replace("per_trial: 200", "per_trial: 1000000"))
+    driver = place.start("--trials", "1")
+    trial = place.sweep / "trials" / "t0000"
+    until(lambda: (trial / "checkpoint").exists(), PATIENCE_S, "a first report")
+    asked = time.monotonic()
+    stop = "import sys; from aurl import cli; sys.exit(cli.main(['stop', *sys.argv[1:]]))"
+    words = [sys.executable, "-c", stop, str(place.sweep), "t0000"]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    driver.communicate(timeout=PATIENCE_S)
+    measured(f"a trial was stopped and the sweep over {time.monotonic() - asked:.1f} s later")
+    assert driver.returncode == 1  # nothing to export
+    status = place.statuses()["t0000"]
+    assert (status["status"], status["reason"]) == ("stopped", "asked by user")
+    assert 0 < status["step"] < status["steps"]
+    assert place.study() == ["PRUNED"]
+
+
 def interrupt(place: Place) -> None:
     """Start a sweep; Ctrl-C once a trial has ended."""
     started = time.monotonic()

@@ -11,7 +11,7 @@ def non_dominated_fronts(
 
     A trial dominates another if it is at least as good in every objective and better in one;
     greater is better. Front 1 is what nothing dominates once front 0 is taken away, and so on.
-    Equal trials are in the same front.
+    Equal trials are in the same front. Memory grows linearly with the trials.
 
     Args:
         values: Finite numbers, all to be maximised.
@@ -19,16 +19,23 @@ def non_dominated_fronts(
     Source:
         Deb et al. 2002, section III.A, https://doi.org/10.1109/4235.996017
     """
-    n_trials = len(values)
-    at_least = np.ones((n_trials, n_trials), dtype=bool)
-    better = np.zeros((n_trials, n_trials), dtype=bool)
-    for column in values.T:
-        at_least &= column[:, None] >= column[None, :]
-        better |= column[:, None] > column[None, :]
-    dominates = at_least & better  # [i, j]: i dominates j
-    fronts = np.full(n_trials, -1)
+    distinct, row_of = np.unique(values, axis=0, return_inverse=True)
+    fronts = np.full(len(distinct), -1)
+    left = np.arange(len(distinct))[::-1]  # whoever dominates a row stands before it
     number = 0
-    while (left := fronts < 0).any():
-        fronts[left & ~dominates[left].any(axis=0)] = number
+    while len(left):
+        fronts[_not_dominated(distinct, left)] = number
+        left = left[fronts[left] < 0]
         number += 1
-    return fronts
+    return fronts[row_of.reshape(-1)]
+
+
+def _not_dominated(
+    rows: Float[np.ndarray, "row objective"], left: Int[np.ndarray, " some"]
+) -> list[int]:
+    """Of some distinct rows, from the greatest in the order of words, those nobody dominates."""
+    found: list[int] = []
+    while len(left):
+        found.append(int(left[0]))
+        left = left[(rows[left] > rows[left[0]]).any(axis=1)]
+    return found

@@ -16,9 +16,12 @@ _log = logging.getLogger(__name__)
 
 TAG = "pareto_front"
 
+GROWTH = 1.05
+"""How many times more trials than in the last picture make a new one worth its time and bytes."""
+
 
 class FrontPicture:
-    """The completed trials of a sweep, drawn anew when one more is there.
+    """The completed trials of a sweep, drawn anew as they become more.
 
     Args:
         sweep: The sweep's folder.
@@ -27,6 +30,12 @@ class FrontPicture:
     def __init__(self, sweep: Path) -> None:
         self._sweep = sweep
         self._trials: dict[str, list[float]] = {}
+        self._drawn = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough trials are new: each at first, one in twenty later."""
+        return len(self._trials) >= max(self._drawn + 1, GROWTH * self._drawn)
 
     def add(self, trial: str, metrics: Mapping[str, float]) -> None:
         """A trial completed; one without all the objectives is left out."""
@@ -38,6 +47,7 @@ class FrontPicture:
         """Draw the trials that are there; a picture that fails ends no sweep."""
         if not self._trials:
             return
+        self._drawn = len(self._trials)
         values = np.array(list(self._trials.values()))
         on_front = non_dominated_fronts(values) == 0
         trials = Trials(

@@ -1,11 +1,7 @@
 """What a sweep is to do, checked before Ray starts and written to ``sweep.yaml``."""
 
-import contextlib
-import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
 from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
+from aurl.search.provenance import provenance, space_hash
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.training.fits import check_fits
@@ -36,6 +33,9 @@ class SweepOptions:
     resume: bool = False
     warm_start: Path | None = None
     """A sweep's folder, or a file with a list of configurations."""
+
+    command: str = ""
+    """The command that was given, for the record."""
 
     @property
     def folder(self) -> Path:
@@ -64,8 +64,12 @@ class Sweep:
         return self.folder / "trials"
 
 
-def plan(options: SweepOptions) -> Sweep:
+def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     """Check everything that can be checked before Ray starts; write ``sweep.yaml``.
+
+    Args:
+        options: What is asked for.
+        write: False leaves the sweep's folder as it is, there or not.
 
     Raises:
         ConfigError: If the space or a setting is wrong.
@@ -74,18 +78,7 @@ def plan(options: SweepOptions) -> Sweep:
     """
     folder = options.folder
     about = folder / "sweep.yaml"
-    try:
-        exists = about.exists()
-        taken = folder.exists()
-    except OSError as error:
-        raise _unusable(options, error) from error
-    if taken and not (exists and options.resume):
-        what = "a sweep" if exists else "something else"
-        advice = "Add --resume to go on with it, or" if exists else "Please"
-        raise SweepError(
-            f"--name must be new, got {folder.name!r}: {folder} holds {what}. "
-            f"{advice} choose another --name."
-        )
+    exists = _is_there(options)
     values = read_yaml(options.space)
     overrides = _with_music(options.overrides, options.data)
     if options.trials is not None and isinstance(values.get("budget"), dict):
@@ -102,7 +95,10 @@ def plan(options: SweepOptions) -> Sweep:
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint},
         "workers_per_trial": options.shape.workers_per_trial,
         "gpus_per_worker": options.shape.gpus_per_worker,
+        "space_sha256": space_hash(values, overrides),
+        "seeds": {"trials": space.base["seed"], "sampler": space.sampler.seed},
         "made_by": provenance(),
+        "commands": [options.command] if options.command else [],
     }
     if options.warm_start:
         began = {"from": options.warm_start.name, **_counted(beginnings)}
@@ -113,10 +109,11 @@ def plan(options: SweepOptions) -> Sweep:
         before = read_yaml(about)
         _check_same(before, record, folder)
         record = _resumed(before, record)
-    try:
-        write_yaml(about, record)
-    except OSError as error:
-        raise _unusable(options, error) from error
+    if write:
+        try:
+            write_yaml(about, record)
+        except OSError as error:
+            raise _unusable(options, error) from error
     return Sweep(
         folder=folder,
         space=space,
@@ -126,6 +123,24 @@ def plan(options: SweepOptions) -> Sweep:
         note=note,
         beginnings=tuple(beginnings),
     )
+
+
+def _is_there(options: SweepOptions) -> bool:
+    """Whether the sweep is there and to be resumed; anything else in its place is refused."""
+    folder = options.folder
+    try:
+        exists = (folder / "sweep.yaml").exists()
+        taken = folder.exists()
+    except OSError as error:
+        raise _unusable(options, error) from error
+    if taken and not (exists and options.resume):
+        what = "a sweep" if exists else "something else"
+        advice = "Add --resume to go on with it, or" if exists else "Please"
+        raise SweepError(
+            f"--name must be new, got {folder.name!r}: {folder} holds {what}. "
+            f"{advice} choose another --name."
+        )
+    return exists
 
 
 def _counted(beginnings: list[Beginning]) -> dict[str, int]:
@@ -138,27 +153,6 @@ def _unusable(options: SweepOptions, error: OSError) -> SweepError:
         f"--out and --name must make a folder that can be written, got {options.folder}: "
         f"{error.strerror}."
     )
-
-
-def provenance() -> Plain:
-    """Versions and, where there is one, the git commit that results were made by."""
-    packages = ("aurl", "torch", "ray", "optuna", "numpy", "miditoolkit")
-    here = Path(__file__).parents[2]
-    commit = ""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-        commit = done.stdout.strip()
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        **({"git_commit": commit} if commit else {}),
-    }
 
 
 def space_on_music(path: Path, data: str, overrides: Mapping[str, Any]) -> tuple[Space, Corpus]:
@@ -212,7 +206,9 @@ def _resumed(before: Plain, now: Plain) -> Plain:
         makers.append(now["made_by"])
     since = {"resumed_by": makers[1:]} if len(makers) > 1 else {}
     began = {"warm_start": before["warm_start"]} if "warm_start" in before else {}
-    return {**now, "made_by": makers[0], **since, **began}
+    commands = [*before.get("commands", [])]
+    commands += [each for each in now["commands"] if each not in commands[-1:]]
+    return {**now, "made_by": makers[0], **since, **began, "commands": commands}
 
 
 def _check_same(before: Plain, now: Plain, folder: Path) -> None:

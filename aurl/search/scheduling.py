@@ -1,4 +1,4 @@
-"""Who stops a trial early: the health stopper, then Tune's asynchronous successive halving.
+"""Who stops a trial early: a person, the health stopper, Tune's asynchronous successive halving.
 
 In a halving, a trial is compared with those that came as far before it, on ``val/rung_score``, at
 *rungs*: the step ``scheduler.grace`` of the way, then each ``scheduler.reduction_factor`` times as
@@ -8,6 +8,7 @@ far. Hyperband is several of them side by side.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
@@ -17,6 +18,7 @@ from aurl.search.recorder import trial_number
 from aurl.search.settings import SchedulerConfig
 from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper, Verdict
+from aurl.search.wishes import REASON, is_to_stop
 from aurl.training.evaluate import target_rate_nats
 
 
@@ -122,12 +124,18 @@ class Referee(FIFOScheduler):
         scheduler: Compares a trial with others; None compares nothing.
         stopper: Looks at the trial alone, and first; None looks at nothing.
         corpus: The music, by which the rate to aim at is known.
+        folder: Where each trial has its folder, in which somebody may ask for its end.
     """
 
     def __init__(
-        self, scheduler: TrialScheduler | None, stopper: HealthStopper | None, corpus: Corpus
+        self,
+        scheduler: TrialScheduler | None,
+        stopper: HealthStopper | None,
+        corpus: Corpus,
+        folder: Path,
     ) -> None:
         super().__init__()
+        self._folder = folder
         self._scheduler = scheduler or FIFOScheduler()
         self._stopper = stopper
         self._corpus = corpus
@@ -152,15 +160,22 @@ class Referee(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
         """Whether the trial goes on."""
-        task = trial.config["task"]
-        if self._stopper is not None and result.get("rows"):
-            target = target_rate_nats(task.config.evaluation, self._corpus)
-            name = task.checkpoint_folder.parent.name
-            verdict = self._stopper.judge(name, result["rows"], target)
-            if verdict is not None:
-                self._verdicts[trial.trial_id] = verdict
-                return TrialScheduler.STOP
+        verdict = self._judge(trial.config["task"], result) if result.get("rows") else None
+        if verdict is not None:
+            self._verdicts[trial.trial_id] = verdict
+            return TrialScheduler.STOP
         return self._scheduler.on_trial_result(tune_controller, trial, result)
+
+    def _judge(self, task: Any, result: Mapping[str, Any]) -> Verdict | None:  # noqa: ANN401
+        """The verdict on a trial for what it alone is; None lets it go on."""
+        name = task.checkpoint_folder.parent.name
+        is_last = result["step"] >= task.config.training.steps
+        if not is_last and is_to_stop(self._folder / name):
+            return Verdict("stopped", REASON)
+        if self._stopper is None:
+            return None
+        target = target_rate_nats(task.config.evaluation, self._corpus)
+        return self._stopper.judge(name, result["rows"], target)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
         """The trial came through."""

@@ -205,7 +205,7 @@ class _Supply(_Queue):
     def __init__(self, sweep: Sweep, proposals: Proposals, recorder: Recorder) -> None:
         stopper = HealthStopper(sweep.space.stopper, sweep.space.budget.steps_per_trial)
         judge = stopper if sweep.space.stopper.name == "health" else None
-        referee = Referee(scheduler_of(sweep.space), judge, sweep.corpus)
+        referee = Referee(scheduler_of(sweep.space), judge, sweep.corpus, sweep.trials_folder)
         super().__init__(sweep.trials_folder, recorder, referee)
         self.sweep = sweep
         self.proposals = proposals
@@ -242,6 +242,7 @@ class _Supply(_Queue):
         self.proposals.tell(trial_number(name), end, metrics)
         if end == "completed":
             self.front.add(name, metrics)
+        if self.front.is_due or self.remaining == 0:
             self.front.draw()
 
     def _propose(self) -> tuple[str, RunConfig]:
@@ -271,7 +272,8 @@ class _Finals(_Queue):
 
     def __init__(self, sweep: Sweep, display: Display) -> None:
         folder = sweep.folder / FINALISTS
-        super().__init__(folder, Recorder(folder, display), Referee(None, None, sweep.corpus))
+        referee = Referee(None, None, sweep.corpus, folder)
+        super().__init__(folder, Recorder(folder, display), referee)
         ended = {
             name for name, status in _statuses(folder).items() if status["status"] != "running"
         }

@@ -1,0 +1,44 @@
+"""What somebody asks of a trial while its sweep runs: a file in its folder that the driver reads.
+
+It is written by another process, on any machine that sees the folder, and needs no Ray. It stays
+where it is, so that a driver that was killed in between finds it when it resumes.
+"""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aurl.errors import SweepError
+from aurl.files import read_json, write_json
+from aurl.search.ranking import FINALISTS, read_trials
+
+STOP = "stop.json"
+"""In a trial's folder: it is to be stopped at its next report."""
+
+REASON = "asked by user"
+NAME = re.compile(r"t\d{4,}(\.\d+)?")
+"""Of a trial, or of a finalist's run."""
+
+
+def ask_to_stop(sweep: Path, trial: str) -> None:
+    """Ask for a trial to be stopped; a finalist's run with another seed is called t0003.1.
+
+    Raises:
+        SweepError: If there is no such sweep or trial, or it is not running.
+    """
+    folder = sweep / (FINALISTS if "." in trial else "trials") / trial
+    if not NAME.fullmatch(trial) or not (folder / "status.json").exists():
+        read_trials(sweep)  # says so if it is no sweep
+        raise SweepError(
+            f"TRIAL must be a trial of {sweep}, got {trial!r}. See `aurl status {sweep}`."
+        )
+    status = read_json(folder / "status.json").get("status")
+    if status != "running":
+        raise SweepError(f"TRIAL must be running, got {trial}, which is {status}. Let it be.")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(folder / STOP, {"asked": now})
+
+
+def is_to_stop(folder: Path) -> bool:
+    """Whether a trial's folder holds the wish that it be stopped."""
+    return (folder / STOP).exists()

@@ -1,0 +1,300 @@
+"""What a large sweep costs its driver: trials whose workers only sleep, through the real sweep.
+
+Run it with ``python benchmarks/scale.py``; the tables of docs/scale.md say with which options.
+Real are Ray and Tune, the slots as processes, proposals, verdicts, the trials' folders and event
+files and the picture of the front. Not real is what a slot holds: a sleeper that imports no torch
+in place of a worker group, rows as wide as a trial's but drawn at random, no checkpoints, no
+pictures and no sounds. ``--without-ray`` leaves out Ray, Tune and the sleep as well.
+"""
+
+import argparse
+import functools
+import os
+import random
+import tempfile
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from ray import tune
+
+from aurl.config import TrainingConfig
+from aurl.files import write_yaml
+from aurl.metrics.score import OBJECTIVES
+from aurl.reporting.leaderboard import write_leaderboard
+from aurl.reporting.tables import status_table
+from aurl.search import sweep
+from aurl.search.cluster import Shape
+from aurl.search.front import FrontPicture
+from aurl.search.plan import SweepOptions, plan
+from aurl.search.ranking import read_trials
+from aurl.training.look import Look
+from aurl.training.loop import Run, train
+from aurl.training.messages import Task
+from aurl.training.pictures import pictures_of, sounds_of
+from aurl.training.reporters import open_trial
+from aurl.training.workers import Workers
+
+METRICS = 60
+"""Values of an evaluation, about as many as a trial's last one has."""
+
+REPORTS = 4
+MARKS = (10, 30, 100, 300, 1000, 3000, 10000)
+
+
+class Sleeper:
+    """What a gang would tell of one trial, if it measured anything."""
+
+    def __init__(self, task: Task) -> None:
+        self._steps = task.config.training.steps
+        self._random = random.Random(task.checkpoint_folder.parent.name)
+        self._report = 0
+        self._last: dict[str, float] = {}
+
+    @property
+    def pause(self) -> float:
+        """How long the next report takes, as a share of the mean."""
+        return 0.0 if self._report == REPORTS else self._random.uniform(0.8, 1.2)
+
+    def result(self) -> dict[str, Any]:
+        """The next report, as wide as a real one, or the trial's end."""
+        if self._report == REPORTS:
+            return {**self._last, "rows": (), "failure": "", "done": True}
+        self._report += 1
+        step = self._steps * self._report // REPORTS
+        names = [f"val/metric_{index}" for index in range(METRICS)]
+        names += ["val/rung_score", "val/score", *(OBJECTIVES if step == self._steps else ())]
+        row = {"step": step, **{name: self._random.random() for name in names}}
+        rung = step if step < self._steps else 0
+        self._last = {"step": step, "rung": rung, "rung_score": row["val/rung_score"]}
+        return {**self._last, "rows": (row,), "look": b"", "failure": ""}
+
+
+class SleeperSlot(tune.Trainable):
+    """What Tune sees of :class:`aurl.search.gang.TrialSlot`, with a sleeper for a gang."""
+
+    def setup(self, config: dict[str, Any], settings: Mapping[str, float] | None = None) -> None:
+        """Take the first trial."""
+        assert settings is not None
+        self._pause_s = settings["seconds"] / REPORTS
+        self._sleeper = Sleeper(config["task"])
+
+    def step(self) -> dict[str, Any]:
+        """Sleep, and report what nobody measured."""
+        time.sleep(self._pause_s * self._sleeper.pause)
+        return self._sleeper.result()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial."""
+        self._sleeper = Sleeper(new_config["task"])
+        return True
+
+
+def without_ray(planned: sweep.Sweep, meter: "Meter", n_slots: int) -> None:
+    """The sweep's own part alone: Tune's calls, made in its order by a loop over the slots."""
+    proposals = sweep.Proposals(planned.folder / "study.journal", planned.space, "s")
+    recorder = sweep.Recorder(planned.trials_folder, meter)
+    queue: Any = sweep._Supply(planned, proposals, recorder)
+    record: Any = sweep._Record(queue)
+    slots: deque[tuple[Any, Sleeper]] = deque()
+    number = 0
+    while True:
+        while len(slots) < n_slots and (config := queue.suggest(f"{number}")) != "FINISHED":
+            trial = SimpleNamespace(trial_id=f"{number}", config=config, last_result={})
+            queue.referee.on_trial_add(None, trial)
+            record.on_trial_start(0, [], trial)
+            slots.append((trial, Sleeper(config["task"])))
+            number += 1
+        if not slots:
+            return
+        trial, sleeper = slots.popleft()
+        trial.last_result = sleeper.result()
+        record.on_trial_result(0, [], trial, trial.last_result)
+        if trial.last_result.get("done"):
+            queue.referee.on_trial_complete(None, trial, trial.last_result)
+            record.on_trial_complete(0, [], trial)
+        elif queue.referee.on_trial_result(None, trial, trial.last_result) == "STOP":
+            record.on_trial_complete(0, [], trial)
+        else:
+            slots.append((trial, sleeper))
+
+
+@dataclass
+class Costs:
+    """Processor seconds of the driver, by what they went into, and how often."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    decisions: list[float] = field(default_factory=list[float])
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """``call``, whose time is added up under ``name``."""
+
+        @functools.wraps(call)
+        def wrapped(*words: Any, **named: Any) -> Any:
+            before = time.thread_time()
+            try:
+                return call(*words, **named)
+            finally:
+                spent = time.thread_time() - before
+                self.seconds[name] += spent
+                if name == "propose":
+                    self.decisions.append(spent)
+
+        return wrapped
+
+
+class Meter:
+    """The display of a sweep that notes what it has cost so far."""
+
+    def __init__(self, folder: Path, costs: Costs) -> None:
+        self._folder = folder
+        self._costs = costs
+        self._ended = 0
+        self._first: tuple[float, float] | None = None
+        self.lines: list[str] = []
+
+    def trial_started(self, trial_id: str, params: Mapping[str, Any]) -> None:
+        """The first one ends what is start-up."""
+        self._first = self._first or (time.perf_counter(), time.process_time())
+
+    def trial_progress(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Nothing to note."""
+
+    def trial_ended(
+        self, trial_id: str, status: str, reason: str, metrics: Mapping[str, float]
+    ) -> None:
+        """Note what it has cost until the trials are as many as one of the marks."""
+        self._ended += 1
+        if self._ended in MARKS and self._first is not None:
+            wall, cpu = (
+                now - before
+                for now, before in zip(
+                    (time.perf_counter(), time.process_time()), self._first, strict=True
+                )
+            )
+            ours = self._costs.seconds
+            last = self._costs.decisions[-20:]
+            self.lines.append(
+                f"| {self._ended} | {wall:.0f} | {1e3 * cpu / self._ended:.0f} "
+                f"| {1e3 * ours['record'] / self._ended:.0f} "
+                f"| {1e3 * ours['front'] / self._ended:.1f} "
+                f"| {1e3 * sum(last) / len(last):.0f} | {resident_mib(os.getpid()):.0f} "
+                f"| {bytes_below(self._folder) / self._ended / 1024:.0f} |"
+            )
+
+
+HEADER = (
+    "| trials ended | s since the first began | driver CPU ms a trial | of it, recording | of it, "
+    "front | CPU ms a decision, last 20 | driver MiB | folder KiB a trial |\n" + "|---" * 8 + "|"
+)
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process, with its part of what it shares."""
+    with Path(f"/proc/{pid}/smaps_rollup").open() as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
+
+
+def bytes_below(folder: Path) -> int:
+    """Size of all files of a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def simulate(args: argparse.Namespace, out: Path) -> None:
+    """Run the sweep and print its table."""
+    space = args.space
+    if args.sampler:
+        values = sweep.read_yaml(space)
+        space = out / "space.yaml"
+        write_yaml(space, {**values, "sampler": {"name": args.sampler}})
+    options = SweepOptions(
+        space=space, out=out, name="s", trials=args.trials, shape=Shape(grow_to=args.slots)
+    )
+    planned = plan(options)
+    costs = Costs()
+    meter = Meter(planned.folder, costs)
+    with (
+        patch.object(sweep, "TrialSlot", SleeperSlot),
+        patch.object(sweep, "GangSettings", lambda **_: {"seconds": args.seconds}),
+        timed(costs, sweep.Proposals, "propose"),
+        timed(costs, sweep.Recorder, "record", "propose", "start", "report", "end"),
+        timed(costs, FrontPicture, "front", "draw"),
+    ):
+        if args.without_ray:
+            without_ray(planned, meter, args.slots)
+        else:
+            sweep.run(planned, meter)
+    how = "without Ray" if args.without_ray else f"each sleeping {args.seconds:g} s"
+    print(f"{args.trials} trials on {args.slots} slots, {how}")
+    print("\n".join((HEADER, *meter.lines)))
+    print(f"study.journal: {(planned.folder / 'study.journal').stat().st_size / 1024:.0f} KiB")
+    after(planned)
+    pictures(planned, out / "one")
+
+
+def timed(costs: Costs, kind: type, name: str, *methods: str) -> Any:
+    """A block in which calls of some methods are timed; of one alone, under its own name."""
+    calls = {each: costs.timed(name, getattr(kind, each)) for each in methods or (name,)}
+    return patch.multiple(kind, **calls)
+
+
+def after(planned: sweep.Sweep) -> None:
+    """Print what it costs to look at the folder of a sweep that has ended, and to resume it."""
+    front = FrontPicture(planned.folder)
+    trials = read_trials(planned.folder)
+    for trial in trials:
+        if trial.status == "completed":
+            front.add(trial.trial, trial.metrics)
+    looks: dict[str, Callable[[], object]] = {
+        "read every status": lambda: read_trials(planned.folder),
+        "the table of aurl status": lambda: status_table(trials),
+        "rank and write leaderboard.csv": lambda: write_leaderboard(planned.folder),
+        "draw the front once": front.draw,
+    }
+    for name, look in looks.items():
+        before = time.process_time()
+        look()
+        print(f"{name}: {time.process_time() - before:.2f} CPU s")
+    before = time.process_time()
+    sweep.run(planned, Meter(planned.folder, Costs()))
+    print(f"resume it when all trials have ended: {time.process_time() - before:.2f} CPU s")
+
+
+def pictures(planned: sweep.Sweep, folder: Path) -> None:
+    """Print what the pictures and sounds of one completed trial cost the driver."""
+    looks: list[Look] = []
+    config = replace(planned.space.config_of({}), training=TrainingConfig(steps=1, batch_size=8))
+    run = Run(
+        config=config, corpus=planned.corpus, checkpoint_folder=folder / "c", show=looks.append
+    )
+    train(run, workers=Workers(), report=lambda rows: bool(rows))
+    writer = open_trial(folder / "t0000", params={}, started=time.time())
+    before = time.process_time()
+    writer.show(pictures_of(looks[0]), sounds_of(looks[0]))
+    spent = time.process_time() - before
+    kib = bytes_below(folder / "t0000") / 1024
+    print(f"pictures and sounds of one trial: {spent:.2f} CPU s, {kib:.0f} KiB")
+    print(f"checkpoint of one trial: {bytes_below(folder / 'c') / 1024:.0f} KiB")
+
+
+def main() -> None:
+    """Parse the sizes and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=1.0, help="sleep of a trial")
+    parser.add_argument("--without-ray", action="store_true", help="the sweep's own part alone")
+    parser.add_argument("--space", type=Path, default=Path("search_spaces/quick.yaml"))
+    parser.add_argument("--sampler", help="in place of the space's, with its defaults")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        simulate(args, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A dry run says what a sweep would do, invents no cost, and leaves nothing."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aurl import cli, dry_run
+from aurl.data.corpus import save
+from aurl.dry_run import Cost
+from aurl.search.cluster import Shape
+from aurl.search.plan import Sweep, SweepOptions, plan
+from tests.test_cli import SPACE
+from tests.tiny import small_config, tiny_corpus
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, with a space and a corpus, and no Ray to wait for."""
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(SPACE + "seeds: {finalists: 2, runs: 3}\n")
+    save(tiny_corpus(), Path("corpus"))
+    monkeypatch.setattr(dry_run, "connected", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(dry_run, "slots", lambda _, runs: min(2, runs))
+    hour = Cost(step_s=100.0, evaluation_s=400.0, final_s=2400.0)
+    monkeypatch.setattr(dry_run, "measure", lambda *_: hour)
+    return tmp_path
+
+
+def said(planned: Sweep) -> dict[str, str]:
+    return {line[:10].strip(): line[11:] for line in dry_run.lines(planned)}
+
+
+def planned(shape: Shape | None = None) -> Sweep:
+    options = SweepOptions(space=Path("space.yaml"), out=Path("out"), data="corpus")
+    return plan(replace(options, shape=shape or Shape()), write=False)
+
+
+def test_a_dry_run_says_what_would_run_and_leaves_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(place.rglob("*"))
+    words = ("sweep", "space.yaml", "--out", "out", "--data", "corpus", "--dry-run")
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert set(place.rglob("*")) == before
+    for line in (
+        "question   Does it say what is wrong?",
+        "trials     2 of 2, for 0 have ended",
+        "finalists  6 runs with other seeds",
+        "steps      8 a run",
+        "resources  1 workers of 1 CPU for a trial, on this machine",
+        "slots      2 trials at a time",
+    ):
+        assert line in out.splitlines()
+    assert "device-hours" in out
+
+
+@pytest.mark.usefixtures("place")
+def test_a_cost_is_measured_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(planned())["cost"].startswith("at most 8 device-hours, 4:00:00 on 2 CPUs")
+
+    def timed(*_: object) -> Cost:
+        raise AssertionError("steps must not be timed here")
+
+    monkeypatch.setattr(dry_run, "measure", timed)
+    for unlike in (planned(Shape(gpus_per_worker=0.5)), replace(planned(), address="auto")):
+        assert said(unlike)["cost"].startswith("unknown: ")
+        assert said(unlike)["cost"].endswith("64 steps at most")
+
+
+def test_a_trial_costs_its_steps_and_evaluations() -> None:
+    config = small_config(training__steps=8, evaluation__every=2)
+    assert Cost(step_s=1.0, evaluation_s=100.0, final_s=1000.0).trial_s(config) == 1308.0
+    found = dry_run.measure(config, tiny_corpus())
+    assert min(found.step_s, found.evaluation_s, found.final_s) > 0.0

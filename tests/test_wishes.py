@@ -1,0 +1,58 @@
+"""Stopping one trial of a running sweep from another process, by a file in its folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aurl import cli
+from aurl.errors import SweepError
+from aurl.search.wishes import REASON, STOP, ask_to_stop, is_to_stop
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A folder with a trial that runs, one that is over, and a finalist's run."""
+    folder = tmp_path / "s"
+    statuses = {"trials/t0000": "running", "trials/t0001": "completed"}
+    for name, status in {**statuses, "finalists/t0001.2": "running"}.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "status.json").write_text(json.dumps({"status": status}))
+    (folder / "sweep.yaml").write_text("question: Which?\n")
+    return folder
+
+
+@pytest.mark.parametrize("trial", ["trials/t0000", "finalists/t0001.2"])
+def test_a_wish_stands_in_the_folder_of_the_trial_and_nowhere_else(
+    sweep: Path, trial: str
+) -> None:
+    before = set(sweep.rglob("*"))
+    ask_to_stop(sweep, Path(trial).name)
+    assert is_to_stop(sweep / trial)
+    assert set(sweep.rglob("*")) - before == {sweep / trial / STOP}
+
+
+def test_what_cannot_be_stopped_is_said_in_one_line(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(sweep.rglob("*"))
+    for trial, message in (
+        ("t0007", f"TRIAL must be a trial of {sweep}, got 't0007'."),
+        ("../trials/t0000", "TRIAL must be a trial of"),
+        ("t0001", "TRIAL must be running, got t0001, which is completed."),
+    ):
+        assert cli.main(["stop", str(sweep), trial]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith(f"aurl: {message}")
+    with pytest.raises(SweepError, match="which is not there"):
+        ask_to_stop(sweep / "nowhere", "t0000")
+    assert set(sweep.rglob("*")) == before
+
+
+def test_the_command_says_when_it_takes_effect(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["stop", str(sweep), "t0000"]) == 0
+    assert capsys.readouterr().out.startswith("t0000 is asked to stop: it will at its next report")
+    assert REASON == "asked by user"
