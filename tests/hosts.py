@@ -121,23 +121,15 @@ class Host:
             "KEPT": " ".join(_KEPT),
         }
         isolated = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
-        self._main = subprocess.Popen(
-            [
-                "ip",
-                "netns",
-                "exec",
-                self.namespace,
-                *isolated,
-                "--mount-proc",
-                "bash",
-                "-c",
-                _BOOT,
-            ],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "boot.log").open("wb"),
-        )
+        inside = ["ip", "netns", "exec", self.namespace, *isolated, "--mount-proc"]
+        with (self.folder / "boot.log").open("wb") as log:
+            self._main = subprocess.Popen(
+                [*inside, "bash", "-c", _BOOT],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         started = time.monotonic()
         while not (disk / "booted").exists():
             if self._main.poll() is not None or time.monotonic() - started > 30:
@@ -186,11 +178,12 @@ class Host:
         """Start Ray on this host: as the head if it is ``head`` itself, else as a worker of it."""
         role = ["--head", "--port=6379"] if head is self else [f"--address={head.address}:6379"]
         said = ""
-        for _ in range(3):  # Ray gives a node 30 s, which a busy machine may not have
+        for _ in range(4):  # Ray gives a node's helpers 15 s, which a busy machine may not have
             code, out, err = self.run(
                 *("ray", "start", *role, f"--node-ip-address={self.address}"),
                 *("--object-store-memory=100000000", "--disable-usage-stats", *words),
                 env=env,
+                timeout_s=300.0,
             )
             if code == 0:
                 return

@@ -225,7 +225,7 @@ class Heard:
             self.events.append(event)
             return True
 
-        self.report = Answer(keep)
+        self.report = self.note = Answer(keep)
 
 
 def test_the_last_report_comes_with_a_look(
@@ -243,6 +243,30 @@ def test_the_last_report_comes_with_a_look(
     first, last = heard.events
     assert first.look == b""
     assert len(unpacked(last.look).samples) == 3
+
+
+def test_a_machine_that_is_drained_has_a_checkpoint_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get(answer: bool) -> bool:
+        return answer
+
+    def draining() -> dict[str, int]:
+        return {"node": 0}
+
+    monkeypatch.setattr(ray_worker.ray, "get", get)
+    monkeypatch.setattr(ray_worker.ray_state, "get_draining_nodes", draining)
+    heard = Heard()
+    others, drains = ray_worker.Drains({"another"}), ray_worker.Drains({"node"})
+    others.look()
+    drains.look()
+    task = Task(config=small_config(training__log_every=1), checkpoint_folder=tmp_path)
+    train_one = ray_worker._train_one  # pyright: ignore[reportPrivateUsage]
+    assert not others.tell(heard, [{"step": 1}])
+    assert train_one(task, tiny_corpus(), heard, Workers(), drains) == ""
+    steps = [[int(row["step"]) for row in event.rows] for event in heard.events]
+    assert steps == [[1], [2, 3, 4, 4], [5, 6, 7, 8, 8]]
+    assert [event.noted for event in heard.events] == [True, False, False]
 
 
 class NoMailbox:

@@ -88,6 +88,31 @@ def test_resumed_run_equals_uninterrupted_run_bitwise(
         assert torch.equal(value, weights[1][name]), name
 
 
+def test_a_checkpoint_between_two_reports_loses_no_step_and_no_row(tmp_path: Path) -> None:
+    config = small_config(training__log_every=1, evaluation__every=4)
+    whole = rows_of(tmp_path / "whole", config)
+    told: list[Row] = []
+
+    def note(rows: Sequence[Row]) -> bool:
+        if not rows or rows[-1]["step"] != 6:
+            return False
+        told.extend(rows)
+        return True
+
+    def report(rows: Sequence[Row]) -> bool:
+        if rows[-1]["step"] > 6:
+            raise ConnectionError("the machine is gone")
+        told.extend(rows)
+        return True
+
+    run = replace(run_in(tmp_path / "cut", config), note=note)
+    with pytest.raises(ConnectionError):
+        train(run, workers=Workers(), report=report)
+    assert checkpoint.step_of(tmp_path / "cut") == 6
+    told += rows_of(tmp_path / "cut", config)
+    assert untimed(told) == untimed(whole)
+
+
 def test_the_encoder_skip_closes_in_its_share_of_training(tmp_path: Path) -> None:
     config = small_config(model__encoder_skip=0.5, training__log_every=1)
     rows = [row for row in rows_of(tmp_path, config) if "train/encoder_skip_gate" in row]

@@ -35,8 +35,11 @@ class Machines:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, holds: int) -> None:
         self.holds = holds
         self.now = 0.0
-        monkeypatch.setattr(room, "held", lambda shape: self.holds)
+        monkeypatch.setattr(room, "held", self.held)
         monkeypatch.setattr(room.time, "monotonic", lambda: self.now)
+
+    def held(self, shape: Shape) -> int:
+        return self.holds
 
 
 def started(made: Room, names: str) -> str:

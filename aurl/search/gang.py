@@ -101,7 +101,11 @@ class Gang:
             run_config=train.RunConfig(
                 name=name,
                 storage_path=settings.scratch,
-                failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=2),
+                # Tune tries a trial again, on a new gang: Train must not, also not where a machine
+                # was taken away, for workers that begin anew know nothing of the mailbox's tasks.
+                failure_config=train.FailureConfig(
+                    max_failures=0, max_preemption_failures=0, controller_failure_limit=2
+                ),
             ),
         )
         self._error: BaseException | None = None
@@ -153,22 +157,26 @@ class TrialSlot(tune.Trainable):
         assert settings is not None
         self._gang = Gang(settings, f"gang-{self.trial_id}")
         self._task: Task | None = config["task"]
-        self._waiting = False
+        self._waiting = self._busy = False
 
     def step(self) -> dict[str, Any]:
         """Let the gang go on until its next event."""
         if self._task is not None:
             self._gang.submit(self._task)
             self._steps = self._task.config.training.steps
-            self._task = None
+            self._task, self._busy = None, True
             self._last = scalars({"step": 0}, self._steps)
         elif self._waiting:
             self._gang.answer(go_on=True)
         self._waiting = False
         event = self._gang.next_event()
         if event.ended:
+            self._busy = False
             return {**self._last, "rows": (), "failure": event.failure, "done": True}
-        self._waiting = True
+        self._waiting = not event.noted
+        if event.noted:  # a rung of 0: nothing to compare
+            told = {**self._last, "step": event.rows[-1]["step"], "rung": 0}
+            return {**told, "rows": event.rows, "look": b"", "failure": ""}
         self._last = scalars(event.rows[-1], self._steps)
         return {**self._last, "rows": event.rows, "look": event.look, "failure": ""}
 
@@ -176,9 +184,12 @@ class TrialSlot(tune.Trainable):
         """Stop the trial that is running, if one is, and take the next."""
         if self._waiting:
             self._gang.answer(go_on=False)
-            while not self._gang.next_event().ended:
-                pass
-            self._waiting = False
+        while self._busy:
+            event = self._gang.next_event()
+            self._busy = not event.ended
+            if self._busy and not event.noted:
+                self._gang.answer(go_on=False)
+        self._waiting = False
         self._task = new_config["task"]
         return True
 

@@ -52,6 +52,10 @@ class Mailbox:
             await self._changed.wait_for(lambda: self._closed or self._answer is not None)
             return bool(self._answer) and not self._closed
 
+    async def note(self, event: Event) -> None:
+        """Tell rows between two reports; there is no verdict."""
+        await self._put(event)
+
     async def next_event(self, timeout_s: float) -> Event | None:
         """The next event, or None if there is none within ``timeout_s`` seconds."""
         async with self._changed:

@@ -69,6 +69,10 @@ class Run:
     show: Callable[[Look], None] | None = None
     """Given what there is to see and hear after the last evaluation, before its report."""
 
+    note: Callable[[Sequence[Row]], bool] | None = None
+    """Given the first worker's rows since the last report, after each step between two reports;
+    answers whether they were told and a checkpoint is to be written at once."""
+
 
 def train(run: Run, *, workers: Workers, report: Report) -> bool:
     """Train one VAE from its last checkpoint, or from its seed, to its last step or to a stop.
@@ -122,6 +126,9 @@ def train(run: Run, *, workers: Workers, report: Report) -> bool:
             if not go_on and not last:
                 return False
             started, first, trainer.tokens = perf_counter(), trainer.step, 0
+        elif workers.rank == 0 and run.note is not None and run.note(rows):
+            rows = []
+            trainer.save()
     return True
 
 

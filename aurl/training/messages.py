@@ -31,5 +31,8 @@ class Event:
     failure: str = ""
     """Why the task failed, if it did; the gang lives on."""
 
+    noted: bool = False
+    """The rows are told between two reports, and no verdict is waited for."""
+
     look: bytes = b""
     """With the last rows: a packed :class:`~aurl.training.look.Look`, for the driver to open."""

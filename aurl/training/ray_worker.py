@@ -5,18 +5,22 @@ The worker lives through many trials. It asks the gang's mailbox for the next ta
 nothing of the trial before is read.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
 import socket
 import struct
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import ray
 import torch
+from ray._private.state import state as ray_state
 from ray.train.torch import get_device
 from torch import distributed
 
@@ -30,6 +34,9 @@ from aurl.training.workers import Workers
 _log = logging.getLogger(__name__)
 _SEEN_S = 10.0
 """For a network file system to show a worker the folder that the driver has just made."""
+
+_DRAINS_S = 5.0
+"""Between two looks, and two checkpoints while it lasts: spot machines are given 30 s and more."""
 
 _SIOCGIFADDR = 0x8915  # linux/sockios.h: the address of a network interface
 
@@ -57,6 +64,47 @@ def _interface_of(address: str) -> str:
     return ""
 
 
+class Drains:
+    """Whether Ray drains a machine of this gang: the cloud takes it away, or somebody does.
+
+    Args:
+        machines: Ray's names of the machines of this gang.
+    """
+
+    def __init__(self, machines: Set[str]) -> None:
+        self._machines = machines
+        self._due = threading.Event()
+
+    def watch(self) -> None:
+        """Look every few seconds, in a thread: no step waits for the answer."""
+        threading.Thread(target=self._watch, name="drains", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            with contextlib.suppress(Exception):  # the head is out of reach: so is the mailbox
+                self.look()
+            time.sleep(_DRAINS_S)
+
+    def look(self) -> None:
+        """Ask Ray which machines it drains."""
+        if self._machines & ray_state.get_draining_nodes().keys():
+            self._due.set()
+
+    @property
+    def due(self) -> bool:
+        """Whether one is drained, and it has been some seconds since the last checkpoint."""
+        return self._due.is_set()
+
+    def tell(self, mailbox: Any, rows: Sequence[Row]) -> bool:  # noqa: ANN401
+        """While one is drained, every few seconds: tell ``rows``, for a checkpoint to follow."""
+        if not self.due:
+            return False
+        self._due.clear()
+        if rows:
+            ray.get(mailbox.note.remote(Event(rows=tuple(rows), noted=True)))
+        return True
+
+
 def serve(settings: dict[str, Any]) -> None:
     """Train every task of the mailbox until it closes; runs in each worker of a gang.
 
@@ -67,20 +115,29 @@ def serve(settings: dict[str, Any]) -> None:
     mailbox = settings["mailbox"]
     corpus = cast("Corpus", ray.get(settings["corpus"]))
     workers = Workers.of_this_process(get_device())
+    drains = Drains(_machines(workers))
+    if workers.rank == 0:
+        drains.watch()
     number = 0
     while True:
         task = cast("Task | None", ray.get(mailbox.next_task.remote(number)))
         if task is None:
             return
         number += 1
-        failure = _train_one(task, corpus, mailbox, workers)
+        failure = _train_one(task, corpus, mailbox, workers, drains)
         if workers.rank == 0:
             ray.get(mailbox.post.remote(number, Event(ended=True, failure=failure)))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> str:  # noqa: ANN401
+def _train_one(
+    task: Task,
+    corpus: Corpus,
+    mailbox: Any,  # noqa: ANN401
+    workers: Workers,
+    drains: Drains | None = None,
+) -> str:
     """Train one task; returns why it failed, or nothing.
 
     A failure that only one of several workers may have seen is raised: it ends the gang, and with
@@ -99,7 +156,11 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
         return _from_first_worker(go_on, workers)
 
     run = Run(
-        config=task.config, corpus=corpus, checkpoint_folder=task.checkpoint_folder, show=show
+        config=task.config,
+        corpus=corpus,
+        checkpoint_folder=task.checkpoint_folder,
+        show=show,
+        note=partial(drains.tell, mailbox) if drains else None,
     )
     try:
         _await_folder(task.checkpoint_folder.parent)
@@ -112,6 +173,14 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
         _log.exception("the trial failed")
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""
+
+
+def _machines(workers: Workers) -> set[str]:
+    own = ray.get_runtime_context().get_node_id()
+    found = [own] * workers.size
+    if workers.size > 1:
+        distributed.all_gather_object(found, own)
+    return set(found)
 
 
 def _await_folder(folder: Path) -> None:
