@@ -87,7 +87,7 @@ def lines(sweep: Sweep) -> list[str]:
     ended = _ended(sweep.folder)
     left = max(0, space.budget.trials - ended)
     runs = left + space.n_runs - space.budget.trials
-    with connected(sweep.address, growing=shape.grow_to is not None):
+    with connected(sweep.address):
         at_a_time = slots(shape, max(1, runs))
     gpus = f" with {shape.gpus_per_worker:g} GPU each" if shape.gpus_per_worker else ""
     where = "this machine" if sweep.address is None else f"the Ray cluster {sweep.address}"
