@@ -2,7 +2,12 @@ import golden
 import numpy as np
 import pytest
 
-from aurl.metrics.active_units import active_units, active_units_by_kl, collapsed_fraction
+from aurl.metrics.active_units import (
+    active_units,
+    active_units_by_kl,
+    collapsed_fraction,
+    kl_from_aggregate,
+)
 
 
 def gaussian_kl(mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
@@ -53,3 +58,13 @@ def test_collapse_allows_a_share_delta_of_the_samples(n_used: int, fraction: flo
     kl = np.zeros((100, 1))
     kl[:n_used] = 5.0
     assert collapsed_fraction(kl, epsilon=0.01, delta=0.01) == fraction
+
+
+def test_without_a_prior_what_says_the_same_of_all_is_collapsed_wherever_it_lies() -> None:
+    rng = np.random.default_rng(0)
+    mean, log_var = np.full((4000, 2), 3.0), np.full((4000, 2), -1.0)
+    mean[:, 1], log_var[:, 1] = 0.8 * rng.normal(size=4000), np.log(1.0 - 0.8**2)
+    kl = kl_from_aggregate(mean, log_var)
+    assert kl[:, 0] == pytest.approx(0.0, abs=1e-12)
+    assert kl[:, 1].mean() == pytest.approx(-0.5 * np.log(1.0 - 0.8**2), abs=0.02)
+    assert collapsed_fraction(kl) == 0.5

@@ -149,6 +149,8 @@ def test_metrics_are_chosen_by_name() -> None:
     assert chosen_metrics("all") == tuple(METRICS)
     assert chosen_metrics("sap_dlib, mig_dlib20") == ("mig_dlib20", "sap_dlib")
     assert chosen_metrics("infomec_infoc") == ("infomec",)
+    with pytest.raises(ConfigError, match=r"--metrics must be names out of .*, got ','"):
+        chosen_metrics(",")
     with pytest.raises(ConfigError, match=r"--metrics must be names out of .*, got 'sap'"):
         chosen_metrics("mig_rank32,sap")
 

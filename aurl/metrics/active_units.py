@@ -79,3 +79,28 @@ def collapsed_fraction(
     """
     unused = over_slots(kl, dimension) < epsilon
     return float(np.mean(unused.mean(axis=0) >= 1.0 - delta))
+
+
+def kl_from_aggregate(
+    mean: Float[np.ndarray, "sample coordinate"], log_var: Float[np.ndarray, "sample coordinate"]
+) -> Float[np.ndarray, "sample coordinate"]:
+    r"""KL of each posterior from the Gaussian with the moments of all of them together.
+
+    .. math:: \mathrm{KL}\bigl(q(z_d|x) \,\|\, N(\mathrm{E} z_d, \mathrm{Var}\, z_d)\bigr)
+
+    It needs no prior: 0 wherever a coordinate says the same of every sample. For
+    :func:`collapsed_fraction` under a prior that gives coordinates no KL of their own.
+
+    Args:
+        mean: Posterior means.
+        log_var: Posterior log-variances.
+
+    Returns:
+        Nats.
+    """
+    mean, log_var = mean.astype(np.float64), log_var.astype(np.float64)
+    with np.errstate(all="ignore"):  # of a model that has diverged
+        variance = np.exp(log_var)
+        spread = variance.mean(axis=0) + mean.var(axis=0)
+        distance = variance + (mean - mean.mean(axis=0)) ** 2
+        return 0.5 * (distance / spread - 1.0 - log_var + np.log(spread))

@@ -219,11 +219,11 @@ class Planar(Density):
         self.b = nn.Parameter(torch.randn(n_layers))
 
     def directions(self) -> tuple[Float[Tensor, "layer dim"], Float[Tensor, " layer"]]:
-        """The constrained u of each layer, and its product with w, which is above -1."""
+        """The constrained u of each layer, and one plus its product with w, which is above 0."""
         product = (self.w * self.u).sum(dim=1)
-        allowed = F.softplus(product) - 1.0
+        slack = F.softplus(product)
         squares = self.w.square().sum(dim=1).clamp_min(torch.finfo(self.w.dtype).tiny)
-        return self.u + ((allowed - product) / squares)[:, None] * self.w, allowed
+        return self.u + ((slack - 1.0 - product) / squares)[:, None] * self.w, slack
 
     def log_prob(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, " *slot"]:
         """As :meth:`Density.log_prob`."""
@@ -240,11 +240,12 @@ class Planar(Density):
 
     def _mapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Codes through the maps, and the logarithm of the determinant."""
-        u, products = self.directions()
+        u, slack = self.directions()
         log_det = torch.zeros_like(x[..., 0])
         for index in range(len(u)):
             waves = (x @ self.w[index] + self.b[index]).tanh()
-            log_det = log_det + (1.0 + products[index] * (1.0 - waves.square())).log()
+            share = waves.square()  # nothing cancels below: both terms are positive
+            log_det = log_det + (slack[index] * (1.0 - share) + share).log()
             x = x + waves[..., None] * u[index]
         return x, log_det
 
@@ -254,11 +255,11 @@ class Planar(Density):
     ) -> Float[Tensor, "*slot dim"]:
         """Undo the maps, last first, in double precision."""
         del generator
-        u, products = (each.double() for each in self.directions())
+        u, slack = (each.double() for each in self.directions())
         x = noise.double()
         for index in reversed(range(len(u))):
             w, b = self.w[index].double(), self.b[index].double()
-            waves = _solved(x @ w, products[index], b, self.BISECTIONS)
+            waves = _solved(x @ w, slack[index] - 1.0, b, self.BISECTIONS)
             x = x - waves[..., None] * u[index]
         return x.to(noise.dtype)
 

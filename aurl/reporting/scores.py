@@ -61,7 +61,7 @@ def chosen_metrics(words: str) -> tuple[str, ...]:
     """
     if not words:
         return DEFAULT
-    asked = [word.strip() for word in words.split(",") if word.strip()]
+    asked = [word.strip() for word in words.split(",") if word.strip()] or [words]
     found: set[str] = set()
     for word in asked:
         metrics = [name for name in METRICS if word == name or word in _SCORES_OF.get(name, ())]

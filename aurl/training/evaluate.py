@@ -16,7 +16,7 @@ from aurl.config import EvaluationConfig, RunConfig
 from aurl.data.attributes import discretized
 from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
-from aurl.metrics.active_units import active_units
+from aurl.metrics.active_units import active_units, collapsed_fraction, kl_from_aggregate
 from aurl.metrics.dci import ForestSettings
 from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
 from aurl.metrics.kl_health import KLHealth, KLHealthSettings, LatentEvidence, kl_health
@@ -239,8 +239,10 @@ class Measured:
         kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
         self.kl = kl.double().cpu().numpy()
         self.rates = None
+        self.own_kl = self.kl
         if not model.prior.is_closed_form:
             closed = model.prior.closed_form.cpu().numpy()
+            self.own_kl = np.where(closed, self.kl, kl_from_aggregate(self.mean, self.log_var))
             information = latent_information(z.double().cpu().numpy(), self.mean, self.log_var)
             self.rates = np.where(closed, self.kl.mean(axis=0), information)
         other = torch.from_numpy(partners(piece))
@@ -268,6 +270,7 @@ class Measured:
             "bits_per_token": negative_elbo.sum() / self.n_tokens.sum() / np.log(2.0),
             "nats_per_note": negative_elbo.sum() / max(1, self.n_notes.sum()),
             "active_units": float(active_units(self.mean, self.dimension)),
+            "collapsed_fraction": collapsed_fraction(self.own_kl, self.dimension),
         }
         for index, name in enumerate(self.level_names):
             values[f"kl_nats/{name}"] = self.kl[:, self.level == index].sum(axis=1).mean()
