@@ -21,6 +21,7 @@ from aurl.data import corpus as corpora
 from aurl.errors import AurlError, ConfigError, DataError
 from aurl.reporting import latent_tools
 from aurl.reporting.export import check_corpus
+from aurl.reporting.latent_sheet import SHEET, Track, Wanted, write_sheet
 from aurl.reporting.loading import Model, load
 from aurl.seeding import numpy_generator
 
@@ -39,6 +40,7 @@ def run_traverse(args: Namespace) -> int:
             windows=args.windows,
         )
     lines: list[str] = []
+    tracks: list[Track] = []
     for row in found["dimensions"]:
         moves = [
             f"{effect['attribute']} {effect['size']['mean']:+.2f}"
@@ -48,7 +50,9 @@ def run_traverse(args: Namespace) -> int:
         state = f"moves {', '.join(moves) or 'nothing for certain'}" if row["live"] else "dead"
         tells = f", tells {row['tells']}" if row["tells"] else ""
         lines.append(f"{row['dimension']:14} {row['rate_nats']:6.2f} nats{tells}; {state}")
-    return _told(args, found, lines)
+        if row["live"]:
+            tracks.append(Track(name=row["dimension"].replace("/", "_"), caption=lines[-1]))
+    return _told(args, found, lines, tracks)
 
 
 def run_interpolate(args: Namespace) -> int:
@@ -64,7 +68,8 @@ def run_interpolate(args: Namespace) -> int:
         )
     crossed = " ".join(f"{each:.2f}" for each in found["note_f1_to_first"])
     line = f"path {found['path']}, smoothness {found['smoothness']:.2f}, note F1 to the first"
-    return _told(args, found, [f"{line}: {crossed}"])
+    track = Track(name="interpolation", caption=f"{args.steps} steps, {found['path']} path")
+    return _told(args, found, [f"{line}: {crossed}"], [track])
 
 
 def run_swap(args: Namespace) -> int:
@@ -84,7 +89,8 @@ def run_swap(args: Namespace) -> int:
         f"{each['stayed']['mean']:.2f} of {each['cases']}"
         for each in found["shares"]
     ]
-    return _told(args, found, lines)
+    names = ("receiver", "donor", "swapped")
+    return _told(args, found, lines, [Track(name=name, caption=name) for name in names])
 
 
 def run_analyze(args: Namespace) -> int:
@@ -105,7 +111,13 @@ def run_analyze(args: Namespace) -> int:
         if args.what in ("map", "all"):
             found["map"] = latent_tools.write_map(study, args.out, kind=args.map)
             lines.append(f"map: {args.map}, {len(found['map']['points'])} windows")
-    return _told(args, found, lines)
+    rows = found["directions"]["directions"] if "directions" in found else []
+    captions = _lines_of_directions(found["directions"]) if rows else []
+    tracks = [
+        Track(name=row["attribute"], caption=f"{caption}; 5 strengths, from less to more")
+        for row, caption in zip(rows, captions, strict=True)
+    ]
+    return _told(args, found, lines, tracks)
 
 
 def run_studio(args: Namespace) -> int:
@@ -215,11 +227,20 @@ def _check_least(args: Namespace, **least: int) -> None:
             raise ConfigError(f"--{name} must be >= {value}, got {getattr(args, name)}.")
 
 
-def _told(args: Namespace, found: dict[str, Any], lines: list[str]) -> int:
+def _told(args: Namespace, found: dict[str, Any], lines: list[str], tracks: list[Track]) -> int:
+    title = f"aurl {args.command} {args.model.resolve().name}"
+    write_sheet(
+        args.out,
+        title,
+        lines,
+        tracks,
+        plane=found.get("map"),
+        wanted=Wanted(wav=args.wav, png=args.png),
+    )
     if args.json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
-        print("\n".join([*lines, f"Written: {args.out}"]))
+        print("\n".join([*lines, f"Written: {args.out}. To see and hear: {args.out / SHEET}"]))
     return 0
 
 

@@ -77,6 +77,7 @@ def add_latent_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's typ
         )
         command.add_argument("--bar", type=int, default=1, help="of the files (default 1)")
         command.add_argument("--seed", type=int, default=0, help="which test windows (default 0)")
+        _add_listening(command)
         command.add_argument("--json", action="store_true", help="for another program to read")
     for command in (traverse, analyze):
         command.add_argument(

@@ -30,8 +30,11 @@ EDGES = {  # the only files that may touch the outside world through these packa
         *("search/gang.py", "search/sweep.py", "search/cluster.py", "search/jobs.py"),
         *("search/scheduling.py", "search/probe.py", "search/room.py"),
     },
-    "optuna": {"search/space.py", "search/sampler.py", "search/proof.py"},
     "aiohttp": {"search/jobs.py", "studio/server.py"},
+    "optuna": {
+        *("search/space.py", "search/sampler.py", "search/proof.py"),
+        "search/importance.py",
+    },
     "PIL": {"drawing/canvas.py"},
     "tensorboard": {"training/media.py", "training/reporters.py"},
     "miditoolkit": {"data/midi.py"},

@@ -46,7 +46,7 @@ def marks(*points: tuple[float, float]) -> list[Mark]:
 def test_text_can_end_no_element_and_holds_what_xml_may_hold() -> None:
     drawing = Drawing(10, 10, HOSTILE)
     drawing.words(0, 0, HOSTILE)
-    drawing.dot(1, 2, 3, "other", key=HOSTILE, tip=HOSTILE)
+    drawing.dot((1, 2), 3, "other", key=HOSTILE, tip=HOSTILE)
     assert shapes(drawing, "script") == []
     kept = HOSTILE.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace("\ud800", "\ufffd")
     assert texts(drawing) == [kept]

@@ -102,7 +102,7 @@ def test_traverse_moves_the_live_dimensions_and_names_the_dead(run: Callable[...
     assert len(lines) == 4
     assert lines[1].startswith(f"{DEAD} ")
     assert lines[1].endswith("; dead")
-    assert lines[3] == "Written: moved"
+    assert lines[3] == "Written: moved. To see and hear: moved/sheet.html"
 
 
 def test_interpolate_goes_from_one_file_to_the_other(run: Callable[..., str]) -> None:
@@ -133,11 +133,11 @@ def test_interpolate_without_files_goes_between_test_windows(run: Callable[..., 
 def test_swap_of_a_level_gives_three_pieces_and_measures_on_pairs(run: Callable[..., str]) -> None:
     words = ("swap", "export", "--pairs", "4", "--midi")
     told = run(*words, "a.mid", "b.mid", "--level", "local", "--slot", "1", "--out", "slot")
-    assert told == "Written: slot\n"  # four pairs say nothing
+    assert told.startswith("Written: slot. ")  # four pairs say nothing
     found = read_json(Path("slot/swap.json"))
     assert (found["level"], found["slot"], found["pairs"]) == ("local", 1, 4)
     assert {path.name for path in Path("slot").iterdir()} == {
-        *("receiver.mid", "donor.mid", "swapped.mid", "swap.json")
+        *("receiver.mid", "donor.mid", "swapped.mid", "swap.json", "sheet.html")
     }
     assert len(found["attributes"]["mean_pitch"]) == 3
     run(*words, "a.mid", "a.mid", "--level", "global", "--out", "self")
@@ -146,7 +146,7 @@ def test_swap_of_a_level_gives_three_pieces_and_measures_on_pairs(run: Callable[
 
 
 def test_analyze_writes_names_directions_and_a_map(run: Callable[..., str]) -> None:
-    told = run("analyze", "export", "--out", "all", "--windows", "3")
+    told = run("analyze", "export", "--out", "all", "--windows", "3", "--wav", "--png")
     names, directions, drawn = (
         read_json(Path(f"all/{name}.json")) for name in ("names", "directions", "map")
     )
@@ -159,13 +159,15 @@ def test_analyze_writes_names_directions_and_a_map(run: Callable[..., str]) -> N
         assert row["attribute"] in ATTRIBUTES
         assert row["r2"] <= 1.0
         assert row["vector"][1] == 0.0
-        assert Path(f"all/{row['attribute']}.mid").is_file()
+        assert all(
+            Path(f"all/{row['attribute']}.{end}").is_file() for end in ("mid", "wav", "png")
+        )
         assert f"{row['attribute']:20} held-out R2 {row['r2']:.2f}" in told
     assert np.shape(drawn["points"]) == (len(drawn["windows"]), 2)
     assert "others tell no more than chance" in told
     found = json.loads(run("analyze", "export", "--out", "one", "--what", "names", "--json"))
     assert found == {"names": names}
-    assert [path.name for path in Path("one").iterdir()] == ["names.json"]
+    assert {path.name for path in Path("one").iterdir()} == {"names.json", "sheet.html"}
 
 
 WRONG = {

@@ -81,11 +81,20 @@ class Mark:
 
     tip: str
     role: Role = "other"
+    strength: float = 1.0
+    """From 0, not to be seen, to 1; of the role ``graded``."""
 
 
-def scatter(marks: Sequence[Mark], across: Axis, up: Axis) -> Drawing:
-    """Trials by two of their values; those of a role that matters are drawn on top."""
-    drawing = Drawing(WIDTH, HEIGHT, f"{up.name} against {across.name}, {len(marks)} trials")
+def scatter(marks: Sequence[Mark], across: Axis, up: Axis, *, title: str = "") -> Drawing:
+    """Trials, or windows, by two of their values; those that matter are drawn on top.
+
+    Args:
+        marks: What is drawn.
+        across: From left to right.
+        up: From below.
+        title: Above it; the name of ``up`` if left out.
+    """
+    drawing = Drawing(WIDTH, HEIGHT, f"{up.name} against {across.name}, {len(marks)} dots")
     right, bottom = WIDTH - RIGHT, HEIGHT - BELOW
     for place, text in up.labels():
         y = bottom + (TOP - bottom) * place
@@ -100,14 +109,15 @@ def scatter(marks: Sequence[Mark], across: Axis, up: Axis) -> Drawing:
     drawing.line(LEFT, bottom, right, bottom, "axis")
     drawing.line(LEFT, TOP, LEFT, bottom, "axis")
     drawing.words((LEFT + right) / 2, HEIGHT - 6, _cut(across.name, right), align="middle")
-    drawing.words(8, 15, f"↑ {up.name}")
-    order: Sequence[Role] = ("other", "front", "best")
+    drawing.words(8, 15, title or f"↑ {up.name}")
+    order: Sequence[Role] = ("graded", "other", "front", "best")
     for mark in sorted(marks, key=lambda mark: order.index(mark.role)):
         shift = _jitter(mark.key) * 0.5 if across.options else 0.0
         x = LEFT + (right - LEFT) * across.place(mark.x + shift)
         y = bottom + (TOP - bottom) * up.place(mark.y)
-        radius = {"other": 4.0, "front": 5.0, "best": 6.0}[mark.role]
-        drawing.dot(x, y, radius, mark.role, key=mark.key, tip=mark.tip)
+        radius = {"graded": 3.5, "other": 4.0, "front": 5.0, "best": 6.0}[mark.role]
+        strength = mark.strength
+        drawing.dot((x, y), radius, mark.role, key=mark.key, tip=mark.tip, strength=strength)
     return drawing
 
 
@@ -155,7 +165,7 @@ def tracks(title: str, rows: Sequence[Track]) -> Drawing:
         for mark in track.marks:
             x = left + (right - left) * min(max(mark.x, 0.0), 1.0)
             radius = 6.0 if mark.role == "best" else 4.5
-            drawing.dot(x, y + 25, radius, mark.role, key=mark.key, tip=mark.tip)
+            drawing.dot((x, y + 25), radius, mark.role, key=mark.key, tip=mark.tip)
     return drawing
 
 

@@ -10,7 +10,7 @@ import re
 from typing import Literal, TypeAlias, final
 
 Role: TypeAlias = Literal[
-    "rule", "axis", "words", "pale", "front", "other", "best", "bar", "track", "flagged"
+    "rule", "axis", "words", "pale", "front", "other", "best", "graded", "bar", "track", "flagged"
 ]
 Align: TypeAlias = Literal["start", "middle", "end"]
 
@@ -28,6 +28,7 @@ STYLE = """
 .drawing .axis { stroke: var(--axis); }
 .drawing circle.front { fill: var(--front); stroke: var(--paper); }
 .drawing circle.other { fill: var(--other); fill-opacity: 0.55; stroke: none; }
+.drawing circle.graded { fill: var(--bar); }
 .drawing circle.best { fill: var(--best); stroke: var(--ink); stroke-width: 2; }
 .drawing rect.bar { fill: var(--bar); }
 .drawing rect.flagged { fill: var(--front); }
@@ -68,18 +69,28 @@ class Drawing:
         size = f'width="{max(width, 0.0):.1f}" height="{height:.1f}" rx="2"'
         self._parts.append(f'<rect class="{role}" x="{x:.1f}" y="{y:.1f}" {size}/>')
 
-    def dot(self, x: float, y: float, radius: float, role: Role, *, key: str, tip: str) -> None:
+    def dot(
+        self,
+        at: tuple[float, float],
+        radius: float,
+        role: Role,
+        *,
+        key: str,
+        tip: str,
+        strength: float = 1.0,
+    ) -> None:
         """A filled circle that stands for something.
 
         Args:
-            x: Of its middle.
-            y: Of its middle.
+            at: Its middle.
             radius: In units.
             role: What decides its colour.
             key: What it stands for, as ``data-trial``.
             tip: Shown by a browser that the pointer rests on it.
+            strength: From 0, not to be seen, to 1.
         """
-        place = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"'
+        place = f'cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius:g}"'
+        place += f' fill-opacity="{strength:.2f}"' if strength < 1.0 else ""
         self._parts.append(
             f'<circle class="{role}" data-trial="{escaped(key)}" {place}>'
             f"<title>{escaped(tip)}</title></circle>"

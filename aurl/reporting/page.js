@@ -9,7 +9,7 @@
     if (!marks.has(id)) marks.set(id, []);
     marks.get(id).push(mark);
     const title = mark.querySelector("title");
-    if (title) title.remove(); // the tip says more, and at once
+    if (title && data[id]) title.remove(); // the tip says more, and at once
   }
 
   const made = (name, text, ...children) => {
@@ -117,7 +117,8 @@
       const body = document.querySelector(".ranking tbody");
       up = !up;
       const rows = [...body.rows].sort((a, b) => {
-        const order = valueOf(a, column).localeCompare(valueOf(b, column), "en", { numeric: true });
+        const [first, second] = [valueOf(a, column), valueOf(b, column)];
+        const order = Number(first) - Number(second) || first.localeCompare(second);
         return up ? order : -order;
       });
       body.append(...rows);

@@ -95,7 +95,7 @@ class Players:
             source = _data_uri("audio/wav", wav(sound))
             heard = element("audio", controls=True, preload="metadata", src=source)
         else:
-            heard = element("p", f"Too long for the page: {file}.wav", class_="pale")
+            heard = element("p", f"Too long for the page: {file}.mid", class_="pale")
         image = element(
             "img",
             src=_data_uri("image/png", png(roll)),

@@ -1,0 +1,74 @@
+"""The page of a tool of the latent space: what its MIDI files hold, to see and to hear."""
+
+import base64
+import io
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aurl.audio import RATE, rendered
+from aurl.data.midi import read_midi, write_midi
+from aurl.reporting.latent_sheet import SHEET, Track, Wanted, write_sheet
+from tests.browser import Page
+from tests.test_report import HOSTILE, Read
+from tests.tiny import random_piece
+
+PLANE: dict[str, Any] = {
+    "points": [[0.0, 1.0], [2.0, -1.0], [1.0, 0.0]],
+    "windows": [4, 5, 9],
+    "attributes": {"mean_pitch": [60.0, 72.0, None], "mode": [None, None, None]},
+}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """A folder of one tool, with hostile words."""
+    write_midi(random_piece(np.random.default_rng(1)), tmp_path / "global_0.mid")
+    tracks = [Track(name="global_0", caption=HOSTILE)]
+    wanted = Wanted(wav=True, png=True)
+    write_sheet(tmp_path, HOSTILE, [HOSTILE], tracks, plane=PLANE, wanted=wanted)
+    return tmp_path
+
+
+def test_what_is_heard_is_what_the_file_holds(written: Path) -> None:
+    page = Read((written / SHEET).read_text(encoding="utf-8"))
+    (player,) = page.all("audio")
+    data = base64.b64decode((player["src"] or "").partition(",")[2])
+    assert data == (written / "global_0.wav").read_bytes()
+    with wave.open(io.BytesIO(data)) as sound:
+        assert sound.getframerate() == RATE
+        assert sound.getnframes() == len(rendered(read_midi(written / "global_0.mid")))
+    assert (written / "global_0.png").read_bytes().startswith(b"\x89PNG")
+    assert page.text.count(" ".join(HOSTILE.replace("\x1b", "\ufffd").split())) == 4
+    assert len(page.all("script")) == 2
+
+
+def test_a_map_is_drawn_for_what_is_known_of_windows(written: Path) -> None:
+    page = Read((written / SHEET).read_text(encoding="utf-8"))
+    dots = page.all("circle")
+    assert [each["data-trial"] for each in dots] == ["4", "5"]
+    assert [each.get("fill-opacity") for each in dots] == ["0.08", None]
+    assert float(dots[0]["cx"] or 0) < float(dots[1]["cx"] or 0)
+    assert float(dots[0]["cy"] or 0) < float(dots[1]["cy"] or 0)
+    assert {path.name for path in written.glob("*.svg")} == {"map_mean_pitch.svg"}
+
+
+def test_without_wishes_there_is_the_page_alone(tmp_path: Path) -> None:
+    wanted = Wanted(wav=False, png=False)
+    write_sheet(tmp_path, "aurl analyze", ["one"], [], plane=None, wanted=wanted)
+    assert [path.name for path in tmp_path.iterdir()] == [SHEET]
+    assert Read((tmp_path / SHEET).read_text(encoding="utf-8")).all("h2") == []
+
+
+@pytest.mark.browser
+def test_the_page_is_quiet_and_fits_a_phone(page: Page, written: Path) -> None:
+    page.resize(390, 844)
+    page.open((written / SHEET).as_uri())
+    assert page.js("document.documentElement.scrollWidth") == 390
+    page.wait("document.querySelector('audio').duration > 1")
+    page.click("circle")
+    assert page.errors == []
+    assert page.requests == [(written / SHEET).as_uri()]
