@@ -1,5 +1,6 @@
 """Generation: tokens from latent vectors, batched, cached, and only what the grammar allows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aurl.data.vocabulary import GrammarState
+from aurl.model.step_decoder import MOST_SEQUENCES, StepDecoder
 from aurl.model.vae import Vae
 
 
@@ -75,11 +77,11 @@ def generate(
     tokens[:, :length] = prompt
     grammar = vocabulary.grammar(batch, model.n_bars, z.device)
     _follow(grammar, prompt)
-    caches = model.decoder.caches(batch, max_tokens)
+    decode = _decoding(model, z, max_tokens)
     for index in range(length, max_tokens):
         bar, phase = vocabulary.positions(tokens[:, :index])
         new = slice(read, index)
-        logits = model.decoder(tokens[:, new], z, bar[:, new], phase[:, new], caches=caches)[:, -1]
+        logits = decode(tokens[:, new], bar[:, new], phase[:, new])
         logits = logits.masked_fill(~grammar.allowed(max_tokens - index), -torch.inf)
         chosen = drawn(logits, sampling, generator)
         tokens[:, index] = chosen
@@ -88,6 +90,20 @@ def generate(
         if bool((chosen == vocabulary.pad).all()):
             return tokens[:, :index]
     return tokens
+
+
+def _decoding(
+    model: Vae, z: Float[Tensor, "batch coordinate"], max_tokens: int
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """From the next tokens, with their bars and phases, to the logits after the last of them."""
+    if z.device.type == "cpu" and len(z) <= MOST_SEQUENCES:
+        return StepDecoder(model.decoder, z, max_tokens)
+    caches = model.decoder.caches(len(z), max_tokens)
+
+    def decode(tokens: Tensor, bar: Tensor, phase: Tensor) -> Tensor:
+        return model.decoder(tokens, z, bar, phase, caches=caches)[:, -1]
+
+    return decode
 
 
 def _follow(grammar: GrammarState, prompt: Int[Tensor, "batch prompt"]) -> None:
