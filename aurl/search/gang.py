@@ -19,8 +19,10 @@ from ray.train.torch import TorchTrainer
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.search.mailbox import Mailbox
+from aurl.training.checkpoint import place_of
 from aurl.training.messages import Event, Task
 from aurl.training.ray_worker import serve
+from aurl.training.store import Remote
 
 _POLL_S = 0.5
 
@@ -152,7 +154,8 @@ class TrialSlot(tune.Trainable):
         self._waiting = False
         event = self._gang.next_event()
         if event.ended:
-            return {**self._last, "rows": (), "failure": event.failure, "done": True}
+            how = {"failure": event.failure, "outage": event.outage}
+            return {**self._last, "rows": (), **how, "done": True}
         self._waiting = True
         self._last = scalars(event.rows[-1], self._steps)
         return {**self._last, "rows": event.rows, "look": event.look, "failure": ""}
@@ -197,8 +200,11 @@ def _first_line(error: BaseException | None) -> str:
 
 
 def task_for(folder: Path, config: Any) -> Task:  # noqa: ANN401
-    """The task of training ``config`` with its checkpoints in a trial's folder.
+    """The task of training ``config`` with its checkpoints in a trial's folder, or as it says.
 
     The path is made absolute: workers run in a folder of their own.
     """
-    return Task(config=config, checkpoint_folder=folder.absolute() / "checkpoint")
+    here = folder.absolute() / "checkpoint"
+    place = place_of(here)
+    remote = place if isinstance(place, Remote) else None
+    return Task(config=config, checkpoint_folder=here, remote=remote)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import TypeAlias
 
@@ -46,7 +45,7 @@ class Run:
 
     config: RunConfig
     corpus: Corpus
-    checkpoint_folder: Path
+    checkpoint_folder: checkpoint.Place
     show: Callable[[Look], None] | None = None
     """Given what there is to see and hear after the last evaluation, before its report."""
 

@@ -15,7 +15,7 @@ from ray.train.torch import get_device
 from torch import distributed
 
 from aurl.data.corpus import Corpus
-from aurl.errors import ConfigError
+from aurl.errors import ConfigError, StorageError
 from aurl.training.look import Look, packed
 from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Event, Row, Task
@@ -40,18 +40,19 @@ def serve(settings: dict[str, Any]) -> None:
         if task is None:
             return
         number += 1
-        failure = _train_one(task, corpus, mailbox, workers)
+        ended = _train_one(task, corpus, mailbox, workers)
         if workers.rank == 0:
-            ray.get(mailbox.post.remote(number, Event(ended=True, failure=failure)))
+            ray.get(mailbox.post.remote(number, ended))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> str:  # noqa: ANN401
-    """Train one task; returns why it failed, or nothing.
+def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> Event:  # noqa: ANN401
+    """Train one task; returns how it ended.
 
     A failure that only one of several workers may have seen is raised: it ends the gang, and with
-    it the collective calls that the others wait in. So is one that leaves the device broken.
+    it the collective calls that the others wait in. So is one that leaves the device broken. One
+    of the storage is told at once: it ends the sweep.
     """
     looks: list[bytes] = []
 
@@ -66,18 +67,23 @@ def _train_one(task: Task, corpus: Corpus, mailbox: Any, workers: Workers) -> st
         return _from_first_worker(go_on, workers)
 
     run = Run(
-        config=task.config, corpus=corpus, checkpoint_folder=task.checkpoint_folder, show=show
+        config=task.config,
+        corpus=corpus,
+        checkpoint_folder=task.remote or task.checkpoint_folder,
+        show=show,
     )
     try:
         train(run, workers=workers, report=report)
     except (DivergedError, ConfigError) as error:  # raised by every worker alike
-        return f"{type(error).__name__}: {error}"
+        return Event(ended=True, failure=f"{type(error).__name__}: {error}")
+    except StorageError as error:
+        return Event(ended=True, failure=str(error), outage=True)
     except Exception as error:
         if workers.size > 1 or isinstance(error, torch.AcceleratorError):
             raise
         _log.exception("the trial failed")
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return ""
+        return Event(ended=True, failure=f"{type(error).__name__}: {error}".splitlines()[0])
+    return Event(ended=True)
 
 
 def _from_first_worker(answer: bool, workers: Workers) -> bool:
