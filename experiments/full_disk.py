@@ -57,7 +57,7 @@ def tried(root: Path, size: int, wanted: list[dict[str, object]]) -> bool:
     wrong = sweep.what_is_wrong(place / "s", wanted, ended)
     why = said.replace(f"{place}/", "") or "it fits"
     print(f"{size} KiB, {len(ended)} ended: {why} {wrong or 'nothing lost'}", flush=True)
-    subprocess.run(["umount", place], check=True)
+    subprocess.run(["umount", "--lazy", place], check=True)
     return not said
 
 
