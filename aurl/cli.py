@@ -10,12 +10,14 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from aurl.errors import AurlError
+from aurl.errors import AurlError, OutageError
+from aurl.interrupts import terminated_as_interrupted
 from aurl.model_options import add_latent_commands, add_metrics, add_model_commands
 from aurl.reporting.choosing import add_choice
 from aurl.studio.options import add_studio
 
 INTERRUPTED = 130
+STORAGE = "where checkpoints are kept, such as s3://bucket/folder (default: with the trials)"
 LATENT = ("traverse", "interpolate", "swap", "analyze", "studio")
 """The commands of :mod:`aurl.latent_commands`, which need no Ray."""
 
@@ -28,9 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        return _command(args.command)(args)
+        with terminated_as_interrupted():
+            return _command(args.command)(args)
     except AurlError as error:
-        print(f"aurl: {error}", file=sys.stderr)
+        more = f" {_how_to_go_on(args)}" if isinstance(error, OutageError) else ""
+        print(f"aurl: {error}{more}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"aurl: interrupted. {_how_to_go_on(args)}", file=sys.stderr)
@@ -38,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:  # a disk that is full, a folder that cannot be written
-        where = error.filename2 or error.filename or "a file"
-        print(f"aurl: {where}: {error.strerror or error}", file=sys.stderr)
+        where = error.filename or error.filename2 or "a file"
+        print(f"aurl: {where}: {error.strerror or error}. {_how_to_go_on(args)}", file=sys.stderr)
         return 2
 
 
@@ -79,6 +83,7 @@ def sweep(args: argparse.Namespace) -> int:
         shape=shape_of(args),
         overrides=overrides_of(args.set),
         resume=args.resume,
+        storage=args.storage,
         warm_start=args.warm_start,
         command=command_line(sys.argv),
     )
@@ -204,6 +209,7 @@ def _add_sweep(commands: Any) -> None:  # noqa: ANN401 - argparse's type is priv
         action="store_true",
         help="say what it would do and what it may cost, and do nothing",
     )
+    sweep.add_argument("--storage", default="", metavar="URI", help=STORAGE)
     _add_cluster_options(sweep)
     _add_set(sweep)
 
@@ -226,6 +232,7 @@ def _add_submit(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pri
     )
     submit.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
     submit.set_defaults(address="auto")
+    submit.add_argument("--storage", default="", metavar="URI", help=STORAGE)
     _add_shape(submit)
     _add_set(submit)
 

@@ -37,6 +37,7 @@ from aurl.search.proof import prove
 from aurl.search.provenance import of_sweep, provenance
 from aurl.search.space import space_of
 from aurl.training.fits import check_fits
+from aurl.training.store import storage_at
 
 if TYPE_CHECKING:
     from aurl.search.jobs import Jobs
@@ -348,6 +349,8 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
         )
     overrides = overrides_of(args.set)
     space_of(read_yaml(args.space), overrides=overrides)
+    if args.storage:
+        storage_at(args.storage)
     shape = shape_of(args)
     words = ["sweep", args.space.name, "--address", args.address, "--out", str(args.out)]
     words += ["--name", args.name or args.space.stem]
@@ -362,6 +365,7 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
         "--workers-per-trial": shape.workers_per_trial,
         "--gpus-per-worker": shape.gpus_per_worker,
         "--grow-to": shape.grow_to,
+        "--storage": args.storage or None,
     }
     words += [str(each) for pair in given.items() if pair[1] is not None for each in pair]
     words += [word for each in args.set for word in ("--set", each)]

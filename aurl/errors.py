@@ -13,5 +13,13 @@ class DataError(AurlError):
     """A corpus or a MIDI file cannot be used; the message names the file and the reason."""
 
 
+class OutageError(AurlError):
+    """What a sweep stands on is gone, such as Ray; once it is back, the sweep can be resumed."""
+
+
+class StorageError(OutageError):
+    """A disk or a store does not take what is written."""
+
+
 class SweepError(AurlError):
     """A sweep cannot start, resume or be read; the message says what to do."""

@@ -1,7 +1,8 @@
 """The one owner of how aurl reads and writes files: YAML, JSON, JSON lines, whole or absent.
 
 Every write goes to a temporary name in the same folder and is renamed into place, so that a
-reader, or a resumed run, never sees half a file.
+reader, or a resumed run, never sees half a file; it is on the disk before it has its name, so
+that a power cut leaves no empty file either.
 """
 
 import contextlib
@@ -35,6 +36,9 @@ def atomic(path: Path) -> Generator[Path]:
             temporary.rename(path)
             shutil.rmtree(stale, ignore_errors=True)
         else:
+            if temporary.is_file():
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
             os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call
     finally:
         if temporary.is_dir():
@@ -102,7 +106,7 @@ def parse_value(text: str) -> Any:  # noqa: ANN401
 
 
 def append_lines(path: Path, rows: list[Mapping[str, Any]]) -> None:
-    """Append rows to a JSON-lines file in one write.
+    """Append rows to a JSON-lines file in one write, which is on the disk when this returns.
 
     A crash can leave a torn last line; :func:`read_lines` passes over it.
     """
@@ -110,6 +114,8 @@ def append_lines(path: Path, rows: list[Mapping[str, Any]]) -> None:
     text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
     with path.open("a", encoding="utf-8") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

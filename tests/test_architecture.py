@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "aurl"
 LAYERS = (
     {"errors"},
     {"plain", "latent_config", "objective_config"},
-    {"config", "seeding", "files"},
+    {"config", "seeding", "files", "interrupts"},
     {"data"},
     {"model", "objectives", "metrics", "drawing", "audio"},  # siblings that cannot see each other
     {"training"},
@@ -37,6 +37,7 @@ EDGES = {  # the only files that may touch the outside world through these packa
     },
     "PIL": {"drawing/canvas.py"},
     "tensorboard": {"training/media.py", "training/reporters.py"},
+    "pyarrow": {"training/store.py"},
     "miditoolkit": {"data/midi.py"},
     "mido": {"data/midi.py"},
     "yaml": {"files.py"},

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from aurl.errors import DataError
+from aurl.errors import DataError, StorageError
 from aurl.training import checkpoint
 from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
@@ -100,7 +100,9 @@ def test_a_save_that_fails_leaves_the_checkpoint_before_it(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", torn)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        StorageError, match=r"checkpoint\.safetensors cannot be written: .*No space"
+    ):
         saved(tmp_path, at=6)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [checkpoint.FILE_NAME]

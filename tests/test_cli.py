@@ -3,10 +3,11 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from aurl import cli
 from aurl.config import to_plain
 from aurl.data import corpus as corpora
+from aurl.errors import StorageError, SweepError
 from aurl.files import read_yaml, write_yaml
 from aurl.search import plan
 from aurl.search.cluster import Shape
@@ -422,3 +424,83 @@ def test_a_space_whose_samples_make_no_run_is_refused_by_its_parameters(
         r"latent\.levels\.global\.dim=0, latent\.levels\.fine\.dim=0\.$",
         refused.err,
     ), refused.err
+
+
+@pytest.mark.parametrize("left", [[], [".sweep.yaml.0123abcd.part"]], ids=["empty", "part"])
+def test_a_sweep_whose_driver_was_killed_before_it_began_may_begin(
+    place: Path, left: list[str]
+) -> None:
+    folder = place / "sweeps" / "s"
+    folder.mkdir(parents=True)
+    for name in left:
+        (folder / name).write_text("question: Doe")
+    given = plan.SweepOptions(space=Path("space.yaml"), name="s", data="corpus")
+    with pytest.raises(SweepError, match="holds something else"):
+        plan.plan(given)
+    plan.plan(replace(given, resume=True))
+    assert read_yaml(folder / "sweep.yaml")["question"] == "Does it say what is wrong?"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "s/metrics.jsonl"), "s/metrics.jsonl: No space"),
+        (StorageError("s/checkpoint cannot be written: no."), "s/checkpoint cannot be written"),
+    ],
+    ids=["disk", "checkpoint"],
+)
+def test_a_storage_that_fails_is_one_line_that_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    words: str,
+) -> None:
+    def fails(args: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "sweep", fails)
+    monkeypatch.setattr(sys, "argv", ["aurl", "sweep", "space.yaml"])
+    assert cli.main(["sweep", "space.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"aurl: {words}")
+    assert err.count("\n") == 1
+    assert err.endswith(" Go on with: aurl sweep space.yaml --resume\n")
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def terminated(args: object) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "sweep", terminated)
+    assert cli.main(["sweep", "space.yaml"]) == 130
+    assert capsys.readouterr().err.startswith("aurl: interrupted. What was finished is kept.")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_storage_is_kept_to_and_two_sweeps_never_share_a_place_in_it(place: Path) -> None:
+    far = (place / "far").as_uri()
+    given = plan.SweepOptions(space=Path("space.yaml"), name="s", data="corpus", storage=far)
+    remote = plan.plan(given).remote
+    assert remote is not None
+    about = read_yaml(place / "sweeps" / "s" / "sweep.yaml")
+    assert (about["storage"], about["checkpoints"]) == (far, remote.uri)
+    assert re.fullmatch(rf"{far}/s-[0-9a-f]{{8}}", remote.uri)
+    assert plan.plan(replace(given, resume=True)).remote == remote
+    assert read_yaml(place / "sweeps" / "s" / "sweep.yaml")["checkpoints"] == remote.uri
+    assert plan.plan(replace(given, out=Path("elsewhere"))).remote != remote
+    for other in ("", (place / "farther").as_uri()):
+        with pytest.raises(SweepError, match="--resume must be given the storage that s was"):
+            plan.plan(replace(given, resume=True, storage=other))
+
+
+@pytest.mark.usefixtures("place")
+def test_a_storage_with_a_secret_leaves_no_sweep(capfd: pytest.CaptureFixture[str]) -> None:
+    given = answer(capfd, *TINY, "--storage", "s3://AKIA0:TOPSECRET@bucket/x")
+    assert is_one_line(given)
+    assert given.err.startswith("aurl: --storage must hold no credentials")
+    assert "TOPSECRET" not in given.err
+    assert not Path("out").exists()

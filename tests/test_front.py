@@ -10,6 +10,7 @@ from aurl.drawing.front import Trials
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import front
 from aurl.search.front import FrontPicture
+from aurl.training.reporters import write_experiment
 
 
 def scored(*values: float) -> dict[str, float]:
@@ -70,3 +71,20 @@ def test_a_long_sweep_draws_its_front_for_one_in_twenty_trials(
     assert drawn[:21] == list(range(1, 22))
     assert drawn[-1] > 950
     assert len(drawn) < 110
+
+
+def test_a_front_that_is_drawn_is_not_drawn_again_unless_it_has_changed(tmp_path: Path) -> None:
+    write_experiment(tmp_path, {}, [])
+    picture = FrontPicture(tmp_path)
+    picture.add("t0000", scored(0.1, 0.9, 0.5))
+    picture.draw()
+
+    def written() -> list[bytes]:
+        return [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+
+    before = written()
+    picture.draw(even_if_drawn=False)
+    assert written() == before
+    picture.add("t0001", scored(0.2, 0.3, 0.5))
+    picture.draw(even_if_drawn=False)
+    assert [a != b for a, b in zip(written(), before, strict=True)] == [True, True]

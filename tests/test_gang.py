@@ -12,7 +12,7 @@ import torch
 
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
-from aurl.errors import ConfigError
+from aurl.errors import ConfigError, StorageError
 from aurl.search.cluster import connected
 from aurl.search.gang import Gang, GangSettings, scalars, shared, task_for
 from aurl.training import checkpoint, ray_worker
@@ -288,7 +288,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder
 def test_what_every_worker_sees_ends_the_trial_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, size: int
 ) -> None:
-    assert failing(monkeypatch, error, size, tmp_path) == f"{type(error).__name__}: {error}"
+    ended = failing(monkeypatch, error, size, tmp_path)
+    assert ended == Event(ended=True, failure=f"{type(error).__name__}: {error}")
 
 
 @pytest.mark.parametrize("error", [ValueError("nan"), OSError(28, "disk full")])
@@ -297,7 +298,15 @@ def test_what_one_worker_may_see_alone_ends_the_gang(
 ) -> None:
     with pytest.raises(type(error)):
         failing(monkeypatch, error, 2, tmp_path)
-    assert failing(monkeypatch, error, 1, tmp_path).startswith(type(error).__name__)
+    assert failing(monkeypatch, error, 1, tmp_path).failure.startswith(type(error).__name__)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_checkpoint_that_cannot_be_stored_is_not_the_trials_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
+) -> None:
+    ended = failing(monkeypatch, StorageError("the disk is full."), size, tmp_path)
+    assert ended == Event(ended=True, failure="the disk is full.", outage=True)
 
 
 @pytest.mark.parametrize("size", [1, 2])

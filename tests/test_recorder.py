@@ -14,6 +14,7 @@ from aurl.search.distributions import Value
 from aurl.search.recorder import Recorder, trial_id, trial_number
 from aurl.search.sampler import End
 from aurl.training import checkpoint
+from aurl.training.reporters import TrialWriter
 from tests.tiny import small_config
 
 NAME = "t0003"
@@ -257,3 +258,34 @@ def test_a_look_that_cannot_be_drawn_ends_no_sweep(
     made.show(NAME, b"no look")
     assert f"the pictures of {NAME} could not be made" in caplog.text
     assert made.end(NAME, "completed", "") == {"val/kl_nats": 0.5, "val/active_units": 3.0}
+
+
+def test_a_checkpoint_that_the_rows_do_not_reach_is_thrown_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS)
+    save_checkpoint(tmp_path, 8)  # of a step whose rows a power cut took
+    begin(recorder(tmp_path))
+    assert (status(tmp_path)["step"], steps_logged(tmp_path)) == (0, [])
+    assert list((tmp_path / NAME / "checkpoint").iterdir()) == []
+    assert "its checkpoint is of step 8, its rows end before" in caplog.text
+
+
+def test_a_trial_has_not_ended_before_all_of_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = started(tmp_path)
+    made.report(NAME, RATED)
+    written: list[str] = []
+    really_close = TrialWriter.close
+
+    def close(writer: TrialWriter, end: End) -> None:
+        written.append(status(tmp_path)["status"])
+        really_close(writer, end)
+
+    monkeypatch.setattr(TrialWriter, "close", close)
+    made.end(NAME, "completed", "")
+    assert written == ["running"]
+    assert (tmp_path / NAME / "pictures" / "latent_kl_by_dimension.png").exists()
+    assert status(tmp_path)["status"] == "completed"

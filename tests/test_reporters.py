@@ -239,6 +239,26 @@ def test_pictures_and_sounds_are_at_the_last_step_and_pictures_in_the_folder(
     assert path.read_bytes() == image.encoded_image_string == png(PICTURE)
 
 
+def test_a_resumed_trial_shows_the_pictures_and_sounds_of_the_steps_it_keeps(
+    tmp_path: Path,
+) -> None:
+    folder = trial(tmp_path)
+    writer = opened(folder)
+    for step in (4, 8):
+        writer.log([{"step": step, "a": 1.0}])
+        writer.show({"latent/kl": PICTURE + step}, {"music/sample_1": SOUND})
+    writer.close("running")
+    for _ in range(2):
+        rewind(folder, 4)
+        opened(folder).close("running")
+    events = reader(folder)
+    (image,) = events.Images("latent/kl")
+    (audio,) = events.Audio("music/sample_1")
+    assert (image.step, audio.step) == (4, 4)
+    assert image.encoded_image_string == png(PICTURE + 4)
+    assert audio.encoded_audio_string == wav(SOUND)
+
+
 def test_every_chart_of_the_layout_finds_a_tag_that_is_emitted(tmp_path: Path) -> None:
     write_experiment(tmp_path, {}, [])
     (stored,) = reader(tmp_path).Tensors("custom_scalars__config__")

@@ -16,6 +16,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.search.distributions import Value
 from aurl.search.sampler import End, Proposals
 from aurl.search.space import Space, space_of
+from aurl.search.warm_start import Beginning
 
 NAME = "study"
 VARIED: Mapping[str, Any] = {
@@ -307,3 +308,48 @@ def test_a_driver_that_was_killed_between_constraint_and_end_tells_the_end(tmp_p
         again.tell(number, "completed", {**scores(0.9, 0.9, 0.9), "val/kl_nats": 3.0})
     (told,) = trials(tmp_path)
     assert (told.state, told.constraints) == (TrialState.COMPLETE, {"infeasible": 2.0})
+
+
+@SAMPLERS
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_driver_killed_while_proposing_changes_no_later_proposal(
+    tmp_path: Path, sampler: str
+) -> None:
+    def proposed(folder: Path, killed_at: int) -> list[dict[str, Value]]:
+        folder.mkdir()
+        made: list[dict[str, Value]] = []
+        for index in range(8):
+            study = opened(folder, sampler)
+            if index == killed_at:
+                study.propose()  # and never started
+                study = opened(folder, sampler)
+                study.fail_unknown(set())
+            number, params = study.propose()
+            made.append(params)
+            study.tell(number, "completed", worth(params))
+        return made
+
+    assert proposed(tmp_path / "killed", 6) == proposed(tmp_path / "calm", -1)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_configuration_that_was_asked_for_is_tried_though_its_driver_was_killed(
+    tmp_path: Path,
+) -> None:
+    asked: dict[str, Value] = {
+        "optimizer.lr": 0.05,
+        "objective.beta.schedule": "constant",
+        "latent.levels.fine.dim": 3,
+    }
+    study = opened(tmp_path)
+    study.begin_with([Beginning(params=asked)])
+    assert study.propose() == (0, asked)
+    for _ in range(2):  # killed twice before it is started
+        study = opened(tmp_path)
+        study.fail_unknown(set())
+        study.fail_unknown(set())
+        assert states(tmp_path).count(TrialState.WAITING) == 1
+        number, params = study.propose()
+        assert params == asked
+    study.tell(number, "completed", worth(params))
+    assert {TrialState.WAITING, TrialState.RUNNING}.isdisjoint(states(tmp_path))

@@ -27,7 +27,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from aurl.config import from_plain
 from aurl.data.corpus import save
-from aurl.errors import SweepError
+from aurl.errors import StorageError, SweepError
 from aurl.files import read_json, read_lines, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import sweep
@@ -548,3 +548,51 @@ def test_finalists_may_be_asked_for_after_the_search(tmp_path: Path) -> None:
     )
     assert made.space.seeds is None
     assert plan(options).space.seeds is not None
+
+
+class FullDisk(Recorder):
+    """Takes the start of a trial, and no report of it."""
+
+    def report(self, name: str, rows: Any) -> None:
+        raise OSError(28, "No space left on device", f"{name}/metrics.jsonl")
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_full_disk_ends_the_sweep_and_no_trial(tmp_path: Path) -> None:
+    place = Place(tmp_path, NEVER_TOGETHER)
+    made = planned(place)
+    supply = supply_of(made)
+    supply.recorder = FullDisk(made.trials_folder, Silent())
+    supply.suggest("tune-0")
+    record: Any = sweep._Record(supply)  # pyright: ignore[reportPrivateUsage]
+    row = {"step": 4.0, "val/kl_nats": 1.0}
+    trial = SimpleNamespace(trial_id="tune-0", last_result={"failure": "its workers died"})
+    record.on_trial_start(0, [], trial)
+    calls = (
+        lambda: record.on_trial_result(0, [], trial, {"rows": [row], "look": b""}),
+        lambda: record.on_trial_complete(0, [], trial),  # as Tune goes on
+        lambda: record.on_step_end(0, []),
+        lambda: supply.suggest("tune-1"),
+    )
+    for call in calls:
+        with pytest.raises(OSError, match="No space left"):
+            call()
+    (folder,) = made.trials_folder.iterdir()
+    assert read_json(folder / "status.json")["status"] == "running"
+    supply.recorder.end(folder.name, "failed", "the test is over")  # its files are open
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_checkpoint_that_cannot_be_stored_ends_the_sweep_and_no_trial(tmp_path: Path) -> None:
+    made = planned(Place(tmp_path, NEVER_TOGETHER))
+    supply = supply_of(made)
+    supply.suggest("tune-0")
+    record: Any = sweep._Record(supply)  # pyright: ignore[reportPrivateUsage]
+    last = {"rows": (), "done": True, "failure": "the disk is full.", "outage": True}
+    trial = SimpleNamespace(trial_id="tune-0", last_result=last)
+    record.on_trial_start(0, [], trial)
+    with pytest.raises(StorageError, match="the disk is full"):
+        record.on_trial_complete(0, [], trial)
+    (folder,) = made.trials_folder.iterdir()
+    assert read_json(folder / "status.json")["status"] == "running"
+    supply.recorder.end(folder.name, "failed", "the test is over")  # its files are open

@@ -178,7 +178,7 @@ def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
     """
     config, made_by = read_config(folder / "config.yaml")
     model = Vae(config, corpus.vocabulary, corpus.n_bars)
-    checkpoint.load_run_weights(folder / "checkpoint", model)
+    checkpoint.load_run_weights(checkpoint.place_of(folder / "checkpoint"), model)
     return TrainedModel(
         model=model.double().eval(),
         config=config,

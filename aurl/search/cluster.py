@@ -1,23 +1,27 @@
 """Ray for a sweep: start a local one or join a cluster, and check that what is asked for fits."""
 
+import _thread
 import contextlib
 import logging
 import os
 import signal
 import socket
-import tempfile
+import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+from typing import Any
 
 import ray
+from ray._private import worker
 from ray._private.authentication import authentication_token_setup as token_auth
 
-from aurl.errors import SweepError
+from aurl.errors import OutageError, SweepError
+from aurl.interrupts import terminated_as_interrupted
+from aurl.search.scratch import scratch_folder
 
 OBJECT_STORE_BYTES = 256 * 2**20
+WATCH_EVERY_S = 0.5
 _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # default 2 s; how soon a dead worker is seen
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor a gang, of no use to a local cluster
@@ -80,7 +84,8 @@ def connected(address: str | None) -> Generator[None]:
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with tempfile.TemporaryDirectory(prefix="aurl-", ignore_cleanup_errors=True) as folder:
+    before = signal.getsignal(signal.SIGTERM)
+    with scratch_folder() as folder:
         try:
             if address is None:
                 ray.init(
@@ -104,19 +109,49 @@ def connected(address: str | None) -> Generator[None]:
                     logging_level=logging.ERROR,
                     runtime_env={"env_vars": told},
                 )
+        except SystemExit as error:  # Ray's own answer to SIGTERM
+            raise KeyboardInterrupt from error
         except Exception as error:
             raise SweepError(_why_not(address, error)) from error
-        before = signal.signal(signal.SIGTERM, _interrupt)  # after Ray has set its own
         try:
-            yield
+            with terminated_as_interrupted(), _watched():  # Ray has set a handler of its own
+                yield
         finally:
             signal.signal(signal.SIGTERM, before)
             ray.shutdown()
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """A batch system's SIGTERM ends a sweep as Ctrl-C does."""
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _watched() -> Generator[None]:
+    """A block that ends soon after a server of a cluster of its own has died.
+
+    Ray would end this process some 15 seconds later, without a word to anybody.
+    """
+    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    servers = {
+        name: each.process
+        for name in ("gcs_server", "raylet")
+        for each in (node.all_processes.get(name, ()) if node else ())
+    }
+    died, over = list[str](), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_EVERY_S):
+            died.extend(name for name, process in servers.items() if process.poll() is not None)
+            if died:
+                _thread.interrupt_main(signal.SIGTERM)
+                return
+
+    if servers and threading.current_thread() is threading.main_thread():
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if died:
+            raise OutageError(f"Ray's {died[0]} on this machine has died.") from error
+        raise
+    finally:
+        over.set()
 
 
 def _reach(address: str) -> None:

@@ -1,4 +1,7 @@
-"""The Pareto front of a sweep as a picture: in its folder, and in TensorBoard on its own run."""
+"""What a sweep shows of itself as a whole, in TensorBoard on its own run: its space, its front.
+
+The picture of the Pareto front is in its folder, too.
+"""
 
 import logging
 import math
@@ -7,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from aurl.drawing.canvas import png
 from aurl.drawing.front import Trials, pareto_front
 from aurl.metrics.pareto import non_dominated_fronts
 from aurl.metrics.score import OBJECTIVES
-from aurl.training.reporters import show_on_sweep
+from aurl.search.distributions import Choice
+from aurl.search.space import Space
+from aurl.training.reporters import Domain, Interval, Options, show_on_sweep, sweep_picture
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +49,12 @@ class FrontPicture:
         if np.isfinite(values).all():
             self._trials[trial] = values
 
-    def draw(self) -> None:
-        """Draw the trials that are there; a picture that fails ends no sweep."""
+    def draw(self, *, even_if_drawn: bool = True) -> None:
+        """Draw the trials that are there; a picture that fails ends no sweep.
+
+        Args:
+            even_if_drawn: False does nothing if the folder's picture is this one.
+        """
         if not self._trials:
             return
         self._drawn = len(self._trials)
@@ -59,6 +69,25 @@ class FrontPicture:
         title = f"{on_front.sum()} of {len(values)} completed trials are on the Pareto front"
         try:
             picture = pareto_front(trials, title=title)
+            path = sweep_picture(self._sweep, TAG)
+            if not even_if_drawn and path.exists() and path.read_bytes() == png(picture):
+                return
             show_on_sweep(self._sweep, TAG, picture, step=len(values))
         except Exception:  # noqa: BLE001 - handed on to the log
             _log.exception("the picture of the Pareto front could not be made")
+
+
+def domains(space: Space) -> dict[str, Domain]:
+    """What TensorBoard is told of each searched parameter; of several ranges, what spans them."""
+    found: dict[str, Domain] = {}
+    for parameter in space.parameters:
+        match parameter.distribution, found.get(parameter.key):
+            case Choice(options), Options(before):
+                found[parameter.key] = Options(tuple(dict.fromkeys((*before, *options))))
+            case Choice(options), _:
+                found[parameter.key] = Options(options)
+            case given, Interval(low, high):
+                found[parameter.key] = Interval(min(low, given.low), max(high, given.high))
+            case given, _:
+                found[parameter.key] = Interval(given.low, given.high)
+    return found

@@ -1,19 +1,19 @@
 """One full-size run from a configuration, on the same gang and loop that trials use."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data.corpus import Corpus
-from aurl.errors import SweepError
+from aurl.errors import StorageError, SweepError
 from aurl.plain import Plain, overridden
 from aurl.search.cluster import Shape, connected, slots
 from aurl.search.gang import Gang, GangSettings, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.probe import check_storage
 from aurl.search.recorder import Display, Recorder
+from aurl.search.scratch import scratch_folder
 
 PRESETS: dict[str, Callable[[RunConfig], Plain]] = {
     "same": lambda config: {},
@@ -75,7 +75,7 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
         if not (folder / "status.json").exists():
             recorder.propose(name, {}, full_run.config)
         recorder.start(name)
-        with tempfile.TemporaryDirectory(prefix="aurl-train-") as scratch:
+        with scratch_folder() as scratch:
             failure = _train(full_run, recorder, scratch)
         metrics = recorder.end(name, "failed" if failure else "completed", failure)
     if failure:
@@ -97,6 +97,8 @@ def _train(full_run: FullRun, recorder: Recorder, scratch: str) -> str:
     try:
         while True:
             event = gang.next_event()
+            if event.outage:
+                raise StorageError(event.failure)
             if event.ended:
                 return event.failure
             recorder.report(full_run.folder.name, event.rows)

@@ -19,8 +19,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.search.mailbox import Mailbox
+from aurl.training.checkpoint import place_of
 from aurl.training.messages import Event, Task
 from aurl.training.ray_worker import serve, use_rays_network
+from aurl.training.store import Remote
 
 _POLL_S = 0.5
 
@@ -172,7 +174,8 @@ class TrialSlot(tune.Trainable):
         event = self._gang.next_event()
         if event.ended:
             self._busy = False
-            return {**self._last, "rows": (), "failure": event.failure, "done": True}
+            how = {"failure": event.failure, "outage": event.outage}
+            return {**self._last, "rows": (), **how, "done": True}
         self._waiting = not event.noted
         if event.noted:  # a rung of 0: nothing to compare
             told = {**self._last, "step": event.rows[-1]["step"], "rung": 0}
@@ -223,8 +226,11 @@ def _first_line(error: BaseException | None) -> str:
 
 
 def task_for(folder: Path, config: Any) -> Task:  # noqa: ANN401
-    """The task of training ``config`` with its checkpoints in a trial's folder.
+    """The task of training ``config`` with its checkpoints in a trial's folder, or as it says.
 
     The path is made absolute: workers run in a folder of their own.
     """
-    return Task(config=config, checkpoint_folder=folder.absolute() / "checkpoint")
+    here = folder.absolute() / "checkpoint"
+    place = place_of(here)
+    remote = place if isinstance(place, Remote) else None
+    return Task(config=config, checkpoint_folder=here, remote=remote)

@@ -42,14 +42,26 @@ def journal(path: Path) -> Generator[None]:
                 os.dup2(unlocked.fileno(), 2)
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush_or_drop()
             os.dup2(saved[0], 1)
             os.dup2(saved[1], 2)
             os.close(saved[0])
             os.close(saved[1])
             logging.getLogger().removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):  # a full disk has been told of before
+                handler.close()
+
+
+def _flush_or_drop() -> None:
+    """Write out what is buffered; where a full disk does not take it, it is for nobody's eyes."""
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+            stream.flush()
 
 
 def copy_of_stdout() -> Console:

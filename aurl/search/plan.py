@@ -1,5 +1,6 @@
 """What a sweep is to do, checked before Ray starts and written to ``sweep.yaml``."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from aurl.search.provenance import provenance, space_hash
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.training.fits import check_fits
+from aurl.training.store import Remote, storage_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,9 @@ class SweepOptions:
     shape: Shape = field(default_factory=Shape)
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
     resume: bool = False
+    storage: str = ""
+    """URI below which checkpoints are kept; empty keeps them in the trials' folders."""
+
     warm_start: Path | None = None
     """A sweep's folder, or a file with a list of configurations."""
 
@@ -54,6 +59,9 @@ class Sweep:
     address: str | None
     note: str
     """What was fitted to the music, or is begun with, in a sentence; often nothing."""
+
+    remote: Remote | None = None
+    """Where checkpoints are kept, if not in the trials' folders."""
 
     beginnings: tuple[Beginning, ...] = ()
     """What Optuna is told or asked to try before its own proposals."""
@@ -97,6 +105,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         "gpus_per_worker": options.shape.gpus_per_worker,
         "space_sha256": space_hash(values, overrides),
         "seeds": {"trials": space.base["seed"], "sampler": space.sampler.seed},
+        **({"storage": options.storage} if options.storage else {}),
         "made_by": provenance(),
         "commands": [options.command] if options.command else [],
     }
@@ -109,6 +118,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         before = read_yaml(about)
         _check_same(before, record, folder)
         record = _resumed(before, record)
+    remote = _kept_at(options, record) if options.storage and write else None
     if write:
         try:
             write_yaml(about, record)
@@ -121,6 +131,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         shape=options.shape,
         address=options.address,
         note=note,
+        remote=remote,
         beginnings=tuple(beginnings),
     )
 
@@ -130,7 +141,7 @@ def _is_there(options: SweepOptions) -> bool:
     folder = options.folder
     try:
         exists = (folder / "sweep.yaml").exists()
-        taken = folder.exists()
+        taken = folder.exists() and not (options.resume and _never_began(folder))
     except OSError as error:
         raise _unusable(options, error) from error
     if taken and not (exists and options.resume):
@@ -141,6 +152,24 @@ def _is_there(options: SweepOptions) -> bool:
             f"{advice} choose another --name."
         )
     return exists
+
+
+def _kept_at(options: SweepOptions, record: Plain) -> Remote:
+    """Where the sweep keeps its checkpoints, once it has been tried; the record says it, too.
+
+    No two sweeps share a place, whatever their names.
+    """
+    own = storage_at(options.storage).below(f"{options.folder.name}-{uuid.uuid4().hex[:8]}")
+    remote = storage_at(record.setdefault("checkpoints", own.uri))
+    remote.probe()
+    return remote
+
+
+def _never_began(folder: Path) -> bool:
+    """Whether a driver was killed over a folder's ``sweep.yaml``, which is the first in it."""
+    return folder.is_dir() and all(
+        path.match(".sweep.yaml.*.part") and path.is_file() for path in folder.iterdir()
+    )
 
 
 def _counted(beginnings: list[Beginning]) -> dict[str, int]:
@@ -208,7 +237,8 @@ def _resumed(before: Plain, now: Plain) -> Plain:
     began = {"warm_start": before["warm_start"]} if "warm_start" in before else {}
     commands = [*before.get("commands", [])]
     commands += [each for each in now["commands"] if each not in commands[-1:]]
-    return {**now, "made_by": makers[0], **since, **began, "commands": commands}
+    kept = {"checkpoints": before["checkpoints"]} if "checkpoints" in before else {}
+    return {**now, "made_by": makers[0], **since, **began, **kept, "commands": commands}
 
 
 def _check_same(before: Plain, now: Plain, folder: Path) -> None:
@@ -219,8 +249,8 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
         space = {key: value for key, value in record["space"].items() if key not in later}
         budget = record["space"].get("budget", {})
         steps = {key: value for key, value in budget.items() if key != "trials"}
-        same = ("overrides", "corpus", "workers_per_trial")
-        return {"space": space, "steps": steps, **{key: record[key] for key in same}}
+        same = ("overrides", "corpus", "workers_per_trial", "storage")
+        return {"space": space, "steps": steps, **{key: record.get(key) for key in same}}
 
     old, new = essence(before), essence(now)
     for key, value in old.items():

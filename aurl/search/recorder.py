@@ -23,6 +23,7 @@ from aurl.training.look import RATES, unpacked
 from aurl.training.messages import Row
 from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
 from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
+from aurl.training.store import Remote
 
 _log = logging.getLogger(__name__)
 TRIAL_ID = re.compile(r"t\d{4,}")
@@ -60,10 +61,12 @@ class Recorder:
     Args:
         folder: The sweep's ``trials`` folder.
         display: Told of everything that is written.
+        remote: Where checkpoints are kept, if not in the trials' folders.
     """
 
-    def __init__(self, folder: Path, display: Display) -> None:
+    def __init__(self, folder: Path, display: Display, remote: Remote | None = None) -> None:
         self._folder = folder
+        self._remote = remote
         self._display = display
         self._writers: dict[str, TrialWriter] = {}
         self._status: dict[str, dict[str, Any]] = {}
@@ -74,6 +77,10 @@ class Recorder:
         folder = self._folder / name
         if not (folder / "config.yaml").exists():
             write_yaml(folder / "config.yaml", to_plain(config))
+        if self._remote is not None:
+            checkpoint.keep_at(
+                folder / "checkpoint", self._remote.below(self._folder.name, name, "checkpoint")
+            )
         self._status[name] = {
             "trial": name,
             "status": "running",
@@ -97,7 +104,7 @@ class Recorder:
         if name not in self._status:
             self._status[name] = read_json(folder / "status.json")
         status = self._status[name]
-        rewind(folder, _step_to_start_from(folder / "checkpoint"))
+        rewind(folder, _step_to_start_from(folder))
         status |= {"step": 0, "metrics": {}}
         self._keep_metrics(status, read_lines(folder / METRICS_FILE))
         status["attempts"] += 1
@@ -118,13 +125,15 @@ class Recorder:
     def show(self, name: str, look: bytes) -> None:
         """Draw and play the packed look at a running trial, if there is one.
 
-        A picture that fails ends no sweep: it is missing, and the log says why.
+        A picture that cannot be drawn ends no sweep: it is missing, and the log says why.
         """
         if not look:
             return
         try:
             seen = unpacked(look)
             self._writers[name].show(pictures_of(seen), sounds_of(seen))
+        except OSError:  # a full disk: made again when the sweep is gone on with
+            raise
         except Exception:  # noqa: BLE001 - handed on to the log
             _log.exception("the pictures of %s could not be made", name)
 
@@ -132,17 +141,22 @@ class Recorder:
         try:
             rows = read_lines(self._folder / name / METRICS_FILE)
             self._writers[name].show(kl_over_time(rows), {})
+        except OSError:
+            raise
         except Exception:  # noqa: BLE001 - handed on to the log
             _log.exception("the KL of %s could not be drawn", name)
 
     def end(self, name: str, end: End, reason: str) -> dict[str, float]:
-        """A trial is over; returns its last metrics."""
+        """A trial is over; returns its last metrics.
+
+        Its status says so last of all: what is written about a trial that has ended is complete.
+        """
         status = self._status[name]
-        status |= {"status": end, "reason": reason}
-        self._write(name)
         if name in self._writers:
             self._show_kl(name)
             self._writers.pop(name).close(end)
+        status |= {"status": end, "reason": reason}
+        self._write(name)
         self._display.trial_ended(name, end, reason, status["metrics"])
         return dict(status["metrics"])
 
@@ -167,10 +181,21 @@ class Recorder:
 
 
 def _step_to_start_from(folder: Path) -> int:
-    """Step of the checkpoint; a damaged one, as a power cut may leave it, is thrown away."""
+    """Step of a trial's checkpoint.
+
+    A damaged one, as a power cut may leave it, is thrown away; so is one that the trial's rows do
+    not reach, with which its curve would have a gap.
+    """
+    place = checkpoint.place_of(folder / "checkpoint")
+    if isinstance(place, Remote):
+        place.tidy()
     try:
-        return checkpoint.step_of(folder)
+        step = checkpoint.step_of(place)
+        if step <= max((row["step"] for row in read_lines(folder / METRICS_FILE)), default=0):
+            return step
+        _log.warning("%s: its checkpoint is of step %d, its rows end before.", folder, step)
     except DataError as error:
-        _log.warning("%s The trial starts over.", error)
-        (folder / checkpoint.FILE_NAME).unlink()
-        return 0
+        _log.warning("%s", error)
+    _log.warning("The trial starts over.")
+    checkpoint.remove(place)
+    return 0

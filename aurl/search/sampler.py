@@ -1,8 +1,8 @@
 """What to try next: Optuna's study, told the truth about every trial.
 
 Objectives, all maximised: KL health, disentanglement, reconstruction. The sampler is made anew
-for each proposal, seeded by the trial's number, so that a resumed sweep proposes what the
-uninterrupted one would have proposed (with one trial at a time).
+for each proposal, seeded by the count of the proposals before, so that a resumed sweep proposes
+what the uninterrupted one would have proposed (with one trial at a time).
 """
 
 import logging
@@ -16,7 +16,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.constraints import violation
@@ -29,6 +29,9 @@ from aurl.seeding import stream_seed
 End: TypeAlias = Literal["completed", "stopped", "failed"]
 BEGAN = "began"
 """Attribute of a study that has been given what its sweep begins with."""
+
+ABANDONED = "abandoned"
+"""Attribute of an Optuna trial that a driver was killed over; what it was is proposed again."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +88,8 @@ class Proposals:
         trials = self._study.get_trials(deepcopy=False)
         waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
         number = waiting[0] if waiting else len(trials)
-        self._study.sampler = _sampler(self._space.sampler, number)
+        abandoned = sum(ABANDONED in trial.user_attrs for trial in trials[:number])
+        self._study.sampler = _sampler(self._space.sampler, number - abandoned)
         trial = self._study.ask()
         return trial.number, self._space.suggest(trial)
 
@@ -103,9 +107,7 @@ class Proposals:
         if end == "completed" and None not in values:
             if not trial.constraints:  # a driver that was killed just here has set it already
                 excess, _ = violation(metrics, self._space.constraints)
-                number_inside = trial._trial_id  # pyright: ignore[reportPrivateUsage]
-                ours = optuna.trial.Trial(self._study, number_inside)
-                ours.set_constraint("infeasible", excess)
+                self._inside(trial).set_constraint("infeasible", excess)
             self._study.tell(number, [float(value or 0.0) for value in values])
         elif end == "stopped":
             self._study.tell(number, state=TrialState.PRUNED)
@@ -113,10 +115,28 @@ class Proposals:
             self._study.tell(number, state=TrialState.FAIL)
 
     def fail_unknown(self, known: set[int]) -> None:
-        """End the trials that were proposed but never started, as a killed driver leaves them."""
-        for trial in self._study.get_trials(deepcopy=False):
+        """End the trials that were proposed but never started, as a killed driver leaves them.
+
+        A configuration that somebody asked for is queued again.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        queued = [_asked_for(trial) for trial in trials if trial.state == TrialState.WAITING]
+        for trial in trials:
             if trial.state == TrialState.RUNNING and trial.number not in known:
+                asked = _asked_for(trial)
+                if asked is not None and asked not in queued:
+                    self._study.enqueue_trial(asked)
+                self._inside(trial).set_user_attr(ABANDONED, True)
                 self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _inside(self, trial: FrozenTrial) -> optuna.Trial:
+        number = trial._trial_id  # pyright: ignore[reportPrivateUsage]
+        return optuna.Trial(self._study, number)
+
+
+def _asked_for(trial: FrozenTrial) -> dict[str, Value] | None:
+    """The configuration that was queued, of a trial that was made from one."""
+    return trial.system_attrs.get("fixed_params")
 
 
 def _mend(path: Path) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import re
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Generator, Mapping
 from dataclasses import replace
@@ -20,15 +19,15 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from aurl.config import RunConfig, from_plain
-from aurl.errors import ConfigError, SweepError
+from aurl.errors import ConfigError, StorageError, SweepError
 from aurl.files import read_json, read_lines, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
-from aurl.search.distributions import Choice
-from aurl.search.front import FrontPicture
+from aurl.search.front import FrontPicture, domains
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
+from aurl.search.outage import Outage
 from aurl.search.plan import Sweep
 from aurl.search.probe import check_storage
 from aurl.search.ranking import FINALISTS, finalists
@@ -36,11 +35,11 @@ from aurl.search.recorder import TRIAL_ID, Display, Recorder, trial_id, trial_nu
 from aurl.search.room import Patience, Room
 from aurl.search.sampler import End, Proposals
 from aurl.search.scheduling import Referee, scheduler_of
-from aurl.search.space import Space
+from aurl.search.scratch import scratch_folder
 from aurl.search.stopper import HealthStopper
 from aurl.seeding import stream_seed
 from aurl.training.fits import check_fits
-from aurl.training.reporters import METRICS_FILE, Domain, Interval, Options, write_experiment
+from aurl.training.reporters import METRICS_FILE, write_experiment
 
 _log = logging.getLogger(__name__)
 ATTEMPTS = 3
@@ -63,7 +62,7 @@ def run(sweep: Sweep, display: Display) -> None:
         _tidy(sweep)
         proposals = Proposals(sweep.folder / "study.journal", sweep.space, sweep.folder.name)
         proposals.begin_with(sweep.beginnings)
-        supply = _Supply(sweep, proposals, Recorder(sweep.trials_folder, display))
+        supply = _Supply(sweep, proposals, Recorder(sweep.trials_folder, display, sweep.remote))
         scratch = ""
         for make in (lambda: supply, lambda: _Finals(sweep, display)):
             queue = make()
@@ -73,18 +72,19 @@ def run(sweep: Sweep, display: Display) -> None:
                 write_experiment(sweep.folder, domains(sweep.space), OBJECTIVES)
                 supply.front.draw()
                 scratch = stack.enter_context(_ray(sweep))
-            _tuner(sweep, queue, slots(sweep.shape, queue.remaining), scratch).fit()
+            tuner = _tuner(sweep, queue, slots(sweep.shape, queue.remaining), scratch)
+            with queue.outage.told():
+                tuner.fit()
+        if not scratch:  # a driver may have been killed just before it drew the last trial
+            supply.front.draw(even_if_drawn=False)
 
 
 @contextlib.contextmanager
 def _ray(sweep: Sweep) -> Generator[str]:
     """Ray, and a folder for what it writes and nobody reads."""
     try:
-        with (
-            connected(sweep.address),
-            tempfile.TemporaryDirectory(prefix="aurl-") as scratch,
-        ):
-            if sweep.address is not None:
+        with connected(sweep.address), scratch_folder() as scratch:
+            if sweep.address is not None and sweep.remote is None:
                 check_storage(sweep.folder)
             yield scratch
     except SweepError:
@@ -155,6 +155,7 @@ class _Queue(Searcher):
         self.folder = folder
         self.recorder = recorder
         self.referee = referee
+        self.outage = Outage()
         self._names: dict[str, str] = {}
 
     @property
@@ -170,6 +171,7 @@ class _Queue(Searcher):
         """A run has ended, and its folder says so."""
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - or the text FINISHED
+        self.outage.check()
         found = self.next_run()
         if found is None:
             return Searcher.FINISHED
@@ -272,8 +274,8 @@ class _Finals(_Queue):
 
     def __init__(self, sweep: Sweep, display: Display) -> None:
         folder = sweep.folder / FINALISTS
-        referee = Referee(None, None, sweep.corpus, folder)
-        super().__init__(folder, Recorder(folder, display), referee)
+        recorder = Recorder(folder, display, sweep.remote)
+        super().__init__(folder, recorder, Referee(None, None, sweep.corpus, folder))
         ended = {
             name for name, status in _statuses(folder).items() if status["status"] != "running"
         }
@@ -318,9 +320,11 @@ class _Record(tune.Callback):
         return {}  # as _Queue
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-        name = self._queue.name_of(trial.trial_id)
-        self._queue.recorder.start(name)
-        self._queue.referee.begin(name, read_lines(self._queue.folder / name / METRICS_FILE))
+        with self._queue.outage.noted():
+            name = self._queue.name_of(trial.trial_id)
+            self._queue.recorder.start(name)
+            rows = read_lines(self._queue.folder / name / METRICS_FILE)
+            self._queue.referee.begin(name, rows)
 
     def on_trial_result(
         self,
@@ -330,10 +334,11 @@ class _Record(tune.Callback):
         result: dict[str, Any],
         **info: Any,  # noqa: ANN401
     ) -> None:
-        if result.get("rows"):
-            name = self._queue.name_of(trial.trial_id)
-            self._queue.recorder.report(name, result["rows"])
-            self._queue.recorder.show(name, result["look"])
+        with self._queue.outage.noted():
+            if result.get("rows"):
+                name = self._queue.name_of(trial.trial_id)
+                self._queue.recorder.report(name, result["rows"])
+                self._queue.recorder.show(name, result["look"])
 
     def on_trial_complete(
         self,
@@ -343,6 +348,9 @@ class _Record(tune.Callback):
         **info: Any,  # noqa: ANN401
     ) -> None:
         last = trial.last_result
+        if last.get("outage"):
+            with self._queue.outage.noted():
+                raise StorageError(last["failure"])
         if last.get("failure"):
             self._end(trial, "failed", last["failure"])
         elif last.get("done") and not last.get("rows"):
@@ -355,25 +363,13 @@ class _Record(tune.Callback):
         lines = str(trial.get_pickled_error() or trial.get_error()).strip().splitlines()
         self._end(trial, "failed", lines[-1].strip() if lines else "its workers died")
 
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
+        self._queue.outage.check()  # Tune has swallowed it
+
     def _end(self, trial: Any, end: End, reason: str) -> None:  # noqa: ANN401
-        name = self._queue.name_of(trial.trial_id)
-        self._queue.ended(name, end, self._queue.recorder.end(name, end, reason))
-
-
-def domains(space: Space) -> dict[str, Domain]:
-    """What TensorBoard is told of each searched parameter; of several ranges, what spans them."""
-    found: dict[str, Domain] = {}
-    for parameter in space.parameters:
-        match parameter.distribution, found.get(parameter.key):
-            case Choice(options), Options(before):
-                found[parameter.key] = Options(tuple(dict.fromkeys((*before, *options))))
-            case Choice(options), _:
-                found[parameter.key] = Options(options)
-            case given, Interval(low, high):
-                found[parameter.key] = Interval(min(low, given.low), max(high, given.high))
-            case given, _:
-                found[parameter.key] = Interval(given.low, given.high)
-    return found
+        with self._queue.outage.noted():
+            name = self._queue.name_of(trial.trial_id)
+            self._queue.ended(name, end, self._queue.recorder.end(name, end, reason))
 
 
 def _statuses(folder: Path) -> dict[str, dict[str, Any]]:

@@ -1,26 +1,51 @@
 """Checkpoints: weights, optimizer state, step and beta in one safetensors file, whole or absent.
 
 Nothing else needs saving: order of data, noise and augmentation are functions of the seed and the
-step. No pickle is written or read.
+step. No pickle is written or read. A run's checkpoint is in its folder, or at the URI that
+``storage.json`` there names.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from aurl.errors import DataError
-from aurl.files import atomic
+from aurl.errors import DataError, StorageError
+from aurl.files import atomic, read_json, write_json
 from aurl.objectives.controllers import BetaSchedule
+from aurl.training.store import Remote, storage_at
 
 FILE_NAME = "checkpoint.safetensors"
+POINTER = "storage.json"
+
+Place: TypeAlias = Path | Remote
+"""Where a run's checkpoint is kept: a folder of this machine, or one at a URI."""
+
+
+def place_of(folder: Path) -> Place:
+    """Where the checkpoint is kept of the run that has this checkpoint folder.
+
+    Raises:
+        ConfigError: If the folder names another place, and not as it should.
+        SweepError: If that is no URI, or may hold a secret.
+    """
+    pointer = folder / POINTER
+    return storage_at(str(read_json(pointer)["uri"])) if pointer.exists() else folder
+
+
+def keep_at(folder: Path, remote: Remote) -> None:
+    """Note in a run's checkpoint folder that its checkpoint is kept elsewhere."""
+    write_json(folder / POINTER, {"uri": remote.uri})
 
 
 def save(
-    folder: Path,
+    place: Place,
     *,
     step: int,
     model: nn.Module,
@@ -30,11 +55,14 @@ def save(
     """Write the checkpoint of a run, replacing the one before in one rename.
 
     Args:
-        folder: The run's checkpoint folder.
+        place: Where the run's checkpoint is kept.
         step: Optimizer steps taken.
         model: Its parameters and buffers.
         optimizer: Its state for every parameter.
         schedule: Its state, if it has one.
+
+    Raises:
+        StorageError: If the place does not take it; the checkpoint before stays.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     state = cast("dict[int, dict[str, Tensor]]", optimizer.state_dict()["state"])
@@ -45,12 +73,20 @@ def save(
         f"schedule.{name}": torch.tensor(x, dtype=torch.float64) for name, x in numbers.items()
     }
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with atomic(folder / FILE_NAME) as temporary:
-        save_file(plain, temporary, metadata={"step": str(step)})
+    about = {"step": str(step)}
+    if isinstance(place, Remote):
+        place.write(FILE_NAME, to_bytes(plain, metadata=about))
+        return
+    path = place / FILE_NAME
+    try:
+        with atomic(path) as temporary:
+            save_file(plain, temporary, metadata=about)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"{path} cannot be written: {error}.") from error
 
 
 def restore(
-    folder: Path,
+    place: Place,
     *,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -61,13 +97,10 @@ def restore(
     Raises:
         DataError: If it is damaged or belongs to another architecture.
     """
-    path = folder / FILE_NAME
-    if not path.exists():
+    tensors = _stored(place)
+    if tensors is None:
         return 0
-    tensors = _read(path)
-    prefix = "model."
-    weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    _load(model, weights, path)
+    _load(model, _weights(tensors), _named(place))
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
@@ -76,13 +109,15 @@ def restore(
     groups: list[dict[str, Any]] = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     if schedule is not None:
-        _load_schedule(schedule, tensors, path)
-    return step_of(folder)
+        _load_schedule(schedule, tensors, _named(place))
+    return step_of(place)
 
 
-def step_of(folder: Path) -> int:
-    """Steps taken at the checkpoint in ``folder``; 0 if there is none."""
-    path = folder / FILE_NAME
+def step_of(place: Place) -> int:
+    """Steps taken at a run's checkpoint; 0 if there is none."""
+    if isinstance(place, Remote):
+        return _step_at(place)
+    path = place / FILE_NAME
     if not path.exists():
         return 0
     try:
@@ -92,16 +127,36 @@ def step_of(folder: Path) -> int:
         raise DataError(f"{path} is not a checkpoint: {error}.") from error
 
 
-def load_run_weights(folder: Path, model: nn.Module) -> None:
+def _step_at(remote: Remote) -> int:
+    data = remote.read(FILE_NAME)
+    if data is None:
+        return 0
+    try:
+        load(data)  # whole, or it is damaged
+        size = int.from_bytes(data[:8], "little")
+        return int(json.loads(data[8 : 8 + size])["__metadata__"]["step"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{_named(remote)} is not a checkpoint: {error}.") from error
+
+
+def remove(place: Place) -> None:
+    """Remove a run's checkpoint, if there is one."""
+    if isinstance(place, Remote):
+        place.remove(FILE_NAME)
+    else:
+        (place / FILE_NAME).unlink(missing_ok=True)
+
+
+def load_run_weights(place: Place, model: nn.Module) -> None:
     """Read only the weights of a run's checkpoint.
 
     Raises:
         DataError: If it is missing, damaged or belongs to another architecture.
     """
-    path = folder / FILE_NAME
-    prefix = "model."
-    weights = {k.removeprefix(prefix): v for k, v in _read(path).items() if k.startswith(prefix)}
-    _load(model, weights, path)
+    tensors = _stored(place)
+    if tensors is None:
+        raise DataError(f"{_named(place)} cannot be read as model weights: it is not there.")
+    _load(model, _weights(tensors), _named(place))
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
@@ -117,7 +172,29 @@ def load_weights(path: Path, model: nn.Module) -> None:
     Raises:
         DataError: If the file is missing, damaged, or belongs to another architecture.
     """
-    _load(model, _read(path), path)
+    _load(model, _read(path), str(path))
+
+
+def _named(place: Place) -> str:
+    """The checkpoint at a place, for a message."""
+    return f"{place.uri}/{FILE_NAME}" if isinstance(place, Remote) else str(place / FILE_NAME)
+
+
+def _stored(place: Place) -> dict[str, Tensor] | None:
+    """The tensors of a run's checkpoint; None if there is none."""
+    if not isinstance(place, Remote):
+        path = place / FILE_NAME
+        return _read(path) if path.exists() else None
+    data = place.read(FILE_NAME)
+    try:
+        return None if data is None else load(data)
+    except SafetensorError as error:
+        raise DataError(f"{_named(place)} cannot be read as model weights: {error}.") from error
+
+
+def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = "model."
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -127,20 +204,20 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} cannot be read as model weights: {error}.") from error
 
 
-def _load_schedule(schedule: BetaSchedule, tensors: dict[str, Tensor], path: Path) -> None:
+def _load_schedule(schedule: BetaSchedule, tensors: dict[str, Tensor], name: str) -> None:
     prefix = "schedule."
     found = {k.removeprefix(prefix): v.item() for k, v in tensors.items() if k.startswith(prefix)}
     if found.keys() != schedule.state.keys():
         raise DataError(
-            f"{path} must fit the configuration beside it, but objective.beta.schedule differs."
+            f"{name} must fit the configuration beside it, but objective.beta.schedule differs."
         )
     schedule.state = found
 
 
-def _load(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+def _load(model: nn.Module, weights: dict[str, Tensor], name: str) -> None:
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if expected != found:
         wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
-        raise DataError(f"{path} must fit the configuration beside it, but {wrong} differs.")
+        raise DataError(f"{name} must fit the configuration beside it, but {wrong} differs.")
     model.load_state_dict(weights)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
@@ -65,7 +64,7 @@ class Run:
 
     config: RunConfig
     corpus: Corpus
-    checkpoint_folder: Path
+    checkpoint_folder: checkpoint.Place
     show: Callable[[Look], None] | None = None
     """Given what there is to see and hear after the last evaluation, before its report."""
 

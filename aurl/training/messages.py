@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from aurl.config import RunConfig
+from aurl.training.store import Remote
 
 Row: TypeAlias = Mapping[str, float]
 """Metrics of one step, with the step itself under ``step``."""
@@ -20,6 +21,10 @@ class Task:
 
     config: RunConfig
     checkpoint_folder: Path
+    """In the folder that is named after the trial."""
+
+    remote: Remote | None = None
+    """Where its checkpoint is kept, if not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,9 @@ class Event:
 
     noted: bool = False
     """The rows are told between two reports, and no verdict is waited for."""
+
+    outage: bool = False
+    """Whether it failed because its checkpoint could not be stored: not the trial's fault."""
 
     look: bytes = b""
     """With the last rows: a packed :class:`~aurl.training.look.Look`, for the driver to open."""

@@ -25,7 +25,7 @@ from ray.train.torch import get_device
 from torch import distributed
 
 from aurl.data.corpus import Corpus
-from aurl.errors import ConfigError
+from aurl.errors import ConfigError, StorageError
 from aurl.training.look import Look, packed
 from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Event, Row, Task
@@ -124,9 +124,9 @@ def serve(settings: dict[str, Any]) -> None:
         if task is None:
             return
         number += 1
-        failure = _train_one(task, corpus, mailbox, workers, drains)
+        ended = _train_one(task, corpus, mailbox, workers, drains)
         if workers.rank == 0:
-            ray.get(mailbox.post.remote(number, Event(ended=True, failure=failure)))
+            ray.get(mailbox.post.remote(number, ended))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -137,11 +137,12 @@ def _train_one(
     mailbox: Any,  # noqa: ANN401
     workers: Workers,
     drains: Drains | None = None,
-) -> str:
-    """Train one task; returns why it failed, or nothing.
+) -> Event:
+    """Train one task; returns how it ended.
 
     A failure that only one of several workers may have seen is raised: it ends the gang, and with
-    it the collective calls that the others wait in. So is one that leaves the device broken.
+    it the collective calls that the others wait in. So is one that leaves the device broken. One
+    of the storage is told at once: it ends the sweep.
     """
     looks: list[bytes] = []
 
@@ -158,21 +159,23 @@ def _train_one(
     run = Run(
         config=task.config,
         corpus=corpus,
-        checkpoint_folder=task.checkpoint_folder,
+        checkpoint_folder=task.remote or task.checkpoint_folder,
         show=show,
         note=partial(drains.tell, mailbox) if drains else None,
     )
     try:
-        _await_folder(task.checkpoint_folder.parent)
+        _await_folder(task)
         train(run, workers=workers, report=report)
     except (DivergedError, ConfigError) as error:  # raised by every worker alike
-        return f"{type(error).__name__}: {error}"
+        return Event(ended=True, failure=f"{type(error).__name__}: {error}")
+    except StorageError as error:
+        return Event(ended=True, failure=str(error), outage=True)
     except Exception as error:
         if workers.size > 1 or isinstance(error, torch.AcceleratorError):
             raise
         _log.exception("the trial failed")
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return ""
+        return Event(ended=True, failure=f"{type(error).__name__}: {error}".splitlines()[0])
+    return Event(ended=True)
 
 
 def _machines(workers: Workers) -> set[str]:
@@ -183,14 +186,16 @@ def _machines(workers: Workers) -> set[str]:
     return set(found)
 
 
-def _await_folder(folder: Path) -> None:
+def _await_folder(task: Task) -> None:
     """The driver made a trial's folder: a worker that does not see it must not make its own.
+
+    One whose checkpoints go elsewhere needs none.
 
     Raises:
         FileNotFoundError: If it is not there.
     """
-    started = time.monotonic()
-    while not folder.is_dir():
+    started, folder = time.monotonic(), task.checkpoint_folder.parent
+    while task.remote is None and not folder.is_dir():
         if time.monotonic() - started > _SEEN_S:
             raise FileNotFoundError(
                 f"{socket.gethostname()} does not see {folder}. --out must be a folder that every "

@@ -17,7 +17,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, assert_never, final
@@ -100,7 +100,7 @@ def show_on_sweep(sweep: Path, tag: str, picture: Picture, *, step: int) -> None
     It goes on with the event file of :func:`write_experiment`, if there is one: a new one would
     make an open TensorBoard forget the search space.
     """
-    write_png(picture, sweep / f"{tag}.png")
+    write_png(picture, sweep_picture(sweep, tag))
     paths = _event_paths(sweep)
     if paths:
         with paths[-1].open("ab") as file:
@@ -108,12 +108,18 @@ def show_on_sweep(sweep: Path, tag: str, picture: Picture, *, step: int) -> None
             RecordWriter(file).write(event.SerializeToString())
 
 
+def sweep_picture(sweep: Path, tag: str) -> Path:
+    """Where a sweep's folder holds a picture of its own."""
+    return sweep / f"{tag}.png"
+
+
 def open_trial(folder: Path, *, params: Mapping[str, object], started: float) -> "TrialWriter":
     """Start or resume writing a trial's numbers; its folder's name is its id.
 
     The rows that ``metrics.jsonl`` already holds are shown again, each at the time at which it was
-    first written. Call :func:`rewind` before resuming from a checkpoint. The Text page shows the
-    folder's ``config.yaml``, if it is there.
+    first written, with the pictures and sounds that were made up to the last of them. Call
+    :func:`rewind` before resuming from a checkpoint. The Text page shows the folder's
+    ``config.yaml``, if it is there.
 
     Args:
         folder: The trial's folder, ``SWEEP/trials/<id>``.
@@ -123,7 +129,8 @@ def open_trial(folder: Path, *, params: Mapping[str, object], started: float) ->
     """
     rows = read_lines(folder / METRICS_FILE)
     _keep_rows(folder, rows)  # without a torn last line, which the next row would run into
-    times = _wall_times(folder)
+    last = rows[-1]["step"] if rows else -1
+    times, shown = _wall_times(folder), _pictures_and_sounds(folder, last)
     _empty_events(folder)
     events = _EventFile(folder)
     values = {name: _shown(value) for name, value in params.items() if value is not None}
@@ -133,8 +140,10 @@ def open_trial(folder: Path, *, params: Mapping[str, object], started: float) ->
         events.add(text_pb("config", f"```yaml\n{config.read_text(encoding='utf-8')}\n```"))
     for row in rows:
         events.add(_scalars(row), step=row["step"], wall_time=times.get(row["step"]))
+    for event in shown:
+        events.add(event.summary, step=event.step, wall_time=event.wall_time)
     events.flush()
-    return TrialWriter(folder / METRICS_FILE, events, last_step=rows[-1]["step"] if rows else -1)
+    return TrialWriter(folder / METRICS_FILE, events, last_step=last)
 
 
 def rewind(folder: Path, step: int) -> None:
@@ -252,11 +261,25 @@ def _empty_events(folder: Path) -> None:
 def _wall_times(folder: Path) -> dict[int, float]:
     """When each step was first logged, from the event files that are there, whole or torn."""
     times: dict[int, float] = {}
-    for path in _event_paths(folder):
-        for event in LegacyEventFileLoader(str(path)).Load():
-            if any(value.HasField("simple_value") for value in event.summary.value):
-                times.setdefault(event.step, event.wall_time)
+    for event in _events(folder):
+        if any(value.HasField("simple_value") for value in event.summary.value):
+            times.setdefault(event.step, event.wall_time)
     return times
+
+
+def _pictures_and_sounds(folder: Path, last_step: int) -> list[Event]:
+    """What was shown beside curves up to a step, each once."""
+    found: dict[tuple[str, int], Event] = {}
+    for event in _events(folder):
+        for value in event.summary.value:
+            if event.step <= last_step and (value.HasField("image") or value.HasField("audio")):
+                found[value.tag, event.step] = event
+    return list(found.values())
+
+
+def _events(folder: Path) -> Iterator[Event]:
+    for path in _event_paths(folder):
+        yield from LegacyEventFileLoader(str(path)).Load()
 
 
 def _keep_rows(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,0 +1,42 @@
+"""Folders for what Ray writes and nobody reads back, removed even if their process was killed.
+
+Each holds a file that its process keeps locked. Nothing can tidy up after SIGKILL but the next
+process: a folder whose lock is free has no owner left.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+PREFIX = "aurl-"
+LOCK = "owner.lock"
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Generator[str]:
+    """A temporary folder for the block; those whose owners were killed are removed first."""
+    _remove_orphans(Path(tempfile.gettempdir()))
+    folder = tempfile.mkdtemp(prefix=PREFIX)
+    made = Path(folder) / f".{LOCK}"
+    with made.open("w") as lock:  # no process that is started inherits it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made.rename(Path(folder) / LOCK)  # locked from the moment that it can be found
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_orphans(place: Path) -> None:
+    for path in place.glob(f"{PREFIX}*/{LOCK}"):
+        with contextlib.suppress(OSError):  # its owner lives, or it is another user's
+            lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path.parent, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -1,0 +1,179 @@
+"""A folder at a URI: ``s3://``, ``gs://``, ``abfs://``, ``file://``, whatever pyarrow knows.
+
+What is written there is whole or absent, as on a disk: it goes to a name of its own, its size is
+looked at, and it is moved into place (an object store copies it there, which is one act, too). An
+error may pass, so each act is tried again after a pause, and again after a longer one.
+
+A URI never holds a secret: it is written into sweep folders and logs. Credentials come from where
+each cloud's own programs find them: the environment, a file in the account, the machine's role.
+"""
+
+import contextlib
+import time
+import urllib.parse
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias, TypeVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+from aurl.errors import StorageError, SweepError
+
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each further try."""
+
+HARMLESS = frozenset(
+    {"region", "scheme", "endpoint_override", "anonymous", "project_id", "enable_tls"}
+)
+"""Options that a URI may have: none of them is a secret."""
+
+_EXAMPLES = "Such as s3://bucket/folder?region=eu-west-1, gs://bucket/folder or file:///mnt/folder"
+_T = TypeVar("_T")
+Opened: TypeAlias = tuple[Any, str]
+"""A pyarrow filesystem, which has no types, and a path in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A folder at a URI; it need not be there yet."""
+
+    uri: str
+
+    def below(self, *names: str) -> "Remote":
+        """A folder below this one."""
+        parts = urllib.parse.urlsplit(self.uri)
+        path = "/".join([parts.path.rstrip("/"), *(urllib.parse.quote(name) for name in names)])
+        return Remote(urllib.parse.urlunsplit(parts._replace(path=path)))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, replacing the one before, whole or not at all.
+
+        Raises:
+            StorageError: If it cannot be, not even later.
+        """
+
+        def write() -> None:
+            system, folder = filesystem_of(self.uri)
+            system.create_dir(folder, recursive=True)
+            temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}.part"
+            try:
+                with system.open_output_stream(temporary) as stream:
+                    stream.write(data)
+                _check_size(system, temporary, len(data))
+                system.move(temporary, f"{folder}/{name}")
+            except OSError:
+                with contextlib.suppress(OSError):
+                    system.delete_file(temporary)
+                raise
+
+        self._patiently(write, f"{name} cannot be written")
+
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; None if it is not there.
+
+        Raises:
+            StorageError: If that cannot be known, not even later.
+        """
+
+        def read() -> bytes | None:
+            system, folder = filesystem_of(self.uri)
+            try:
+                with system.open_input_stream(f"{folder}/{name}") as stream:
+                    return stream.read()
+            except FileNotFoundError:
+                return None
+
+        return self._patiently(read, f"{name} cannot be read")
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+        def remove() -> None:
+            system, folder = filesystem_of(self.uri)
+            with contextlib.suppress(FileNotFoundError):
+                system.delete_file(f"{folder}/{name}")
+
+        self._patiently(remove, f"{name} cannot be removed")
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed left half-written."""
+
+        def tidy() -> None:
+            system, folder = filesystem_of(self.uri)
+            for each in system.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+                if each.base_name.startswith(".") and each.base_name.endswith(".part"):
+                    system.delete_file(each.path)
+
+        self._patiently(tidy, "what was left half-written cannot be removed")
+
+    def probe(self) -> None:
+        """Write something, read it back and remove it.
+
+        Raises:
+            SweepError: If that cannot be done.
+        """
+        name, data = f"probe-{uuid.uuid4().hex[:8]}", uuid.uuid4().bytes
+        try:
+            self.write(name, data)
+            found = self.read(name)
+            self.remove(name)
+        except (StorageError, pa.ArrowException) as error:
+            raise SweepError(f"--storage must be a place that can be written: {error}") from error
+        if found != data:
+            raise SweepError(
+                f"--storage must give back what it was given, and {self.uri} does not."
+            )
+
+    def _patiently(self, act: Callable[[], _T], what: str) -> _T:
+        for pause in PAUSES_S:
+            try:
+                return act()
+            except OSError:
+                time.sleep(pause)
+        try:
+            return act()
+        except OSError as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise StorageError(f"{self.uri}: {what}: {reason}.") from error
+
+
+def _check_size(system: Any, path: str, size: int) -> None:  # noqa: ANN401 - pyarrow has no types
+    arrived = system.get_file_info(path).size
+    if arrived != size:
+        raise OSError(f"of {size} bytes, {arrived} arrived")
+
+
+@lru_cache(maxsize=64)
+def filesystem_of(uri: str) -> Opened:
+    """The filesystem of a URI, and the path in it."""
+    system, path = fs.FileSystem.from_uri(uri)
+    return system, path.rstrip("/")
+
+
+def storage_at(uri: str) -> Remote:
+    """The folder at a URI that a person, or a file, names.
+
+    Raises:
+        SweepError: If it is none, or may hold a secret; the message does not repeat that.
+    """
+    parts = urllib.parse.urlsplit(uri)
+    options = {name for name, _ in urllib.parse.parse_qsl(parts.query, keep_blank_values=True)}
+    if "@" in parts.netloc or options - HARMLESS:
+        what = "a name or password" if "@" in parts.netloc else sorted(options - HARMLESS)[0]
+        raise SweepError(
+            f"--storage must hold no credentials and no options but {', '.join(sorted(HARMLESS))},"
+            f" got one with {what}. Give credentials as your cloud's own programs take them."
+        )
+    if not parts.scheme or not (parts.netloc or parts.path.startswith("/")) or parts.fragment:
+        raise SweepError(f"--storage must be a URI, got {uri!r}. {_EXAMPLES}.")
+    try:
+        filesystem_of(uri)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise SweepError(
+            f"--storage must be a URI, got {uri!r}: {reason}. {_EXAMPLES}."
+        ) from error
+    return Remote(uri)

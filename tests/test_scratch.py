@@ -1,0 +1,53 @@
+"""Folders that nobody reads back: gone with their process, even if that was killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from aurl.search.scratch import scratch_folder
+
+OWNER = """
+from aurl.search.scratch import scratch_folder
+with scratch_folder() as folder:
+    print(folder, flush=True)
+    input()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def test_a_scratch_folder_is_gone_after_its_block(tmp_path: Path) -> None:
+    with scratch_folder() as folder:
+        (Path(folder) / "deep" / "er").mkdir(parents=True)
+        assert list(tmp_path.iterdir()) == [Path(folder)]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_is_removed_and_what_lives_is_not(tmp_path: Path) -> None:
+    owners = [
+        subprocess.Popen(
+            [sys.executable, "-c", OWNER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+        for _ in range(2)
+    ]
+    folders = [Path(owner.stdout.readline().strip()) for owner in owners if owner.stdout]
+    (tmp_path / "aurl-of-somebody-else").mkdir()
+    owners[0].send_signal(signal.SIGKILL)
+    owners[0].communicate()
+    assert all(folder.is_dir() for folder in folders)
+    with scratch_folder():
+        assert [folder.is_dir() for folder in folders] == [False, True]
+    owners[1].communicate("\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["aurl-of-somebody-else"]
