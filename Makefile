@@ -5,6 +5,7 @@
 #   make sweep DATA=corpora/mine   ... on a corpus by `aurl prepare`
 #   make sweep ARGS="--trials 4"   ... with any other option of run_sweep.py
 #   make test                      every test that needs no GPU
+#   make hosts                     clusters of several hosts, as network namespaces: root, 8 minutes
 #   make check                     format, lint and types
 #   make bench                     every benchmark, one after another
 #   make clean                     remove what tests, tools and installation left, but no results
@@ -19,14 +20,17 @@ BIN := .venv/bin
 PYTHONS := python3 python3.13 python3.12 python3.11 python
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: sweep test check bench clean
+.PHONY: sweep test hosts check bench clean
 
 sweep: .venv/installed
 	@$(BIN)/python run_sweep.py $(SPACE) --name "$(NAME)" $(if $(DATA),--data "$(DATA)") $(ARGS)
 	@echo "These commands are in .venv: source .venv/bin/activate"
 
 test: .venv/installed-dev
-	@$(BIN)/python -m pytest -m "not gpu" --numprocesses 2 --dist loadgroup
+	@$(BIN)/python -m pytest -m "not gpu and not hosts" --numprocesses 2 --dist loadgroup
+
+hosts: .venv/installed-dev
+	@$(BIN)/python -m pytest tests/test_hosts.py -m cluster -s --durations 0
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

@@ -94,6 +94,11 @@ class Host:
         assert self._main is not None
         return self._main.pid
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs; it may be unplugged."""
+        return self._main is not None and self._main.poll() is None
+
     def wire(self) -> None:
         """Make its network, plugged in."""
         near, far = f"v{self.number}", f"p{self.number}"

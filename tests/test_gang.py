@@ -273,7 +273,7 @@ class NoMailbox:
     """Nothing is reported before the exception."""
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder: Path) -> str:
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder: Path) -> Event:
     def fail(*_: object, **__: object) -> bool:
         raise error
 

@@ -343,7 +343,8 @@ def test_a_configuration_that_was_asked_for_is_tried_though_its_driver_was_kille
     }
     study = opened(tmp_path)
     study.begin_with([Beginning(params=asked)])
-    assert study.propose() == (0, asked)
+    number, params = study.propose()
+    assert (number, params) == (0, asked)
     for _ in range(2):  # killed twice before it is started
         study = opened(tmp_path)
         study.fail_unknown(set())
