@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Sequence, Set
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import ray
