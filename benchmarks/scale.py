@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 from ray import tune
 
@@ -99,8 +99,8 @@ def without_ray(planned: sweep.Sweep, meter: "Meter", n_slots: int) -> None:
     """The sweep's own part alone: Tune's calls, made in its order by a loop over the slots."""
     proposals = sweep.Proposals(planned.folder / "study.journal", planned.space, "s")
     recorder = sweep.Recorder(planned.trials_folder, meter)
-    queue: Any = sweep._Supply(planned, proposals, recorder)
-    record: Any = sweep._Record(queue)
+    queue: Any = sweep._Supply(planned, proposals, recorder)  # pyright: ignore[reportPrivateUsage]
+    record: Any = sweep._Record(queue)  # pyright: ignore[reportPrivateUsage]
     slots: deque[tuple[Any, Sleeper]] = deque()
     number = 0
     while True:
@@ -220,7 +220,7 @@ def simulate(args: argparse.Namespace, out: Path) -> None:
     meter = Meter(planned.folder, costs)
     with (
         patch.object(sweep, "TrialSlot", SleeperSlot),
-        patch.object(sweep, "GangSettings", lambda **_: {"seconds": args.seconds}),
+        patch.object(sweep, "GangSettings", Mock(return_value={"seconds": args.seconds})),
         timed(costs, sweep.Proposals, "propose"),
         timed(costs, sweep.Recorder, "record", "propose", "start", "report", "end"),
         timed(costs, FrontPicture, "front", "draw"),
@@ -239,7 +239,9 @@ def simulate(args: argparse.Namespace, out: Path) -> None:
 
 def timed(costs: Costs, kind: type, name: str, *methods: str) -> Any:
     """A block in which calls of some methods are timed; of one alone, under its own name."""
-    calls = {each: costs.timed(name, getattr(kind, each)) for each in methods or (name,)}
+    calls: dict[str, Any] = {
+        each: costs.timed(name, getattr(kind, each)) for each in methods or (name,)
+    }
     return patch.multiple(kind, **calls)
 
 
