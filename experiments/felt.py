@@ -12,9 +12,10 @@ a likelihood, which is what ``kl_health`` is made of:
   attribute from the codes of windows and foretells it for draws from the prior; then it is read
   from what the decoder makes of them. Rank correlation of the two, negative ones as 0, mean over
   attributes;
-- ``sliders``, *move*: the share of the latent dimensions on offer that do something. A dimension
-  of a draw is replaced by that of another draw; it works if at least one note in 20 changes, mean
-  over draws. At most 24 dimensions are tried;
+- ``sliders``, *move*: how many of the 8 faders of a usual controller could be given a dimension
+  that does something. A dimension of a draw is replaced by that of another draw; it works if at
+  least one note in 20 changes, mean over draws. At most 24 dimensions are tried, and stand for
+  all;
 - ``walk``: from one draw to another in four steps along the sphere. What changes between the two
   ends, less what changes in a mean step, times 4/3: 1 if everything changes and each step brings
   a quarter of it, 0 if nothing changes or each step changes as much as the whole way.
@@ -45,6 +46,7 @@ DRAWS, WINDOWS, LEARNED, LOADED, WALKS, SLIDERS = 512, 1000, 2000, 256, 32, 24
 STEPS = 4
 """Steps of a walk."""
 
+FADERS = 8
 WORKS = 0.05
 """Share of the notes that a slider changes, from which on it works: a note in 20."""
 
@@ -155,7 +157,7 @@ def moved(model: Vae, corpus: Corpus, z: Tensor) -> dict[str, Any]:
     ends = 1.0 - shared(way[0], way[-1])
     gradual = (ends - float(steps)) * STEPS / (STEPS - 1)
     return {
-        "sliders": float(np.mean([change >= WORKS for change in changes])),
+        "sliders": min(1.0, n * float(np.mean([change >= WORKS for change in changes])) / FADERS),
         "walk": max(0.0, gradual),
         "ends": ends,
         "slider_changes": changes,
@@ -173,7 +175,8 @@ def on_sphere(start: Tensor, end: Tensor, share: float) -> Tensor:
 def read(rows: Sequence[np.ndarray], corpus: Corpus) -> np.ndarray:
     """What token sequences show: their factors, or attributes as everybody hears them."""
     if corpus.is_constructed:
-        factors = read_factors(grid_of(np.stack(rows))).astype(np.float64)
+        tokens = np.stack(rows).astype(np.int64)  # a corpus has them unsigned
+        factors = read_factors(grid_of(tokens)).astype(np.float64)
         return np.where(factors < 0, np.nan, factors)
     columns = [ATTRIBUTES.index(name) for name in READABLE]
     return np.stack([attributes(corpus.vocabulary.decode(row))[columns] for row in rows])

@@ -16,8 +16,8 @@ from aurl.metrics.kl_health import TERMS, KLHealthSettings, LatentEvidence, kl_h
 from aurl.seeding import numpy_generator
 
 SAMPLES = 2000
-COPIES = 500
-"""Samples on each side of the mean: enough that N and N - 1 are the same."""
+COPIES = 250
+"""Of each sample: enough that N and N - 1 are the same."""
 
 _DEFAULTS = KLHealthSettings(target_rate_nats=1.0)
 TERM_FLOOR, USE_WEIGHT = _DEFAULTS.term_floor, _DEFAULTS.use_weight
@@ -60,13 +60,16 @@ def evidence_of(row: dict[str, Any]) -> LatentEvidence:
     dimension = np.array(row["dimension"], np.int64)
     half = np.sqrt(row["variance_of_mean"])
     mean = np.array(row["mean"])
-    pair = np.ones((2 * COPIES, 1))
+    log_var = np.array(row["mean_log_variance"])
+    ratio = np.maximum(row["posterior_variance"] / np.exp(log_var), 1.0)
+    spread = np.arccosh(ratio)  # cosh is the mean of exp(spread) and exp(-spread)
+    pair = np.ones((4 * COPIES, 1))
     return LatentEvidence(
         kl=pair * np.array(row["rates"])[dimension],
-        mean=np.stack([mean - half, mean + half] * COPIES),
-        log_var=pair * np.log(row["posterior_variance"]),
-        reconstruction=np.full(2 * COPIES, row["val/reconstruction_nats"]),
-        reconstruction_shuffled_z=np.full(2 * COPIES, row["val/reconstruction_shuffled_z_nats"]),
+        mean=np.stack([mean - half, mean + half] * 2 * COPIES),
+        log_var=np.stack([log_var + spread] * 2 * COPIES + [log_var - spread] * 2 * COPIES),
+        reconstruction=np.full(4 * COPIES, row["val/reconstruction_nats"]),
+        reconstruction_shuffled_z=np.full(4 * COPIES, row["val/reconstruction_shuffled_z_nats"]),
         dimension=dimension,
     )
 

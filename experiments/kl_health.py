@@ -37,16 +37,16 @@ SHIFT = 1.0
 SHARED = {"evaluation": {"every": 100_000, "windows": WINDOWS, "final_windows": WINDOWS}}
 MODELS = {
     "develop": {"d_model": 32, "n_heads": 4, "encoder_layers": 2, "decoder_layers": 1},
-    "confirm": {"d_model": 64, "n_heads": 4, "encoder_layers": 2, "decoder_layers": 2},
+    "confirm": {"d_model": 40, "n_heads": 4, "encoder_layers": 2, "decoder_layers": 1},
 }
 TRAINING = {
     "tunes": {
         "develop": {"optimizer": {"lr": 4.0e-3}, "training": {"batch_size": 16, "steps": 600}},
-        "confirm": {"optimizer": {"lr": 3.0e-3}, "training": {"batch_size": 32, "steps": 800}},
+        "confirm": {"optimizer": {"lr": 4.0e-3}, "training": {"batch_size": 16, "steps": 700}},
     },
     "melodies": {
         "develop": {"optimizer": {"lr": 5.0e-3}, "training": {"batch_size": 64, "steps": 1000}},
-        "confirm": {"optimizer": {"lr": 2.5e-3}, "training": {"batch_size": 128, "steps": 1000}},
+        "confirm": {"optimizer": {"lr": 4.0e-3}, "training": {"batch_size": 96, "steps": 1000}},
     },
 }
 TARGETS = {"tunes": 13.4, "melodies": 14.1}
@@ -96,30 +96,21 @@ def cases(corpus: str, seed: int, shift: float, sizes: tuple[int, int, int]) -> 
     """
     b, levels, wide = shift, two_levels(sizes[0], sizes[1]), flat(sizes[2])
     rate = TARGETS[corpus]
+    off_and_unused = ("narrow", "shifted", "deaf", "muffled")
     settings: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
-        (
-            "good 0.1",
-            "good",
-            {**beta(0.1 * b), **levels},
-            ("narrow", "shifted", "deaf", "muffled"),
-        ),
-        ("list", "a list of samples", {**target(rate), **flat(1)}, ()),
+        ("good 0.1", "good", {**beta(0.1 * b), **levels}, off_and_unused),
         ("under 0", "under-regularised", {**beta(0.0), **levels}, ()),
+        ("good flat", "good", {**target(rate), **wide}, ("narrow", "leaky", "deaf", "most dead")),
         ("hollow", "hollow", {**floor(6.0 * b, 0.5), **levels}, ()),
         ("few", "few of many", {**target(0.85 * rate), **flat(96)}, ()),
-        (
-            "good flat",
-            "good",
-            {**target(rate), **wide},
-            ("narrow", "shifted", "leaky", "deaf", "most dead"),
-        ),
-        ("trickle", "trickle", {**floor(6.0 * b, 0.07), **flat(192)}, ()),
+        ("list", "a list of samples", {**target(rate), **flat(1)}, ()),
         ("good 0.06", "good", {**beta(0.06 * b), **levels}, ("half dead", "leaky")),
-        ("under 0.003", "under-regularised", {**beta(0.003 * b), **wide}, ()),
         ("collapsed 6", "collapsed", {**beta(6.0 * b), **levels}, ()),
+        ("trickle", "trickle", {**floor(6.0 * b, 0.07), **flat(192)}, ()),
         ("over 0.6", "over-regularised", {**beta(0.6 * b), **levels}, ()),
-        ("list of two", "a list of samples", {**target(1.3 * rate), **flat(2)}, ()),
+        ("under 0.003", "under-regularised", {**beta(0.003 * b), **wide}, ()),
         ("good 0.2", "good", {**beta(0.2 * b), **levels}, ()),
+        ("list of two", "a list of samples", {**target(1.3 * rate), **flat(2)}, ()),
         ("over flat", "over-regularised", {**target(0.2 * rate), **wide}, ()),
     ]
     made = []
@@ -201,6 +192,7 @@ def measure(model: Vae, corpus: Corpus, config: RunConfig) -> dict[str, Any]:
         "mean": seen.mean.mean(axis=0),
         "variance_of_mean": seen.mean.var(axis=0),
         "posterior_variance": np.exp(seen.log_var).mean(axis=0),
+        "mean_log_variance": seen.log_var.mean(axis=0),
     }
     plain = {key: [float(f"{x:.6g}") for x in value] for key, value in evidence.items()}
     factors = len(corpus.attribute_names) if corpus.is_constructed else None
@@ -232,26 +224,27 @@ def main() -> None:
 
 
 def planned(part: str, only: str | None, steps: int | None) -> list[tuple[Experiment, Case]]:
-    """Every model of a part, corpus by corpus and seed by seed in turn, the most telling first."""
+    """Every model of a part, seed after seed, the corpora in turn, the most telling first."""
     fewer = {"training": {"steps": steps}} if steps else {}
-    lists = [
-        [
-            (
-                Experiment(
-                    corpus=corpus,
-                    base=merged(base(corpus, part), fewer),
-                    measure=measure,
-                    operate=operate,
-                ),
-                case,
-            )
-            for case in cases(corpus, *words)
+    in_turn = []
+    for words in PARTS_OF[part]:
+        lists = [
+            [(experiment(corpus, part, fewer), case) for case in cases(corpus, *words)]
+            for corpus in TRAINING
+            if only in (None, corpus)
         ]
-        for words in PARTS_OF[part]
-        for corpus in TRAINING
-        if only in (None, corpus)
-    ]
-    return [pair for row in zip(*lists, strict=True) for pair in row]
+        in_turn += [pair for row in zip(*lists, strict=True) for pair in row]
+    return in_turn
+
+
+def experiment(corpus: str, part: str, fewer: dict[str, Any]) -> Experiment:
+    """What the models of a part have in common."""
+    return Experiment(
+        corpus=corpus,
+        base=merged(base(corpus, part), fewer),
+        measure=measure,
+        operate=operate,
+    )
 
 
 if __name__ == "__main__":

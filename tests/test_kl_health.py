@@ -162,6 +162,32 @@ def test_codes_too_narrow_for_their_prior_are_as_bad_as_codes_too_wide(scale: fl
     assert scores[0] < 0.9
 
 
+def test_a_dead_dimension_that_is_off_its_prior_is_dead() -> None:
+    """Its KL is what it pays for being off; what it carries is nothing."""
+    healthy = evidence([1.0, 1.0, 0.0, 0.0])
+    mean = healthy.mean + np.array([0.0, 0.0, 1.0, 1.0])
+    kl = 0.5 * (mean**2 + np.exp(healthy.log_var) - 1.0 - healthy.log_var)
+    shifted = kl_health(replace(healthy, mean=mean, kl=kl), TARGET)
+    assert shifted.kl_per_dimension == pytest.approx([1.0, 1.0, 0.5, 0.5])
+    assert shifted.live.tolist() == [True, True, False, False]
+    assert shifted.live_dimensions == kl_health(healthy, TARGET).live_dimensions
+
+
+@settings(max_examples=15)
+@given(st.floats(-3.0, 3.0), st.floats(0.2, 5.0))
+def test_where_codes_are_changes_neither_what_is_live_nor_the_band(
+    shift: float, scale: float
+) -> None:
+    seen = evidence([5.0, 2.0, 0.07, 0.0])
+    mean, log_var = scale * seen.mean + shift, seen.log_var + 2.0 * np.log(scale)
+    kl = 0.5 * (mean**2 + np.exp(log_var) - 1.0 - log_var)
+    health = kl_health(replace(seen, mean=mean, log_var=log_var, kl=kl), TARGET)
+    before = kl_health(seen, TARGET)
+    assert health.live.tolist() == before.live.tolist() == [True, True, True, False]
+    assert health.live_dimensions == pytest.approx(before.live_dimensions)
+    assert health.kl_band == pytest.approx(before.kl_band)
+
+
 def test_codes_without_any_spread_miss_every_draw() -> None:
     healthy = evidence([1.0] * 4)
     point = replace(healthy, mean=np.full_like(healthy.mean, 3.0), log_var=healthy.log_var - 700.0)
@@ -316,7 +342,7 @@ def test_kl_of_a_width_that_ignores_the_data_is_no_live_dimension() -> None:
     )
     health = kl_health(seen, TARGET)
     assert health.status == "no_live_dimension"
-    assert health.live.all()
+    assert not health.live.any()  # it pays 1.02 nats for being off its prior, and says nothing
     assert health.kl_health == 0.0
 
 

@@ -3,7 +3,7 @@ r"""KL health: whether a latent space is alive, in balance, on its prior, and us
 The geometric mean of five terms in [0, 1], each floored, all published; the last counts twice:
 
 ==========================  ==============================================================
-``live_dimensions``         enough dimensions carry KL
+``live_dimensions``         enough dimensions carry something
 ``kl_band``                 what they carry is neither a trickle nor a memory of the sample
 ``rate``                    the total is near the target rate R*
 ``aggregate_posterior``     draws from the prior land where codes are, and reach all of them
@@ -11,9 +11,9 @@ The geometric mean of five terms in [0, 1], each floored, all published; the las
 ==========================  ==============================================================
 
 All KL here is raw, in nats, before free bits. Rates are per latent dimension (the mean over its
-slots), totals are per sequence (see ``dimensions``). Under a learned prior, ``rates`` says what
-each dimension carries where its KL is not known, and the aggregate posterior is held against
-``prior_samples``.
+slots), totals are per sequence (see ``dimensions``). What a dimension carries is its KL without
+what it pays for being off its prior; under a learned prior ``rates`` says it, and the aggregate
+posterior is held against ``prior_samples``.
 
 Source: own; docs/decisions/0009 and 0012. The fourth is after the marginal KL of Hoffman & Johnson
 2016, "ELBO surgery": moment-matched, and both ways round. The last is
@@ -171,15 +171,17 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
     if not _is_finite(evidence, variance):
         none = over_slots(np.zeros(evidence.kl.shape[1]), evidence.dimension)
         return KLHealth(status="non_finite", kl_per_dimension=none, live=none > 0.0)
-    carried = evidence.kl.astype(np.float64).mean(axis=0)
-    rates = over_slots(carried if evidence.rates is None else evidence.rates, evidence.dimension)
-    live = rates >= settings.live_threshold_nats
+    given = evidence.rates
+    kl = evidence.kl.astype(np.float64).mean(axis=0)
+    rates = over_slots(kl if given is None else given, evidence.dimension)
+    carried = rates if given is not None else _carried(evidence, variance)
+    live = carried >= settings.live_threshold_nats
     total = float(evidence.kl.astype(np.float64).sum(axis=1).mean())
     shuffled = evidence.reconstruction_shuffled_z.astype(np.float64)
     cost = float((shuffled - evidence.reconstruction).mean())
     terms = {
-        "live_dimensions": _live_term(rates, settings),
-        "kl_band": _band_term(rates, live, evidence.dimension, settings),
+        "live_dimensions": _live_term(carried, settings),
+        "kl_band": _band_term(carried, live, evidence.dimension, settings),
         "rate": _rate_term(total, settings),
         "aggregate_posterior": _aggregate_term(evidence, variance, live),
         "latent_use": _use_term(cost, float(shuffled.mean())),
@@ -216,6 +218,18 @@ def _status(
     if not live.any() or active_units(evidence.mean, evidence.dimension) == 0:
         return "no_live_dimension"
     return "unused" if cost < settings.collapsed_nats else "ok"
+
+
+def _carried(evidence: LatentEvidence, variance: np.ndarray) -> np.ndarray:
+    r"""KL of each dimension less that of its moment-matched aggregate posterior from the prior.
+
+    .. math:: \tfrac12 \bigl(\ln \operatorname{Var}(z) - \mathbb E \ln \sigma^2(x)\bigr)
+
+    No shift or scale of the codes changes it: a dead dimension that is off its prior is dead.
+    """
+    log_var = evidence.log_var.astype(np.float64).mean(axis=0)
+    known = np.log(np.maximum(variance, np.finfo(np.float64).tiny))
+    return over_slots(np.maximum(0.5 * (known - log_var), 0.0), evidence.dimension)
 
 
 def _live_term(rates: np.ndarray, settings: KLHealthSettings) -> float:
