@@ -3,8 +3,7 @@
 Run it with ``python benchmarks/studio.py``, or with ``--model FOLDER`` on an export by quick's
 settings. Without one, a model of ``search_spaces/quick.yaml`` is trained on the bundled tunes for
 100 steps, which is enough to write as many notes as a trained one. Moves are of held-out windows,
-two each, decoded by one thread in numpy and, for comparison, in torch. It fails if one in ten
-moves takes 150 ms or more.
+two each, decoded by one thread in numpy and, for comparison, in torch.
 """
 
 import argparse

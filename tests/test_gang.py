@@ -238,7 +238,7 @@ def test_the_last_report_comes_with_a_look(
     heard = Heard()
     task = Task(config=small_config(), checkpoint_folder=tmp_path)
     train_one = ray_worker._train_one  # pyright: ignore[reportPrivateUsage]
-    assert train_one(task, tiny_corpus(), heard, Workers()) == ""
+    assert train_one(task, tiny_corpus(), heard, Workers()) == Event(ended=True)
     assert [event.rows[-1]["step"] for event in heard.events] == [4, 8]
     first, last = heard.events
     assert first.look == b""
@@ -263,7 +263,7 @@ def test_a_machine_that_is_drained_has_a_checkpoint_at_once(
     task = Task(config=small_config(training__log_every=1), checkpoint_folder=tmp_path)
     train_one = ray_worker._train_one  # pyright: ignore[reportPrivateUsage]
     assert not others.tell(heard, [{"step": 1}])
-    assert train_one(task, tiny_corpus(), heard, Workers(), drains) == ""
+    assert train_one(task, tiny_corpus(), heard, Workers(), drains) == Event(ended=True)
     steps = [[int(row["step"]) for row in event.rows] for event in heard.events]
     assert steps == [[1], [2, 3, 4, 4], [5, 6, 7, 8, 8]]
     assert [event.noted for event in heard.events] == [True, False, False]

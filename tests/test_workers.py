@@ -123,8 +123,8 @@ def test_two_workers_have_the_gradient_of_one(name: str, together: list[Any]) ->
             largest = value.abs().max().item()
             assert largest > 0.0 or (name.endswith("closed") and ".skip." in key), key
             difference = (gradients[key] - value).abs().max().item()
-            # Sums over half a batch are rounded to 8 bits, then added.
-            limit = 0.02 if name == "bfloat16" else 1e-5
+            # What flows between layers, and sums over half a batch, are rounded to 8 bits.
+            limit = 0.05 if name == "bfloat16" else 1e-5
             assert difference <= limit * largest + 1e-8, key
 
 
