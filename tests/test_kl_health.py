@@ -131,11 +131,10 @@ def test_rate_is_flat_around_the_target_and_falls_off(total: float, score: float
         (0.0, 1.0, 0.0),
         (1.0, 1.0, 0.5),
         (0.0, 2.0, 0.5 * (4.0 - 1.0 - np.log(4.0))),
-        (0.0, 0.5, 0.5 * (4.0 - 1.0 + np.log(0.25))),
-        (1.0, 0.5, 0.5 * (8.0 - 1.0 + np.log(0.25))),
+        (0.0, 0.5, 0.5 * (0.25 - 1.0 - np.log(0.25))),
     ],
 )
-def test_aggregate_posterior_is_the_larger_divergence_of_it_and_the_prior_in_closed_form(
+def test_aggregate_posterior_is_the_fit_to_the_prior_in_closed_form(
     shift: float, scale: float, divergence: float
 ) -> None:
     healthy = evidence([1.0] * 4)
@@ -145,21 +144,6 @@ def test_aggregate_posterior_is_the_larger_divergence_of_it_and_the_prior_in_clo
         log_var=healthy.log_var + 2.0 * np.log(scale),
     )
     assert kl_health(moved, TARGET).aggregate_posterior == pytest.approx(np.exp(-divergence))
-
-
-@pytest.mark.parametrize("scale", [0.4, 0.6, 1.5, 2.5])
-def test_codes_too_narrow_for_their_prior_are_as_bad_as_codes_too_wide(scale: float) -> None:
-    """Draws miss the codes that are too narrow, and do not reach all of those too wide."""
-    healthy = evidence([1.0] * 4)
-    scores = [
-        kl_health(
-            replace(healthy, mean=by * healthy.mean, log_var=healthy.log_var + 2.0 * np.log(by)),
-            TARGET,
-        ).aggregate_posterior
-        for by in (scale, 1.0 / scale)
-    ]
-    assert scores[0] == pytest.approx(scores[1])
-    assert scores[0] < 0.9
 
 
 def test_a_dead_dimension_that_is_off_its_prior_is_dead() -> None:
@@ -186,14 +170,6 @@ def test_where_codes_are_changes_neither_what_is_live_nor_the_band(
     assert health.live.tolist() == before.live.tolist() == [True, True, True, False]
     assert health.live_dimensions == pytest.approx(before.live_dimensions)
     assert health.kl_band == pytest.approx(before.kl_band)
-
-
-def test_codes_without_any_spread_miss_every_draw() -> None:
-    healthy = evidence([1.0] * 4)
-    point = replace(healthy, mean=np.full_like(healthy.mean, 3.0), log_var=healthy.log_var - 700.0)
-    health = kl_health(point, TARGET)
-    assert health.aggregate_posterior == 0.0
-    assert np.isfinite(list(health.to_dict().values())).all()
 
 
 def test_aggregate_posterior_does_not_ask_dead_dimensions() -> None:
