@@ -1,6 +1,7 @@
 """Two workers have the gradient of one with the whole batch, whatever the terms look at."""
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -117,15 +118,18 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[st
 def test_two_workers_have_the_gradient_of_one(name: str, together: list[Any]) -> None:
     alone = one_step(name, Workers())
     for found in together:
-        gradients = found[name]["gradients"]
+        gradients, apart = found[name]["gradients"], [0.0]
         assert gradients.keys() == alone["gradients"].keys()
         for key, value in alone["gradients"].items():
             largest = value.abs().max().item()
             assert largest > 0.0 or (name.endswith("closed") and ".skip." in key), key
-            difference = (gradients[key] - value).abs().max().item()
-            # What flows between layers, and sums over half a batch, are rounded to 8 bits.
-            limit = 0.05 if name == "bfloat16" else 1e-5
-            assert difference <= limit * largest + 1e-8, key
+            difference = gradients[key] - value
+            if name == "bfloat16":  # 8 bits; the first step's rounding is in the second's weights
+                apart.append((difference.norm() / value.norm()).item())
+            else:
+                assert difference.abs().max().item() <= 1e-5 * largest + 1e-8, key
+        assert max(apart) < 0.15
+        assert median(apart) < 0.01
 
 
 @each_case
