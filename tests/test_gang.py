@@ -58,7 +58,9 @@ class Slot:
         self.trials += 1
         outcome = Outcome()
         submitted = time.monotonic()
-        self.gang.submit(task_for(folder or self.folder / f"{self.trials}", config))
+        own = folder or self.folder / f"{self.trials}"
+        own.mkdir(parents=True, exist_ok=True)  # as the recorder does
+        self.gang.submit(task_for(own, config))
         while True:
             event = self.gang.next_event()
             outcome.first_event_s = outcome.first_event_s or time.monotonic() - submitted
