@@ -6,6 +6,7 @@ weights but for an operation are drawn together.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,10 @@ def correlations(rows: Sequence[dict[str, Any]]) -> str:
     felt = (*FELT, "usefulness")
     lines = _head(["rank correlation of", *felt, f"usefulness, {len(living)} that are not 0"])
     scores: list[tuple[str, Callable[[Sequence[dict[str, Any]]], np.ndarray]]] = [
-        ("**KL health**", lambda some: _column(some, SCORE))
+        ("**KL health**", partial(_column, key=SCORE))
     ]
-    scores += [
-        (f"{term} alone", lambda some, term=term: _column(some, f"{SCORE}/{term}"))
-        for term in TERMS
-    ]
-    scores += [(f"without {term}", lambda some, term=term: without(some, term)) for term in TERMS]
+    scores += [(f"{term} alone", partial(_column, key=f"{SCORE}/{term}")) for term in TERMS]
+    scores += [(f"without {term}", partial(without, term=term)) for term in TERMS]
     for name, score in scores:
         cells = [_with_interval(rows, score, key) for key in felt]
         cells.append(_with_interval(living, score, "usefulness"))

@@ -15,7 +15,7 @@ slots), totals are per sequence (see ``dimensions``). What a dimension carries i
 what it pays for being off its prior; under a learned prior ``rates`` says it, and the aggregate
 posterior is held against ``prior_samples``.
 
-Source: own; docs/decisions/0009 and 0012. The fourth is the moment-matched form of the marginal KL
+Source: own; docs/decisions/0009 and 0020. The fourth is the moment-matched form of the marginal KL
 of Hoffman & Johnson 2016, "ELBO surgery", which is also what a dimension pays for being off its
 prior. The last is 1 - NLL(z) / NLL(z shuffled), and counts twice.
 """
