@@ -17,7 +17,8 @@ from torch import Tensor
 from aurl.errors import ConfigError
 from aurl.latent_config import LevelConfig
 
-_EDGE = 1e-6  # a slot's first tick belongs to it although 1/3 is not exact
+EDGE = 1e-6
+"""Of a slot, in slots: its first tick belongs to it although 1/3 is not exact."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Level:
         self, bar: Int[Tensor, "batch token"], phase: Float[Tensor, "batch token"]
     ) -> Int[Tensor, "batch token"]:
         """The slot that covers each musical position."""
-        index = ((bar + phase) / self.span + _EDGE).floor().long()
+        index = ((bar + phase) / self.span + EDGE).floor().long()
         return index.clamp(0, self.n_slots - 1)
 
 

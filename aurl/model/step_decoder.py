@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aurl.model.decoder import Decoder, LatentGate
+from aurl.model.latents import EDGE
 from aurl.model.layers import Block, rotated
 
 MOST_SEQUENCES = 8
 """From more on, torch is as fast."""
 
-_EDGE = 1e-6  # as in Level.slot
 _GELU = math.sqrt(2.0 / math.pi)
 
 
@@ -108,7 +108,7 @@ class StepDecoder:
         gates = gates.reshape(len(place), -1, len(self._levels))
         total: np.ndarray | None = None
         for index, (level, told) in enumerate(zip(self._levels, self._told, strict=True)):
-            slot = np.floor(bars / np.float32(level.span) + np.float32(_EDGE)).astype(np.int64)
+            slot = np.floor(bars / np.float32(level.span) + np.float32(EDGE)).astype(np.int64)
             part = gates[:, :, index, None] * told[self._rows, np.minimum(slot, level.n_slots - 1)]
             total = part if total is None else total + part
         assert total is not None  # a model without a level is refused by its configuration

@@ -1,13 +1,12 @@
 """The instrument: a move to codes, codes to music."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from aurl.analysis.interpolation import PathKind, path
+from aurl.analysis.interpolation import path, usual_path
 from aurl.analysis.swaps import part_of
 from aurl.data.arrange import in_sequence
 from aurl.data.clock import seconds
@@ -30,12 +29,6 @@ class Instrument:
     def layout(self) -> LatentLayout:
         """Levels, slots and dimensions."""
         return self.model.trained.model.layout
-
-    @cached_property
-    def path_kind(self) -> PathKind:
-        """Through the prior if it is a flow or a mixture, else spherical."""
-        prior = self.model.trained.model.prior
-        return "spherical" if prior.is_standard or prior.context else "prior"
 
     def check(self, move: Move) -> None:
         """Refuse a move that was made for another model.
@@ -67,8 +60,8 @@ class Instrument:
         self.check(move)
         first, last = np.asarray(move.first), np.asarray(move.last)
         prior, at = self.model.trained.model.prior, np.asarray([move.at])
-        pairs = zip(first, last, strict=True)
-        z = np.concatenate([path(prior, *pair, at, self.path_kind) for pair in pairs])
+        pairs, kind = zip(first, last, strict=True), usual_path(prior)
+        z = np.concatenate([path(prior, *pair, at, kind) for pair in pairs])
         mean = self.controls.aggregate.mean
         sources = {"path": z, "first": first, "last": last, "mean": mean}
         for level, chosen in zip(self.layout.levels, move.levels, strict=True):
