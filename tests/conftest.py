@@ -43,6 +43,7 @@ def page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups when its own turn comes
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process has all tests that start Ray: two clusters are too much for two cores.
 
@@ -53,3 +54,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.xdist_group(name))
                 break
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Groups that pytest-xdist has not seen would say nothing and cost minutes."""
+    if "PYTEST_XDIST_WORKER" in os.environ and session.config.getoption(
+        "loadgroup", default=False
+    ):
+        alone = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group")]
+        if lost := [name for name in alone if "@" not in name]:
+            raise pytest.UsageError(f"xdist has no group for {lost[0]} and {len(lost) - 1} others")

@@ -1,5 +1,3 @@
-import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -7,16 +5,7 @@ import pytest
 from made_pieces import notes_of, tune
 
 from aurl.data.bars import found_pickup, with_pickup
-from aurl.data.corpus import TUNES
-from aurl.data.midi import parse_midi
 from aurl.data.piece import Metre, Piece, quantized
-
-
-def bundled() -> Iterator[bytes]:
-    with zipfile.ZipFile(TUNES) as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith(".mid"):
-                yield archive.read(name)
 
 
 def accented(*, first: int, n_notes: int = 64, loud: int = 105) -> Piece:
@@ -85,19 +74,3 @@ def test_a_pickup_needs_notes_on_one_grid() -> None:
     )
     piece = quantized(Piece(ticks_per_quarter=480, notes=late))
     assert found_pickup(piece) == 12
-
-
-@pytest.mark.slow
-def test_pickups_put_the_accents_of_the_bundled_tunes_on_bar_lines() -> None:
-    n_pickups = n_accents = n_before = n_after = 0
-    for data in bundled():
-        piece = quantized(parse_midi(data))
-        found = with_pickup(piece)
-        accents = piece.notes["onset"][piece.notes["velocity"] >= 105]
-        n_pickups += found.pickup > 0
-        n_accents += len(accents)
-        n_before += int(np.isin(accents, piece.bar_lines()).sum())
-        n_after += int(np.isin(accents, found.bar_lines()).sum())
-    assert n_pickups == 743
-    assert n_before / n_accents < 0.26
-    assert n_after / n_accents > 0.91

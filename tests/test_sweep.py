@@ -1,6 +1,6 @@
 """Sweeps: what one leaves, how one is interrupted, resumed and extended, and what a death costs.
 
-A driver that is killed outright: ``test_resume.py``.
+A driver that is killed before each of its writes: ``test_killed.py``.
 """
 
 import csv
@@ -25,6 +25,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray.tune.schedulers import FIFOScheduler
 
+from aurl import cli
 from aurl.config import from_plain
 from aurl.data.corpus import save
 from aurl.errors import StorageError, SweepError
@@ -38,7 +39,7 @@ from aurl.search.sampler import Proposals
 from aurl.search.space import Space
 from aurl.training import checkpoint
 from aurl.training.look import RATES, SHIFTS, Look, packed
-from tests.processes import alive, descendants, resident_mib, until, workers_of_ray
+from tests.processes import alive, descendants, resident_mib, title, until, workers_of_ray
 from tests.tiny import random_piece, tiny_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -56,10 +57,12 @@ base:
 """
 DIVERGING = f"""{BASE}
 scientific:
+  objective.beta.schedule: {{choice: [constant, linear]}}
   objective.beta.value: {{log_uniform: [0.05, 1.0]}}
+  objective.beta.warmup: {{uniform: [0.1, 0.5], when: {{objective.beta.schedule: linear}}}}
   optimizer.lr: {{choice: [3e-3, 1e30]}}
-budget: {{trials: 5, steps_per_trial: 200}}
-sampler: {{name: random, seed: 2}}
+budget: {{trials: 6, steps_per_trial: 200}}
+sampler: {{name: tpe, seed: 2, startup_trials: 4}}
 scheduler: {{name: none}}
 stopper: {{name: none}}
 """
@@ -162,41 +165,21 @@ def assert_whole(place: Place, trials: int) -> None:
 @pytest.mark.cluster
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_sweep_is_interrupted_resumed_finished_and_extended(tmp_path: Path) -> None:
+def test_a_sweep_is_interrupted_killed_and_resumed_and_loses_nothing(tmp_path: Path) -> None:
     place = Place(tmp_path, DIVERGING)
     interrupt(place)
     finished = place.ended()
-    assert 1 <= len(finished) < 5
+    assert 1 <= len(finished) < 6
     before = place.files(*finished)
-    resume(place)
+    stopped = stop_one_and_kill(place)
+    assert place.files(*finished) == before
+    finished = place.ended()
+    assert stopped in finished
+    assert len(finished) < 6
+    before = place.files(*finished)
+    finish(place, stopped)
     assert place.files(*finished) == before
     resume_what_has_ended(place)
-    before = place.files(*place.statuses())
-    code, _, err, _ = place.run("--resume", "--trials", "6")
-    assert (code, err) == (0, "")
-    assert_whole(place, 6)
-    assert place.files(*[f"t{number:04d}" for number in range(5)]) == before
-
-
-@pytest.mark.cluster
-@pytest.mark.timeout(600)
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_one_trial_is_stopped_from_another_process(tmp_path: Path) -> None:
-    place = Place(tmp_path, STEADY.replace("per_trial: 200", "per_trial: 1000000"))
-    driver = place.start("--trials", "1")
-    trial = place.sweep / "trials" / "t0000"
-    until(lambda: (trial / "checkpoint").exists(), PATIENCE_S, "a first report")
-    asked = time.monotonic()
-    stop = "import sys; from aurl import cli; sys.exit(cli.main(['stop', *sys.argv[1:]]))"
-    words = [sys.executable, "-c", stop, str(place.sweep), "t0000"]
-    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
-    driver.communicate(timeout=PATIENCE_S)
-    measured(f"a trial was stopped and the sweep over {time.monotonic() - asked:.1f} s later")
-    assert driver.returncode == 1  # nothing to export
-    status = place.statuses()["t0000"]
-    assert (status["status"], status["reason"]) == ("stopped", "asked by user")
-    assert 0 < status["step"] < status["steps"]
-    assert place.study() == ["PRUNED"]
 
 
 def interrupt(place: Place) -> None:
@@ -218,22 +201,67 @@ def interrupt(place: Place) -> None:
     measured(f"Ray's processes were gone {waited:.1f} s after Ctrl-C was answered")
 
 
-def resume(place: Place) -> None:
+def stop_one_and_kill(place: Place) -> str:
+    """Go on; ask for one trial to be stopped, SIGKILL the driver in a later one."""
+    driver = place.start("--resume")
+    asked: list[str] = []
+    until(lambda: stop_a_running_one(place, asked), PATIENCE_S, "a trial under way")
+    (stopped,) = asked
+    started = time.monotonic()
+    until(lambda: stopped in place.ended(), PATIENCE_S, "the end of the stopped trial")
+    measured(f"a trial had been stopped {time.monotonic() - started:.1f} s after it was asked")
+    until(lambda: bool(under_way(place)), PATIENCE_S, "another trial under way")
+    # Ray's own two agents stay for a minute; what could still write must not.
+    below = {pid for pid in descendants(driver.pid) if not title(pid).endswith("Agent")}
+    driver.kill()
+    driver.communicate()
+    waited = until(lambda: not alive(below), 60, "the end of the killed driver's processes")
+    measured(f"a killed driver's processes were gone after {waited:.1f} s")
+    return stopped
+
+
+def under_way(place: Place) -> list[str]:
+    """Trials that have a report and are far from their end."""
+    statuses = place.statuses().items()
+    return [n for n, s in statuses if s["status"] == "running" and 0 < s["step"] < 100]
+
+
+def stop_a_running_one(place: Place, asked: list[str]) -> bool:
+    for name in under_way(place):
+        if cli.main(["stop", str(place.sweep), name]) == 0:  # else it has ended in between
+            asked.append(name)
+            return True
+    return False
+
+
+def finish(place: Place, stopped: str) -> None:
     """Finish the sweep: of its learning rates, 1e30 fails and says why."""
     code, out, err, seconds = place.run("--resume")
     measured(f"the resumed sweep took {seconds:.1f} s")
     assert (code, err) == (0, "")
     assert_quiet(out)
-    assert_whole(place, 5)
+    assert_whole(place, 6)
+    status = place.statuses()[stopped]
+    assert (status["status"], status["reason"]) == ("stopped", "asked by user")
+    assert 0 < status["step"] < status["steps"]
+    assert place.study().count("PRUNED") == 1
     failed = [status for status in place.statuses().values() if status["status"] == "failed"]
     assert failed
     assert all(s["reason"].startswith("DivergedError: objective is not fin") for s in failed)
     assert {status["attempts"] for status in failed} == {1}
-    assert (place.sweep / "best" / "model.safetensors").exists()
+    assert {path.name for path in (place.sweep / "best").iterdir()} == {
+        "README.md",
+        "config.yaml",
+        "metrics.json",
+        "model.safetensors",
+        "reconstructions.mid",
+        "samples.mid",
+        "vocabulary.json",
+    }
 
 
 def resume_what_has_ended(place: Place) -> None:
-    """Nothing is computed anew."""
+    """Nothing is computed anew, and without ``--resume`` nothing is touched."""
     before = place.files()
     code, out, err, seconds = place.run("--resume")
     measured(f"resuming the finished sweep took {seconds:.1f} s")
@@ -243,6 +271,10 @@ def resume_what_has_ended(place: Place) -> None:
     after = place.files()
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert changed <= {"sweep.log", "study.journal"}
+    code, _, err, _ = place.run()
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Add --resume to go on with it" in err
+    assert place.files() == after
 
 
 class StopEveryOther(FIFOScheduler):
@@ -528,6 +560,19 @@ def test_a_resumed_sweep_goes_on_with_the_seeds_that_have_not_ended(tmp_path: Pa
     task = again.suggest("again-0")["task"]
     assert task.checkpoint_folder.parent.name == "t0002.3"
     assert read_json(made.folder / "finalists" / "t0002.3" / "status.json") == before
+
+
+def test_a_sweep_that_has_ended_may_be_given_more_trials(tmp_path: Path) -> None:
+    made = searched(tmp_path)
+    assert supply_of(made).remaining == 0
+    more = replace(made.space, budget=replace(made.space.budget, trials=6))
+    supply = supply_of(replace(made, space=more))
+    assert supply.remaining == 2
+    names = []
+    for index in range(2):
+        supply.suggest(f"more-{index}")
+        names.append(supply.name_of(f"more-{index}"))
+    assert names == ["t0004", "t0005"]
 
 
 def test_a_sweep_without_seeds_has_no_finalists(tmp_path: Path) -> None:

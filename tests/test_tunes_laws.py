@@ -1,4 +1,4 @@
-"""The round-trip laws of both vocabularies on every bundled tune."""
+"""What holds of every bundled tune: the round-trip laws of both vocabularies, and pickups."""
 
 import zipfile
 from pathlib import Path
@@ -14,6 +14,7 @@ from aurl.data.midi import read_midi
 from aurl.data.piece import Piece, bar_length, quantized
 from aurl.data.tokenizer import choose_vocabulary
 
+pytestmark = pytest.mark.xdist_group("tunes")  # they are read once
 HALF_STEP_S = 1 / 128
 
 
@@ -56,3 +57,19 @@ def test_events_gives_every_tune_back_within_half_a_step(tunes: list[Piece]) -> 
             of, near = true[piece.notes["pitch"] == pitch], found[decoded.notes["pitch"] == pitch]
             error = np.abs(of[:, None] - near)
             assert max(error.min(axis=1).max(), error.min(axis=0).max()) <= HALF_STEP_S + 1e-9
+
+
+@pytest.mark.slow
+def test_pickups_put_the_accents_of_the_bundled_tunes_on_bar_lines(tunes: list[Piece]) -> None:
+    n_pickups = n_accents = n_before = n_after = 0
+    for tune in tunes:
+        piece = quantized(tune)
+        found = with_pickup(piece)
+        accents = piece.notes["onset"][piece.notes["velocity"] >= 105]
+        n_pickups += found.pickup > 0
+        n_accents += len(accents)
+        n_before += int(np.isin(accents, piece.bar_lines()).sum())
+        n_after += int(np.isin(accents, found.bar_lines()).sum())
+    assert n_pickups == 743
+    assert n_before / n_accents < 0.26
+    assert n_after / n_accents > 0.91

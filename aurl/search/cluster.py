@@ -1,6 +1,5 @@
 """Ray for a sweep: start a local one or join a cluster, and check that what is asked for fits."""
 
-import _thread
 import contextlib
 import logging
 import os
@@ -134,12 +133,13 @@ def _watched() -> Generator[None]:
         for each in (node.all_processes.get(name, ()) if node else ())
     }
     died, over = list[str](), threading.Event()
+    main = threading.main_thread().ident or 0
 
     def watch() -> None:
         while not over.wait(WATCH_EVERY_S):
             died.extend(name for name, process in servers.items() if process.poll() is not None)
             if died:
-                _thread.interrupt_main(signal.SIGTERM)
+                signal.pthread_kill(main, signal.SIGTERM)  # a waiting call ends, too
                 return
 
     if servers and threading.current_thread() is threading.main_thread():
