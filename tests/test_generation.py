@@ -67,7 +67,7 @@ def test_ten_thousand_draws_hold_no_invalid_sequence(model: Vae) -> None:
         tokens = generate(
             model,
             codes(model, 1000),
-            max_tokens=48 + 16 * part,
+            max_tokens=40 + 8 * part,
             sampling=Sampling(temperature=1.0 + 0.2 * part, top_k=10 * (part % 3)),
             generator=torch.Generator().manual_seed(part),
         )
