@@ -24,7 +24,7 @@ from tests.processes import PROC, alive
 
 ROOT = Path(__file__).parents[1]
 TRIALS = 4
-STEPS = 160
+STEPS = 80
 SPACE = f"""
 question: What is lost when a sweep is killed?
 base:

@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, nargs="+", help="show what such files say, and end")
     parser.add_argument("--seed", type=int, default=0, help="of the order and the times")
     parser.add_argument("--part", default="0/1", help="1/3 is the second third of the faults")
+    parser.add_argument("--slots", type=int, default=2, help="trials of a sweep at a time")
     args = parser.parse_args()
     if args.table:
         print(table([row for path in args.table for row in read_lines(path)]))
@@ -173,7 +174,8 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
     (place / "space.yaml").write_text(SPACE)
     optuna.logging.disable_default_handler()
-    calm = Disturbed(place, "calm")
+    options = ("--grow-to", str(args.slots))
+    calm = Disturbed(place, "calm", options)
     while not (calm.folder / "best").exists():
         calm.start()
         calm.wait()
@@ -184,7 +186,7 @@ def main() -> None:
     before = read_lines(place / "faults.jsonl")
     done = {_order(row) for row in before if "target" in row}
     left = [each for each in faults[part::parts] if _key(each) not in done]
-    run(place, left, chance, sum("target" not in row for row in before))
+    run(place, options, left, chance)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -234,10 +236,11 @@ def _key(fault: Fault) -> tuple[str, str, str]:
     return fault.target, fault.signal.name, fault.phase
 
 
-def run(place: Path, faults: list[Fault], chance: random.Random, number: int) -> None:
-    """Bring the faults about, in as many sweeps as it takes, from the one of a number on."""
+def run(place: Path, options: tuple[str, ...], faults: list[Fault], chance: random.Random) -> None:
+    """Bring the faults about, in as many sweeps as it takes."""
+    number = sum("target" not in row for row in read_lines(place / "faults.jsonl"))
     while faults:
-        sweep = Disturbed(place, f"s{number}")
+        sweep = Disturbed(place, f"s{number}", options)
         while not sweep.finished():
             if faults:
                 fault = choice(sweep, faults)

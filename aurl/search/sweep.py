@@ -218,6 +218,8 @@ class _Supply(_Queue):
                 self.front.add(name, status["metrics"])
             if status["status"] != "running":
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
+            rows = read_lines(sweep.trials_folder / name / METRICS_FILE)
+            referee.remember(name, rows, sweep.space.budget.steps_per_trial)
         self._unended = deque(
             name for name, status in statuses.items() if status["status"] == "running"
         )
