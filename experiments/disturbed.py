@@ -53,9 +53,10 @@ scheduler: {{name: none}}
 stopper: {{name: none}}
 """
 DRIVER = """
-import sys, time
+import os, sys, time
 from ray._private import services
 from aurl.cli import main
+from aurl.search import sweep
 
 get_node, began = services.get_node, time.monotonic()
 
@@ -68,9 +69,14 @@ def patient(*given):
                 raise
 
 services.get_node = patient
+fitting, most = sweep.slots, int(os.environ["AURL_FAULTS_SLOTS"])
+sweep.slots = lambda shape, trials: min(most, fitting(shape, trials))
 sys.exit(main(["sweep", *sys.argv[1:]]))
 """
-"""``aurl sweep``, but on a busy machine it waits for Ray's node for longer than Ray's 30 s."""
+"""``aurl sweep``, but on a busy machine it waits for Ray's node for longer than Ray's 30 s.
+
+And no more trials run at a time than it is told.
+"""
 
 MARK = "AURL_FAULTS"
 """Variable in the environment of every process of a sweep, by which those left over are found."""
@@ -87,6 +93,9 @@ class Disturbed:
     name: str
     options: tuple[str, ...] = ()
     """Words of the command beside its name and ``--resume``."""
+
+    slots: int = 2
+    """Trials at a time."""
 
     driver: "subprocess.Popen[str] | None" = None
     kept: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
@@ -118,7 +127,8 @@ class Disturbed:
         """What its processes find in their environment."""
         scratch = self.place / "tmp"
         scratch.mkdir(exist_ok=True)
-        return {MARK: str(self.place), "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)}
+        slots = {f"{MARK}_SLOTS": str(self.slots)}
+        return {MARK: str(self.place), "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), **slots}
 
     @property
     def pid(self) -> int:

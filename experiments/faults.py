@@ -174,8 +174,7 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
     (place / "space.yaml").write_text(SPACE)
     optuna.logging.disable_default_handler()
-    options = ("--grow-to", str(args.slots))
-    calm = Disturbed(place, "calm", options)
+    calm = Disturbed(place, "calm", slots=args.slots)
     while not (calm.folder / "best").exists():
         calm.start()
         calm.wait()
@@ -186,7 +185,7 @@ def main() -> None:
     before = read_lines(place / "faults.jsonl")
     done = {_order(row) for row in before if "target" in row}
     left = [each for each in faults[part::parts] if _key(each) not in done]
-    run(place, options, left, chance)
+    run(place, args.slots, left, chance)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -236,11 +235,11 @@ def _key(fault: Fault) -> tuple[str, str, str]:
     return fault.target, fault.signal.name, fault.phase
 
 
-def run(place: Path, options: tuple[str, ...], faults: list[Fault], chance: random.Random) -> None:
+def run(place: Path, slots: int, faults: list[Fault], chance: random.Random) -> None:
     """Bring the faults about, in as many sweeps as it takes."""
     number = sum("target" not in row for row in read_lines(place / "faults.jsonl"))
     while faults:
-        sweep = Disturbed(place, f"s{number}", options)
+        sweep = Disturbed(place, f"s{number}", slots=slots)
         while not sweep.finished():
             if faults:
                 fault = choice(sweep, faults)
