@@ -151,7 +151,7 @@ def disturb(sweep: Disturbed, fault: Fault, chance: random.Random) -> dict[str, 
         row["exit"] = sweep.driver.wait()
         row["said"] = sweep.last_line()
         row["alive"] = sorted(title(pid).split(" ")[0][-40:] for pid in marked(sweep.place))
-        gone = waited(lambda: not marked(sweep.place), 120.0)
+        gone = waited(lambda: not marked(sweep.place), 60.0)
         row["gone_s"] = None if gone is None else round(gone, 1)
         row["wrong"] = look_at(sweep)
         row["scratch"] = len(list((sweep.place / "tmp").iterdir()))
@@ -206,7 +206,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             if lives
             else f"{row['gone_s']:.0f} s"
             if row["gone_s"] is not None
-            else "not in 120 s",
+            else "not in 60 s",
             "; ".join(row.get("wrong", [])) or "nothing",
         )
         lines.append(f"| {' | '.join(cells)} |")
