@@ -54,24 +54,32 @@ stopper: {{name: none}}
 """
 DRIVER = """
 import os, sys, time
-from ray._private import services
-from aurl.cli import main
-from aurl.search import sweep
+from aurl import cli
 
-get_node, began = services.get_node, time.monotonic()
+search = cli.sweep
 
-def patient(*given):
-    while True:
-        try:
-            return get_node(*given)
-        except RuntimeError:
-            if time.monotonic() - began > 600.0:
-                raise
+def patient_search(args):
+    from ray._private import services
+    from aurl.search import sweep
 
-services.get_node = patient
-fitting, most = sweep.slots, int(os.environ["AURL_FAULTS_SLOTS"])
-sweep.slots = lambda shape, trials: min(most, fitting(shape, trials))
-sys.exit(main(["sweep", *sys.argv[1:]]))
+    get_node, began = services.get_node, time.monotonic()
+    fitting, most = sweep.slots, int(os.environ["AURL_FAULTS_SLOTS"])
+
+    def patient(*given):
+        while True:
+            try:
+                return get_node(*given)
+            except RuntimeError:
+                if time.monotonic() - began > 600.0:
+                    raise
+
+    services.get_node = patient
+    sweep.slots = lambda shape, trials: min(most, fitting(shape, trials))
+    return search(args)
+
+cli.sweep = patient_search
+sys.argv = ["aurl", "sweep", *sys.argv[1:]]
+sys.exit(cli.main())
 """
 """``aurl sweep``, but on a busy machine it waits for Ray's node for longer than Ray's 30 s.
 

@@ -84,7 +84,7 @@ def arrives(sweep: Disturbed, phase: str, chance: random.Random) -> bool:
         if phase == "starting" or _signs(sweep, phase) not in (seen, 0):
             time.sleep(pause)
             return sweep.runs()
-        time.sleep(0.001)
+        time.sleep(0.005)  # a checkpoint is being written for about as long
     return False
 
 
