@@ -87,6 +87,8 @@ def test_a_sweep_whose_folder_is_gone_goes_on_from_its_copies(root: Path) -> Non
     shutil.rmtree(made.folder)
     again = planned(root)
     assert again.remote == made.remote
+    assert "was made again of the copies" in again.note
+    assert "copies" not in made.note
     assert contents(again.folder) == before
     proposals = Proposals(again.folder / "study.journal", again.space, "s")
     recorder = Recorder(again.trials_folder, Silent(), again.remote)

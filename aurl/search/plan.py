@@ -87,7 +87,8 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     """
     folder = options.folder
     about = folder / "sweep.yaml"
-    exists = _is_there(options) or (write and _is_there_again(options))
+    exists = _is_there(options)
+    again = not exists and write and _is_there_again(options)
     values = read_yaml(options.space)
     overrides = _with_music(options.overrides, options.data)
     if options.trials is not None and isinstance(values.get("budget"), dict):
@@ -115,7 +116,9 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         record["warm_start"] = began
         words = f"Begins with {began['told']} known results and {began['tried']} others to try."
         note = f"{note} {words}".strip()
-    if exists:
+    if again:
+        note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
+    if exists or again:
         before = read_yaml(about)
         _check_same(before, record, folder)
         record = _resumed(before, record)
