@@ -53,7 +53,7 @@ def decision_ms(space: Space, n_trials: int, n_timed: int) -> float:
         proposals._study.add_trials(known)  # pyright: ignore[reportPrivateUsage]
         for _ in range(n_timed):
             number, _ = timed(proposals.propose, times)
-            values = dict(zip(OBJECTIVES, generator.random(len(OBJECTIVES)), strict=True))
+            values = {name: float(generator.random()) for name in OBJECTIVES}
             proposals.tell(number, "completed", values)
     return 1e3 * statistics.median(times)
 

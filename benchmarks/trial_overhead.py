@@ -5,9 +5,9 @@ each a few optimizer steps of a tiny model on the bundled tunes and its two eval
 what is timed is what stands around a trial:
 
 *warm gang*: a sweep of aurl with one slot, with all that it writes.
-*nested*: the pattern that Ray documents, a Tune function that starts a Ray Train run a trial; but it
-reports once, at the end, for Ray's TuneReportCallback can wait for itself where Tune is slow. It
-keeps no study, no metrics file and no pictures.
+*nested*: the pattern that Ray documents, a Tune function that starts a Ray Train run a trial; but
+it reports once, at the end, for Ray's TuneReportCallback can wait for itself where Tune is slow.
+It keeps no study, no metrics file and no pictures.
 *bare*: the training loop, called again and again in one process.
 """
 
