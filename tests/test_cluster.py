@@ -3,8 +3,11 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -170,3 +173,37 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
     message = r"got '.*': it is neither `auto` nor HOST:PORT\. Start one"
     with pytest.raises(SweepError, match=message), connected(address):
         raise AssertionError("there is no such cluster")
+
+
+class Answering(grpc.GenericRpcHandler):
+    """A server that answers every call as it is told to."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self._code = code
+
+    def service(self, handler_call_details: Any) -> Any:
+        def refuse(request: bytes, context: Any) -> bytes:
+            context.abort(self._code, "InvalidAuthToken")
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, r"takes this account's token, and .* does not\. Put "),
+        (grpc.StatusCode.UNIMPLEMENTED, r"does not speak as Ray does \(StatusCode.UNIMPL"),
+    ],
+)
+def test_a_server_that_refuses_is_told_in_seconds(code: grpc.StatusCode, message: str) -> None:
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Answering(code)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    started = time.monotonic()
+    try:
+        with pytest.raises(SweepError, match=message), connected(f"127.0.0.1:{port}"):
+            raise AssertionError("there is no such cluster")
+    finally:
+        server.stop(None)
+    assert time.monotonic() - started < 30

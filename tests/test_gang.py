@@ -14,7 +14,8 @@ from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError, StorageError
 from aurl.search.cluster import connected
-from aurl.search.gang import Gang, GangSettings, scalars, shared, task_for
+from aurl.search.gang import Gang, GangSettings, shared, task_for
+from aurl.search.scheduling import scalars
 from aurl.training import checkpoint, ray_worker
 from aurl.training.look import unpacked
 from aurl.training.loop import DivergedError, Run, train

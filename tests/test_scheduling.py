@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import FIFOScheduler
 
-from aurl.search.gang import scalars
 from aurl.search.scheduling import (
     Brackets,
     Referee,
     bracket_graces,
     bracket_shares,
+    scalars,
     scheduler_of,
 )
 from aurl.search.settings import SchedulerConfig, StopperConfig
@@ -44,8 +44,7 @@ def decisions(
     ends: list[int] = []
     for index, score in enumerate(scores):
         number = numbers[index] if numbers else index
-        task = SimpleNamespace(checkpoint_folder=Path(f"trials/t{number:04d}/checkpoint"))
-        trial = SimpleNamespace(trial_id=f"tune-{index}", config={"task": task})
+        trial = SimpleNamespace(trial_id=f"t{number:04d}")
         scheduler.on_trial_add(None, trial)
         step, verdict, result = 0, FIFOScheduler.CONTINUE, scalars({"step": 0}, steps)
         while step < steps and verdict == FIFOScheduler.CONTINUE:
@@ -162,6 +161,29 @@ def test_the_referee_holds_the_rate_against_the_target_of_the_corpus() -> None:
     target = target_rate_nats(small_config().evaluation, tiny_corpus())
     for share, step in ((0.9, 80), (1.1, 200)):
         assert judged(HealthStopper(StopperConfig(), 200), [share * target / 16] * 10)[0] == step
+
+
+@pytest.mark.parametrize("scheduler", [{"grace": 0.5}, HYPERBAND], ids=["asha", "hyperband"])
+def test_a_resumed_sweep_holds_trials_against_those_of_before(scheduler: dict[str, Any]) -> None:
+    referee = Referee(scheduler_of(space(**scheduler)), None, tiny_corpus(), Path("trials"))
+    steps = range(20, 200, 20)
+    of_before = {"t0000": 0.5, "t0001": 0.6, "t0002": 0.1}
+    for name, score in of_before.items():
+        rows = [{"step": step, "val/rung_score": score} for step in steps]
+        referee.remember(name, [{"step": 10, "train/kl_nats": 1.0}, *rows], 200)
+
+    def decided(name: str, score: float, step: int) -> str:
+        task = SimpleNamespace(
+            checkpoint_folder=Path("trials") / name / "checkpoint", config=small_config()
+        )
+        trial: Any = SimpleNamespace(trial_id=f"tune-of-{name}", config={"task": task})
+        referee.on_trial_add(None, trial)
+        result = scalars({"step": step, "val/rung_score": score}, 200)
+        return referee.on_trial_result(None, trial, result)
+
+    assert decided("t0003", 0.2, 100) == FIFOScheduler.STOP
+    assert decided("t0010", 0.7, 100) == FIFOScheduler.CONTINUE
+    assert decided("t0002", 0.1, 100) == FIFOScheduler.CONTINUE, "that was decided before"
 
 
 def test_a_trial_that_is_behind_has_asha_for_its_reason() -> None:

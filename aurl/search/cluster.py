@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ray
 from ray._private import worker
 from ray._private.authentication import authentication_token_setup as token_auth
+from ray._private.grpc_utils import init_grpc_channel
+from ray.core.generated import gcs_service_pb2
+from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from aurl.errors import OutageError, SweepError
 from aurl.interrupts import terminated_as_interrupted
@@ -21,6 +25,9 @@ from aurl.search.scratch import scratch_folder
 
 OBJECT_STORE_BYTES = 256 * 2**20
 WATCH_EVERY_S = 0.5
+GREETING_S = 20.0
+"""For Ray's control store to answer; on a busy machine it may take seconds."""
+
 _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # default 2 s; how soon a dead worker is seen
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor a gang, of no use to a local cluster
@@ -96,12 +103,12 @@ def connected(address: str | None) -> Generator[None]:
                     _temp_dir=folder,
                 )
             else:
-                _reach(address)
                 # Ray has read RAY_AUTH_MODE when it was imported: setting it now does nothing.
+                token_auth.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+                _reach(address)
                 told = {
                     name: os.environ[name] for name in _ENVIRONMENT if name.startswith(_OF_WORKERS)
                 }
-                token_auth.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
                 ray.init(
                     address=address,
                     log_to_driver=False,
@@ -110,6 +117,8 @@ def connected(address: str | None) -> Generator[None]:
                 )
         except SystemExit as error:  # Ray's own answer to SIGTERM
             raise KeyboardInterrupt from error
+        except SweepError:
+            raise
         except Exception as error:
             raise SweepError(_why_not(address, error)) from error
         try:
@@ -168,6 +177,34 @@ def _reach(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5.0).close()
     except OSError as error:
         raise ConnectionError(f"{host}:{port} does not answer ({error})") from error
+    if not address.strip().startswith("ray://"):
+        _greet(f"{host}:{port}")
+
+
+def _greet(server: str) -> None:
+    """Ask Ray's control store for a sign of life; shown a wrong token, Ray would try for a minute.
+
+    Raises:
+        SweepError: If it does not take this account's token.
+    """
+    channel = init_grpc_channel(server)
+    messages: Any = gcs_service_pb2
+    ask: Any = NodeInfoGcsServiceStub(channel).CheckAlive
+    try:
+        ask(messages.CheckAliveRequest(), timeout=GREETING_S)
+    except grpc.RpcError as error:
+        fault: Any = error
+        if fault.code() != grpc.StatusCode.UNAUTHENTICATED:
+            raise ConnectionError(
+                f"{server} does not speak as Ray does ({fault.code()})"
+            ) from error
+        raise SweepError(
+            f"--address must name a cluster that takes this account's token, and {server} does "
+            "not. Put the cluster's own into ~/.ray/auth_token (`ray get-auth-token` shows it "
+            "there), or name its file in RAY_AUTH_TOKEN_PATH."
+        ) from error
+    finally:
+        channel.close()
 
 
 def _why_not(address: str | None, error: Exception) -> str:

@@ -6,7 +6,6 @@ each report the first worker waits for the verdict, so that a stop takes effect 
 """
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.search.mailbox import Mailbox
+from aurl.search.scheduling import scalars
 from aurl.training.checkpoint import place_of
 from aurl.training.messages import Event, Task
 from aurl.training.ray_worker import serve, use_rays_network
@@ -206,16 +206,6 @@ def shared(corpus: Corpus) -> list[ray.ObjectRef[Corpus]]:
     arrays = ("tokens", "offsets", "piece", "first_bar", "split", "attributes")
     in_memory = {name: np.array(getattr(corpus, name)) for name in arrays}
     return [ray.put(replace(corpus, **in_memory))]
-
-
-def scalars(row: Mapping[str, float], steps: int) -> dict[str, float]:
-    """What Tune's scheduler compares trials by: how far one came, and its rung score.
-
-    At its last step a trial has come through: a ``rung`` of 0 is below all that it can be stopped
-    at.
-    """
-    rung = row["step"] if row["step"] < steps else 0
-    return {"step": row["step"], "rung": rung, "rung_score": row.get("val/rung_score", 0.0)}
 
 
 def _first_line(error: BaseException | None) -> str:

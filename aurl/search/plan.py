@@ -13,6 +13,7 @@ from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
 from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
+from aurl.search.copies import copy_about, restored
 from aurl.search.provenance import provenance, space_hash
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
@@ -87,6 +88,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     folder = options.folder
     about = folder / "sweep.yaml"
     exists = _is_there(options)
+    again = not exists and write and _is_there_again(options)
     values = read_yaml(options.space)
     overrides = _with_music(options.overrides, options.data)
     if options.trials is not None and isinstance(values.get("budget"), dict):
@@ -114,16 +116,15 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         record["warm_start"] = began
         words = f"Begins with {began['told']} known results and {began['tried']} others to try."
         note = f"{note} {words}".strip()
-    if exists:
+    if again:
+        note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
+    if exists or again:
         before = read_yaml(about)
         _check_same(before, record, folder)
         record = _resumed(before, record)
     remote = _kept_at(options, record) if options.storage and write else None
     if write:
-        try:
-            write_yaml(about, record)
-        except OSError as error:
-            raise _unusable(options, error) from error
+        _write(options, record, remote)
     return Sweep(
         folder=folder,
         space=space,
@@ -152,6 +153,22 @@ def _is_there(options: SweepOptions) -> bool:
             f"{advice} choose another --name."
         )
     return exists
+
+
+def _is_there_again(options: SweepOptions) -> bool:
+    """Whether a sweep that is to be resumed, and whose folder is gone, was made of its copies."""
+    wanted = options.resume and options.storage
+    return bool(wanted) and restored(options.folder, storage_at(options.storage))
+
+
+def _write(options: SweepOptions, record: Plain, remote: Remote | None) -> None:
+    """Write ``sweep.yaml``, and its copy."""
+    try:
+        write_yaml(options.folder / "sweep.yaml", record)
+    except OSError as error:
+        raise _unusable(options, error) from error
+    if remote is not None:
+        copy_about(options.folder, remote)
 
 
 def _kept_at(options: SweepOptions, record: Plain) -> Remote:

@@ -1,4 +1,4 @@
-"""Can every machine of a cluster use the folder that results go to?
+"""Can every machine of a cluster use the folder, or the storage, that results go to?
 
 A folder that is not shared shows late and badly: a trial's checkpoint lies on one machine's own
 disk, and its next attempt, elsewhere, begins anew. So each machine is asked before the start.
@@ -8,6 +8,7 @@ import contextlib
 import secrets
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aurl.errors import SweepError
+from aurl.training.store import Remote
 
 ANSWER_S = 120.0
 """For a machine to start a process and answer; a busy one takes many seconds."""
@@ -35,15 +37,31 @@ def check_storage(folder: Path) -> None:
         place, word = Path(made).absolute(), secrets.token_hex(8)
         (place / "driver").write_text(word)
         place.chmod(0o755)
-        asked = [(node, _ask(node, place, word)) for node in machines()]
+        asked = [(node, _ask(node, _use, place, word, node["NodeID"])) for node in machines()]
         for node, answer in asked:
-            fault = _fault(node, answer, place, word)
+            fault = _answer(answer) or _seen_here(node, place, word)
             if fault:
                 raise SweepError(
                     "--out must be a folder that every machine of the cluster reads and writes, "
                     f"got {folder.parent}: {name_of(node)} {fault}. "
                     "Mount one folder on all of them, or choose another --out."
                 )
+
+
+def check_remote(remote: Remote) -> None:
+    """Have every machine of the connected cluster that trains write at a storage and read there.
+
+    Raises:
+        SweepError: If one cannot; it is named.
+    """
+    for node, answer in [(node, _ask(node, _try, remote)) for node in machines()]:
+        fault = _answer(answer)
+        if fault:
+            raise SweepError(
+                "--storage must be a place that every machine of the cluster can write, got "
+                f"{remote.uri}: {name_of(node)} says: {fault} "
+                "Give all of them the right and the credentials."
+            )
 
 
 def machines() -> list[dict[str, Any]]:
@@ -71,11 +89,20 @@ def seen_within(path: Path, word: str, seconds: float) -> str:
         time.sleep(0.1)
 
 
-def _ask(node: dict[str, Any], place: Path, word: str) -> Any:  # noqa: ANN401 - a Ray reference
+def _ask(node: dict[str, Any], act: Callable[..., str], *given: object) -> Any:  # noqa: ANN401
+    """A reference to what a machine answers."""
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    task: Any = ray.remote(_use)
-    options = task.options(num_cpus=0, scheduling_strategy=there, max_retries=0)
-    return options.remote(place, word, node["NodeID"])
+    task: Any = ray.remote(act)
+    return task.options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(*given)
+
+
+def _try(remote: Remote) -> str:
+    """What a machine does with a storage; returns what is wrong."""
+    try:
+        remote.probe()
+    except SweepError as error:
+        return str(error)
+    return ""
 
 
 def _use(place: Path, word: str, name: str) -> str:
@@ -90,7 +117,7 @@ def _use(place: Path, word: str, name: str) -> str:
     return ""
 
 
-def _fault(node: dict[str, Any], answer: Any, place: Path, word: str) -> str:  # noqa: ANN401
+def _answer(answer: Any) -> str:  # noqa: ANN401
     try:
         fault: str = ray.get(answer, timeout=ANSWER_S)
     except GetTimeoutError:
@@ -98,8 +125,10 @@ def _fault(node: dict[str, Any], answer: Any, place: Path, word: str) -> str:  #
     except RayError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         return f"could not be asked ({lines[0].strip() if lines else type(error).__name__})"
-    if fault:
-        return fault
+    return fault
+
+
+def _seen_here(node: dict[str, Any], place: Path, word: str) -> str:
     why = seen_within(place / node["NodeID"], word, SEEN_S)
     with contextlib.suppress(OSError):
         (place / node["NodeID"]).unlink()

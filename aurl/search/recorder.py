@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from aurl.config import RunConfig, to_plain
 from aurl.errors import DataError
 from aurl.files import read_json, read_lines, write_json, write_yaml
+from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.sampler import End
 from aurl.training import checkpoint
@@ -61,12 +62,13 @@ class Recorder:
     Args:
         folder: The sweep's ``trials`` folder.
         display: Told of everything that is written.
-        remote: Where checkpoints are kept, if not in the trials' folders.
+        remote: Where checkpoints are kept, and copies of the trials' folders; None keeps none.
     """
 
     def __init__(self, folder: Path, display: Display, remote: Remote | None = None) -> None:
         self._folder = folder
         self._remote = remote
+        self._copies = Copies(folder, remote) if remote else None
         self._display = display
         self._writers: dict[str, TrialWriter] = {}
         self._status: dict[str, dict[str, Any]] = {}
@@ -94,6 +96,7 @@ class Recorder:
             "metrics": {},
         }
         self._write(name)
+        self._copy(name)
         return folder
 
     def start(self, name: str) -> None:
@@ -120,6 +123,7 @@ class Recorder:
         self._writers[name].log([dict(row) for row in rows])
         self._keep_metrics(status, rows)
         self._write(name)
+        self._copy(name)
         self._display.trial_progress(name, status["step"], status["metrics"])
 
     def show(self, name: str, look: bytes) -> None:
@@ -157,6 +161,7 @@ class Recorder:
             self._writers.pop(name).close(end)
         status |= {"status": end, "reason": reason}
         self._write(name)
+        self._copy(name)
         self._display.trial_ended(name, end, reason, status["metrics"])
         return dict(status["metrics"])
 
@@ -172,6 +177,10 @@ class Recorder:
                     and isinstance(value, float)
                     and math.isfinite(value)
                 }
+
+    def _copy(self, name: str) -> None:
+        if self._copies is not None:
+            self._copies.take(name)
 
     def _write(self, name: str) -> None:
         status = self._status[name]

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
@@ -20,6 +21,18 @@ from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import REASON, is_to_stop
 from aurl.training.evaluate import target_rate_nats
+
+RUNG = "val/rung_score"
+
+
+def scalars(row: Mapping[str, float], steps: int) -> dict[str, float]:
+    """What trials are compared by: how far one came, and its rung score.
+
+    At its last step a trial has come through: a ``rung`` of 0 is below all that it can be stopped
+    at.
+    """
+    rung = row["step"] if row["step"] < steps else 0
+    return {"step": row["step"], "rung": rung, "rung_score": row.get(RUNG, 0.0)}
 
 
 def scheduler_of(space: Space) -> TrialScheduler | None:
@@ -95,9 +108,8 @@ class Brackets(FIFOScheduler):
         return next(index for index, end in enumerate(self._ends) if place < end)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
-        """Tune has a new trial."""
-        name = trial.config["task"].checkpoint_folder.parent.name
-        bracket = self._brackets[self.bracket_of(trial_number(name))]
+        """There is a new trial; its id is ours."""
+        bracket = self._brackets[self.bracket_of(trial_number(trial.trial_id))]
         self._of[trial.trial_id] = bracket
         bracket.on_trial_add(tune_controller, trial)
 
@@ -146,6 +158,16 @@ class Referee(FIFOScheduler):
         if self._stopper is not None:
             self._stopper.begin(name, rows)
 
+    def remember(self, name: str, rows: Sequence[Mapping[str, Any]], steps: int) -> None:
+        """A trial of before the sweep was resumed, with its rows: others are held against it."""
+        trial = SimpleNamespace(trial_id=name)
+        scheduler: Any = self._scheduler
+        scheduler.on_trial_add(None, trial)
+        for row in rows:
+            if RUNG in row:
+                scheduler.on_trial_result(None, trial, scalars(row, steps))
+        scheduler.on_trial_remove(None, trial)
+
     def verdict(self, tune_trial_id: str, last: Mapping[str, Any]) -> Verdict:
         """Why a trial was stopped, given its last result."""
         behind = (
@@ -156,7 +178,7 @@ class Referee(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
         """Tune has a new trial, or an old one again."""
-        self._scheduler.on_trial_add(tune_controller, trial)
+        self._scheduler.on_trial_add(tune_controller, _ours(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
         """Whether the trial goes on."""
@@ -164,7 +186,7 @@ class Referee(FIFOScheduler):
         if verdict is not None:
             self._verdicts[trial.trial_id] = verdict
             return TrialScheduler.STOP
-        return self._scheduler.on_trial_result(tune_controller, trial, result)
+        return self._scheduler.on_trial_result(tune_controller, _ours(trial), result)
 
     def _judge(self, task: Any, result: Mapping[str, Any]) -> Verdict | None:  # noqa: ANN401
         """The verdict on a trial for what it alone is; None lets it go on."""
@@ -179,11 +201,16 @@ class Referee(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
         """The trial came through."""
-        self._scheduler.on_trial_complete(tune_controller, trial, result)
+        self._scheduler.on_trial_complete(tune_controller, _ours(trial), result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
         """The trial failed."""
-        self._scheduler.on_trial_remove(tune_controller, trial)
+        self._scheduler.on_trial_remove(tune_controller, _ours(trial))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as Brackets
+
+
+def _ours(trial: Any) -> Any:  # noqa: ANN401 - Tune's trial
+    """A trial by our name, the same after a resume: all that schedulers know of one."""
+    return SimpleNamespace(trial_id=trial.config["task"].checkpoint_folder.parent.name)

@@ -29,7 +29,7 @@ from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep
-from aurl.search.probe import check_storage
+from aurl.search.probe import check_remote, check_storage
 from aurl.search.ranking import FINALISTS, finalists
 from aurl.search.recorder import TRIAL_ID, Display, Recorder, trial_id, trial_number
 from aurl.search.room import Patience, Room
@@ -84,8 +84,8 @@ def _ray(sweep: Sweep) -> Generator[str]:
     """Ray, and a folder for what it writes and nobody reads."""
     try:
         with connected(sweep.address), scratch_folder() as scratch:
-            if sweep.address is not None and sweep.remote is None:
-                check_storage(sweep.folder)
+            if sweep.address is not None:
+                check_remote(sweep.remote) if sweep.remote else check_storage(sweep.folder)
             yield scratch
     except SweepError:
         if not sweep.trials_folder.exists():  # it never began: the name stays free
@@ -218,6 +218,8 @@ class _Supply(_Queue):
                 self.front.add(name, status["metrics"])
             if status["status"] != "running":
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
+            rows = read_lines(sweep.trials_folder / name / METRICS_FILE)
+            referee.remember(name, rows, sweep.space.budget.steps_per_trial)
         self._unended = deque(
             name for name, status in statuses.items() if status["status"] == "running"
         )

@@ -98,6 +98,33 @@ class Remote:
 
         self._patiently(remove, f"{name} cannot be removed")
 
+    def files(self) -> dict[str, int]:
+        """Size of each file, here and in all folders below, by its path from here.
+
+        Raises:
+            StorageError: If that cannot be known, not even later.
+        """
+        return {name: size for name, size in self._below(recursive=True) if size is not None}
+
+    def folders(self) -> list[str]:
+        """Names of the folders here.
+
+        Raises:
+            StorageError: If that cannot be known, not even later.
+        """
+        return [name for name, size in self._below(recursive=False) if size is None]
+
+    def _below(self, *, recursive: bool) -> list[tuple[str, int | None]]:
+        def look() -> list[tuple[str, int | None]]:
+            system, folder = filesystem_of(self.uri)
+            selector = fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+            return [
+                (each.path.removeprefix(folder).lstrip("/"), each.size if each.is_file else None)
+                for each in system.get_file_info(selector)
+            ]
+
+        return self._patiently(look, "what is there cannot be listed")
+
     def tidy(self) -> None:
         """Remove what a process that was killed left half-written."""
 

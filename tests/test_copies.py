@@ -1,0 +1,156 @@
+"""A sweep whose folder is gone is made again of its copies at --storage, byte for byte."""
+
+import io
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from aurl.data.corpus import save
+from aurl.errors import SweepError
+from aurl.search import sweep as sweeps
+from aurl.search.copies import ARCHIVE
+from aurl.search.plan import Sweep, SweepOptions, plan
+from aurl.search.recorder import Recorder
+from aurl.search.sampler import Proposals
+from aurl.training import checkpoint
+from tests import test_killed as killed
+from tests.test_sweep import Silent
+from tests.tiny import tiny_corpus
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    save(tiny_corpus(), tmp_path / "tiny")
+    (tmp_path / "space.yaml").write_text(killed.SPACE)
+    return tmp_path
+
+
+def options(root: Path) -> SweepOptions:
+    return SweepOptions(
+        space=root / "space.yaml",
+        out=root,
+        name="s",
+        data=str(root / "tiny"),
+        resume=True,
+        storage=(root / "far").as_uri(),
+    )
+
+
+def planned(root: Path) -> Sweep:
+    return plan(options(root))
+
+
+def begin(root: Path) -> Sweep:
+    """A sweep of which one trial has ended and one has come half-way; its driver is gone."""
+    made = planned(root)
+    proposals = Proposals(made.folder / "study.journal", made.space, "s")
+    recorder = Recorder(made.trials_folder, Silent(), made.remote)
+    for name, steps in (("t0000", (2, 4)), ("t0001", (2,))):
+        number, params = proposals.propose()
+        recorder.propose(name, params, made.space.config_of(params))
+        recorder.start(name)
+        for step in steps:
+            recorder.report(name, [{"step": step, "train/kl_nats": 1.0}])
+            recorder.report(name, [killed.row(params, step)])
+            model = nn.Linear(1, 1)
+            optimizer = torch.optim.AdamW(model.parameters())
+            place = checkpoint.place_of(made.trials_folder / name / "checkpoint")
+            checkpoint.save(place, step=step, model=model, optimizer=optimizer)
+        if name == "t0000":
+            proposals.tell(number, "completed", recorder.end(name, "completed", ""))
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    kept = ("trials", "sweep.yaml", "study.journal")
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(paths)
+        if path.relative_to(folder).parts[0] in kept
+    }
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_sweep_whose_folder_is_gone_goes_on_from_its_copies(root: Path) -> None:
+    made = begin(root)
+    before = contents(made.folder)
+    assert len(before) > 10
+    shutil.rmtree(made.folder)
+    again = planned(root)
+    assert again.remote == made.remote
+    assert "was made again of the copies" in again.note
+    assert "copies" not in made.note
+    assert contents(again.folder) == before
+    proposals = Proposals(again.folder / "study.journal", again.space, "s")
+    recorder = Recorder(again.trials_folder, Silent(), again.remote)
+    supply: Any = sweeps._Supply(again, proposals, recorder)  # pyright: ignore[reportPrivateUsage]
+    assert supply.remaining == killed.TRIALS - 1
+    name, _ = supply.next_run()
+    place = checkpoint.place_of(again.trials_folder / name / "checkpoint")
+    assert (name, checkpoint.step_of(place)) == ("t0001", 2)
+    assert killed.study_states(again.folder) == ["COMPLETE", "RUNNING"]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_the_journal_is_copied_once_and_whole(root: Path) -> None:
+    made = begin(root)
+    assert made.remote is not None
+    (made.folder / "study.journal").open("ab").write(b'{"torn')
+    Recorder(made.trials_folder, Silent(), made.remote)._copy("t0001")  # pyright: ignore[reportPrivateUsage]
+    whole = (made.folder / "study.journal").read_bytes().removesuffix(b'{"torn')
+    pieces = {n: size for n, size in made.remote.files().items() if n.startswith("study.journal")}
+    assert sum(pieces.values()) == len(whole)
+    assert b"".join(made.remote.read(name) or b"" for name in sorted(pieces)) == whole
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_folder_that_is_older_than_its_copy_is_refused(root: Path) -> None:
+    made = begin(root)
+    journal = made.folder / "study.journal"
+    journal.write_bytes(journal.read_bytes()[:100])
+    with pytest.raises(
+        SweepError, match=r"^--resume must be given the newest .* Move that folder"
+    ):
+        Recorder(made.trials_folder, Silent(), made.remote)
+
+
+def test_two_sweeps_of_one_name_are_not_taken_for_each_other(root: Path) -> None:
+    for _ in range(2):
+        made = plan(replace(options(root), resume=False))
+        shutil.rmtree(made.folder)
+    with pytest.raises(SweepError, match=r"^--resume must find one sweep .* got 2: file:.*s-.*s-"):
+        planned(root)
+
+
+def test_a_sweep_that_left_no_copy_is_begun(root: Path) -> None:
+    (root / "far" / "s-00000000").mkdir(parents=True)
+    (root / "far" / "another-12345678").mkdir()
+    assert planned(root).folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", ["../../stolen", "/tmp/stolen", "a/../../stolen", "a/b/stolen", ".hidden", "a/.hidden"]
+)
+def test_no_name_in_a_copy_leads_out_of_a_trials_folder(root: Path, name: str) -> None:
+    made = planned(root)
+    assert made.remote is not None
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("status.json", "{}")
+        archive.writestr(name, "gotcha")
+    made.remote.below("trials", "t0000").write(ARCHIVE, packed.getvalue())
+    made.remote.below("trials", "x..y").write(ARCHIVE, packed.getvalue())
+    shutil.rmtree(made.folder)
+    again = planned(root)
+    found = {path.name for path in again.folder.rglob("*") if path.is_file()}
+    assert found == {"sweep.yaml", "study.journal", "status.json"}
+    assert not list(root.rglob("*stolen*"))
