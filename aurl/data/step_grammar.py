@@ -1,8 +1,8 @@
 """The grammar of `metrical` for a few sequences that someone waits for: plain numbers, no tensors.
 
-The same language as :class:`aurl.data.grammar.Grammar`, from the same tables, which a test holds it
-to. For two sequences that spends most of its time on beginning some forty tiny operations of torch
-a token; here a token costs a few slices of one array.
+The same language as :class:`aurl.data.grammar.Grammar`, from the same tables, which a test holds
+it to. For two sequences that one spends most of its time on beginning some forty tiny operations
+of torch a token; here a token costs a few slices of one array.
 """
 
 from functools import lru_cache

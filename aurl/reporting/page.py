@@ -18,7 +18,7 @@ from aurl.reporting.figures import (
 from aurl.reporting.findings import Findings
 from aurl.reporting.html import Html, element, joined, table
 from aurl.reporting.looks import Look
-from aurl.reporting.performances import KINDS, Performance
+from aurl.reporting.performances import KINDS
 from aurl.reporting.sheets import Players, chart, document, picture
 from aurl.reporting.tables import brief, duration, number, settings
 from aurl.search.importance import LEAST_TRIALS
@@ -251,6 +251,7 @@ class Page:
         )
 
     def _listen(self) -> Html:
+        players = self._players_by_trial()
         parts: list[str] = []
         for look in self._looks:
             if not look.performances and not look.notes:
@@ -258,17 +259,35 @@ class Page:
             parts.append(element("h3", _title(self._found, look.trial)))
             parts += [element("p", note, class_="note") for note in look.notes]
             for kind in KINDS:
-                heard = [each for each in look.performances if each.kind == kind]
-                players = [self._player(look.trial, each) for each in heard]
-                parts += [element("div", *players, class_=f"players {kind}")] * bool(players)
+                shown = [players[look.trial, e.name] for e in look.performances if e.kind == kind]
+                parts += [element("div", *shown, class_=f"players {kind}")] * bool(shown)
         if not parts:
             return element("p", "No trial has completed, so there is nothing to hear.")
         words = "Windows are of the validation split; the sound is aurl's own synthesiser."
         return joined([element("p", words, class_="pale"), *parts])
 
-    def _player(self, trial: str, heard: Performance) -> Html:
-        file = f"music/{trial}_{heard.name}"
-        return self._players.player(heard.title, heard.roll, heard.sound, file=file)
+    def _players_by_trial(self) -> dict[tuple[str, str], Html]:
+        """A player for everything that is heard, by its trial and name.
+
+        The first of each kind of each trial come first, so that a page that cannot hold all of
+        the sound has some of everything.
+        """
+        waiting = [
+            (place, rank, look.trial, heard)
+            for rank, look in enumerate(self._looks)
+            for kind in KINDS
+            for place, heard in enumerate(e for e in look.performances if e.kind == kind)
+        ]
+        return {
+            (trial, heard.name): self._players.player(
+                heard.title,
+                heard.roll,
+                heard.sound,
+                file=f"music/{trial}_{heard.name}",
+                endings=("mid", "wav"),
+            )
+            for _, _, trial, heard in sorted(waiting, key=lambda each: each[:2])
+        }
 
     def _cost(self) -> Html:
         rows = costs(self._found)
