@@ -64,8 +64,7 @@ class StepGrammar:
     def advance(self, tokens: Int[Tensor, " batch"]) -> None:
         """Read one token for each sequence; a ``PAD`` is passed over."""
         for row, token in zip(self._rows, tokens.tolist(), strict=True):
-            if token != Kind.PAD:
-                row.read(token)
+            row.read(token)
 
     def read(self, tokens: Int[Tensor, "batch token"]) -> None:
         """Read a prompt: the beginnings of the sequences, padded to one width."""
@@ -78,6 +77,20 @@ class StepGrammar:
         bar, position, ticks = np.array(places, np.int64).reshape(-1, 3).T
         phase = position.astype(np.float32) / ticks.astype(np.float32)
         return torch.from_numpy(bar.copy()), torch.from_numpy(phase)
+
+
+def accepted_of_one(vocabulary: Metrical, tokens: Int[np.ndarray, " token"], n_bars: int) -> int:
+    """How many tokens at the beginning of one sequence the grammar accepts.
+
+    As :func:`aurl.data.grammar.accepted`, without its some hundred operations of torch.
+    """
+    row = _Row(_said(vocabulary), n_bars)
+    ids = tokens.tolist()
+    for place, token in enumerate(ids):
+        if not row.allows(token):
+            return place
+        row.read(token)
+    return len(ids)
 
 
 class _Said:
@@ -98,11 +111,16 @@ class _Said:
         """The kinds whose value in force each token changes, and to what."""
 
         ids = {kind: vocabulary.ids(kind) for kind in Kind}
+        self.kind: list[int] = tables.kind.tolist()
+        self.value: list[int] = tables.value.tolist()
+        self.sizes = [len(ids[kind]) for kind in Kind]
         self.follows = {
             int(phase): [(int(kind), ids[kind].start, len(ids[kind])) for kind in kinds]
             for phase, kinds in FOLLOWS.items()
         }
         """By phase the kinds that may follow, each with its first id and how many it has."""
+
+        self.kinds = {phase: {kind for kind, _, _ in rows} for phase, rows in self.follows.items()}
 
 
 @lru_cache(maxsize=64)
@@ -137,6 +155,14 @@ class _Row:
                     ids[start + self._force[kind]] = False
         return found
 
+    def allows(self, token: int) -> bool:
+        """Whether a token may come next."""
+        kind, value = self._said.kind[token], self._said.value[token]
+        if kind not in self._said.kinds[self.phase]:
+            return False
+        low, high = self._bounds(kind, self._said.sizes[kind])
+        return low <= value < high and value != self._force[kind]
+
     def _bounds(self, kind: int, size: int) -> tuple[int, int]:
         """The least value, and one more than the greatest: those of the other grammar."""
         force = self._force
@@ -154,7 +180,9 @@ class _Row:
         return 0, 0 if closed else size
 
     def read(self, token: int) -> None:
-        """Read a token that is not ``PAD``."""
+        """Read a token; a ``PAD`` is passed over."""
+        if token == Kind.PAD:
+            return
         for kind, value in self._said.becomes[token]:
             self._force[kind] = value
         self._bars_left -= token == BAR

@@ -56,6 +56,8 @@ STYLE = _BASE + "".join(
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML document may hold, escaped or not."""
 
+_TIP = re.compile("<title>[^<]*</title>")
+
 
 def escaped(text: str) -> str:
     """Text as it may stand between tags and in a quoted attribute, of SVG and HTML alike."""
@@ -123,12 +125,18 @@ class Drawing:
             f"{escaped(text)}</text>"
         )
 
-    def inline(self) -> str:
-        """The drawing as it stands in a page, which has :data:`STYLE` among its styles."""
+    def inline(self, *, tips: bool = True) -> str:
+        """The drawing as it stands in a page, which has :data:`STYLE` among its styles.
+
+        Args:
+            tips: Whether dots say what they are; a page may say it by itself.
+        """
         size = f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}"'
         opening = f'<svg class="drawing" {size} height="{self.height:g}" role="img"'
         label = escaped(self.label)
-        return f'{opening} aria-label="{label}">{"".join(self._parts)}</svg>'
+        parts = "".join(self._parts)
+        parts = parts if tips else _TIP.sub("", parts)
+        return f'{opening} aria-label="{label}">{parts}</svg>'
 
     def document(self) -> str:
         """The drawing as a file of its own."""

@@ -7,6 +7,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.boundaries import Range
 from aurl.reporting.conclusions import answer, caveats, costs, device, endings, held
 from aurl.reporting.figures import (
+    MOST_SLICED,
     TARGETS,
     Figure,
     front_figures,
@@ -150,11 +151,13 @@ class Page:
         parts: list[str] = []
         if figures:
             trials = self._found.importances[0].trials
+            drawn = self._found.importances[-1].trials
+            some = f", from {drawn} of them drawn evenly" if drawn < trials else ""
             words = (
                 f"Optuna's evaluators, from {trials} completed trials. PED-ANOVA: what sets the "
                 "trials nearest to the front apart; conditional parameters are in it. fANOVA: "
                 "the share of a score's variance that a parameter explains by itself, among "
-                "those that every trial has. Shares add up to 1 even where nothing matters."
+                f"those that every trial has{some}. Shares add up to 1 even where nothing matters."
             )
             few = self._grid(figures[:2])
             rest = element(
@@ -166,8 +169,15 @@ class Page:
             parts.append(element("p", words))
         slices = {target: slice_figures(self._found, target) for target in TARGETS}
         if any(slices.values()):
-            parts += [element("h3", "Slices"), self._slices(slices)]
+            parts += [element("h3", "Slices"), *self._some(), self._slices(slices)]
         return joined(parts)
+
+    def _some(self) -> list[Html]:
+        """That slices leave trials out, if they do."""
+        if len(self._found.ranked) <= MOST_SLICED:
+            return []
+        words = f"{MOST_SLICED} trials: the Pareto front, and of the others evenly by rank."
+        return [element("p", words, class_="pale")]
 
     def _slices(self, slices: Mapping[str, Sequence[Figure]]) -> Html:
         choices = [
@@ -319,7 +329,7 @@ class Page:
 
     def _grid(self, figures: Sequence[Figure]) -> Html:
         self.figures += figures
-        shown = [chart(each.drawing, f"figures/{each.name}.svg") for each in figures]
+        shown = [chart(e.drawing, f"figures/{e.name}.svg", tips=False) for e in figures]
         return element("div", *shown, class_="grid")
 
 

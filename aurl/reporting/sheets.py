@@ -53,11 +53,17 @@ def document(title: str, *content: str, data: Any = None) -> str:  # noqa: ANN40
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def chart(drawing: Drawing, file: str) -> Html:
-    """A drawing, and where it lies as a file."""
+def chart(drawing: Drawing, file: str, *, tips: bool = True) -> Html:
+    """A drawing, and where it lies as a file.
+
+    Args:
+        drawing: What is shown.
+        file: Where it lies beside the page.
+        tips: Whether its dots say what they are; left out where the page's data do.
+    """
     link = element("a", "SVG", href=file)
     caption = element("figcaption", link)
-    return element("figure", Html(drawing.inline()), caption, class_="chart")
+    return element("figure", Html(drawing.inline(tips=tips)), caption, class_="chart")
 
 
 def picture(data: bytes, caption: str, file: str, alt: str) -> Html:
