@@ -17,6 +17,9 @@ from aurl.seeding import torch_generator
 DRAWS = 1000
 """Draws of the prior that stand for the music where that is not here."""
 
+LEAST_R2 = 0.05
+"""Of its variance in held-out pieces that codes foretell of an attribute that has a fader."""
+
 WORDS = {
     "rhythm_density": ("sparser", "denser"),
     "syncopation": ("on the beat", "off the beat"),
@@ -71,7 +74,8 @@ class Controls:
 def studied(study: Study) -> Controls:
     """Sliders of live dimensions, and faders of the attributes that codes are known to tell.
 
-    They are those of which held-out pieces show it: the 95 % interval of R² does not reach 0.
+    They are those of which held-out pieces show it: R² is :data:`LEAST_R2` or more, and its 95 %
+    interval does not reach 0.
     """
     layout = study.subject.layout
     moves = moved_by_dimension(study)
@@ -91,7 +95,9 @@ def studied(study: Study) -> Controls:
     ]
     return Controls(
         sliders=_in_order(sliders, layout),
-        faders=[each for each in study.directions if each.r2_interval.low > 0.0],
+        faders=[
+            each for each in study.directions if each.r2 >= LEAST_R2 and each.r2_interval.low > 0.0
+        ],
         aggregate=study.aggregate,
     )
 

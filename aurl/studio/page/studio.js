@@ -216,7 +216,7 @@ function makeSliders() {
       () => state.sliders[index],
       (value) => ({ sliders: replaced(state.sliders, index, value) }),
     );
-    if (slider.ends) made.append(ends(slider.ends));
+    if (about.held_out) made.append(ends(slider.ends ?? ["moves nothing for certain"]));
     groups.get(level).push(made);
   });
   for (const [level, made] of groups) {
