@@ -84,6 +84,17 @@ def batch_of(tokens: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(tokens.astype(np.int64))[None]
 
 
+def test_the_grammar_knows_where_it_is() -> None:
+    tokens = walks(batch=4, n_bars=2, budget=80, seed=7)
+    bars, phases = EVENTS.positions(tokens)
+    grammar = EVENTS.grammar(4, 2)
+    for index, column in enumerate(tokens.unbind(dim=1)):
+        grammar.advance(column)
+        bar, phase = grammar.place()
+        assert torch.equal(bar, bars[:, index])
+        assert torch.equal(phase, phases[:, index])
+
+
 def test_the_layout_is_the_seed_s() -> None:
     words = {
         0: "START",

@@ -54,6 +54,17 @@ def walks(vocabulary: Grid, *, batch: int, n_bars: int, seed: int) -> torch.Tens
     return torch.stack(drawn, dim=1)
 
 
+def test_the_grammar_knows_where_it_is() -> None:
+    tokens = walks(EIGHTHS, batch=5, n_bars=2, seed=0)
+    bars, phases = EIGHTHS.positions(tokens)
+    grammar = EIGHTHS.grammar(5, 2)
+    for index, column in enumerate(tokens.unbind(dim=1)):
+        grammar.advance(column)
+        bar, phase = grammar.place()
+        assert torch.equal(bar, bars[:, index])
+        assert torch.equal(phase, phases[:, index])
+
+
 def test_a_melody_is_start_and_one_token_a_step() -> None:
     notes = np.array([(0, 24, 60, 80, 0, False), (36, 12, 109, 80, 0, False)], NOTE)
     tokens = EIGHTHS.encode(Piece(ticks_per_quarter=24, notes=notes, length=96))

@@ -6,6 +6,7 @@ import pytest
 
 from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES
+from aurl.search import importance
 from aurl.search.importance import FRONT, LEAST_TRIALS, importances
 from aurl.search.ranking import SCORE
 from tests.fake_sweep import fake_sweep
@@ -30,6 +31,17 @@ def test_what_decides_a_score_is_found(tmp_path: Path) -> None:
     assert conditional not in found[SCORE].shares
     assert journal.read_bytes() == before
     assert importances(journal)[1] == found[SCORE]
+
+
+def test_of_many_trials_the_forest_is_given_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = fake_sweep(tmp_path, trials=40) / "study.journal"
+    monkeypatch.setattr(importance, "MOST_FANOVA", 20)
+    found = {each.target: each for each in importances(journal)}
+    assert [each.trials for each in found.values()] == [40, 20, 20, 20, 20]
+    assert next(iter(found[HEALTH].shares)) == "objective.beta.value"
+    assert found == {each.target: each for each in importances(journal)}  # the same draw
 
 
 def test_of_few_trials_nothing_is_said(tmp_path: Path) -> None:

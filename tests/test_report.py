@@ -174,9 +174,16 @@ def test_it_is_made_anew_and_read_by_another_program(
 def test_sound_that_does_not_fit_lies_beside_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sheets, "SOUND_SECONDS", 1.5)
     players, roll = sheets.Players(), np.zeros((2, 3, 3), np.uint8)
-    found = [Read(players.player("one", roll, np.zeros(RATE), file="music/one")) for _ in range(2)]
-    assert [len(each.all("audio")) for each in found] == [1, 0]
-    assert "Too long for the page: music/one.mid" in found[1].text
+    quiet, loud = np.zeros(RATE), np.full(RATE, 0.5)
+    found = [
+        Read(players.player("one", roll, sound, file="music/one", endings=("mid", "wav")))
+        for sound in (quiet, loud, quiet)
+    ]
+    first, second, again = found
+    assert [len(each.all("audio")) for each in found] == [1, 0, 1]
+    assert "Too long for the page, which holds 1.5 s." in second.text
+    assert [each["href"] for each in second.all("a")] == ["music/one.mid", "music/one.wav"]
+    assert again.all("audio")[0]["data-same"] == first.all("audio")[0]["id"]  # held once
 
 
 def begun(folder: Path) -> None:

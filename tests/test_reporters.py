@@ -300,6 +300,13 @@ DOMAINS = {
 }
 
 
+def test_what_not_every_trial_has_comes_last(tmp_path: Path) -> None:
+    write_experiment(tmp_path, DOMAINS, ["val/score"], conditional={"objective.beta.cycles"})
+    content = hparams_content(tmp_path, metadata.EXPERIMENT_TAG)
+    infos = metadata.parse_experiment_plugin_data(content).hparam_infos
+    assert {info.name for info in infos if not info.differs} == {"objective.beta.cycles"}
+
+
 def test_experiment_declares_every_parameter_with_its_domain(tmp_path: Path) -> None:
     write_experiment(tmp_path, {}, [])
     write_experiment(tmp_path, DOMAINS, ["val/score", "val/kl_health"])  # replaces the first
@@ -376,7 +383,8 @@ def tensorboard(tmp_path: Path) -> Iterator[Server]:
 
 
 def three_trials(sweep: Path) -> None:
-    write_experiment(sweep, DOMAINS, ["val/kl_health"])
+    some = {"objective.beta.cycles"}
+    write_experiment(sweep, DOMAINS, ["val/kl_health"], conditional=some)
     cycles = {**PARAMS, "objective.beta.cycles": 4}
     trials: list[tuple[str, dict[str, Any], Any]] = [
         ("t0000", PARAMS, "completed"),
@@ -423,7 +431,9 @@ def test_tensorboard_serves_the_sweep(tmp_path: Path, tensorboard: Server) -> No
     assert "beta: 0.3" in text[0]["text"]
 
     experiment = tensorboard.ask("/data/plugin/hparams/experiment", {"experimentName": ""})
-    assert {info["name"] for info in experiment["hparamInfos"]} == set(DOMAINS)
+    names = [info["name"] for info in experiment["hparamInfos"]]
+    assert set(names) == set(DOMAINS)
+    assert names[-1] == "objective.beta.cycles"  # which few trials have
     assert [info["name"]["tag"] for info in experiment["metricInfos"]] == ["val/kl_health"]
 
     statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]

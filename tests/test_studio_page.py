@@ -63,7 +63,10 @@ def test_a_slider_moves_the_notes_and_undo_moves_them_back(studio: Page) -> None
     slide(studio, "#slider-0", 3)
     after = notes(studio)
     assert after != before
-    assert studio.js("document.querySelector('#slider-0').parentNode.innerText").endswith("+3.00")
+    shown = studio.js("document.querySelector('#slider-0').parentNode.innerText").splitlines()
+    assert shown[1] == "+3.00"
+    assert shown[0].endswith("global/0")  # after the title that says what it moves
+    assert len(shown) == 4  # and what music becomes at either end
     studio.click("#undo")
     assert notes(studio) == before
     assert studio.js("document.querySelector('#slider-0').value") == "0"
@@ -73,6 +76,26 @@ def test_a_slider_moves_the_notes_and_undo_moves_them_back(studio: Page) -> None
     studio.press("z", code=90, control=True)
     assert notes(studio) == before
     assert studio.js("document.querySelector('#undo').disabled")
+    assert studio.errors == []
+
+
+def test_a_reload_begins_where_the_page_was_left(studio: Page) -> None:
+    slide(studio, "#slider-0", 3)
+    slide(studio, "#at", 0.5)
+    studio.click("[data-level=global] input[value=last]")
+    left = notes(studio)
+    studio.js("location.reload()")
+    studio.wait("performance.getEntriesByType('navigation')[0].type === 'reload'")
+    studio.wait(QUIET)
+    assert notes(studio) == left
+    assert studio.js("[...document.querySelectorAll('#at, #slider-0')].map(e => e.value)") == [
+        *("0.5", "3"),
+    ]
+    for _ in range(3):
+        studio.click("#undo")
+    studio.wait(QUIET)
+    assert studio.js("document.querySelector('#undo').disabled")
+    assert studio.js("document.querySelector('#slider-0').value") == "0"
     assert studio.errors == []
 
 

@@ -93,10 +93,14 @@ class Study:
         return found
 
     @cached_property
+    def values(self) -> Float[np.ndarray, "window attribute"]:
+        """What is heard in the studied windows: :func:`musical_readings`."""
+        return musical_readings().read(self.music(self.windows))
+
+    @cached_property
     def directions(self) -> list[Direction]:
         """Where each musical attribute that has an order rises."""
-        readings = musical_readings()
-        values = readings.read(self.music(self.windows))
+        readings, values = musical_readings(), self.values
         names = [
             name
             for name, unordered in zip(readings.names, readings.categorical, strict=True)
@@ -107,9 +111,14 @@ class Study:
 
     def ground(self, readings: Readings, windows: Int[np.ndarray, " window"]) -> Ground:
         """What the effects of moving the codes of some windows are measured in."""
-        values = readings.read(self.music(self.windows))
-        known = np.isfinite(values)
-        n = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, values, 0.0).sum(axis=0) / n
-        variance = np.square(np.where(known, values - mean, 0.0)).sum(axis=0) / n
-        return Ground(readings=readings, scale=np.sqrt(variance), pieces=self.pieces_of(windows))
+        is_musical = readings.names == musical_readings().names
+        values = self.values if is_musical else readings.read(self.music(self.windows))
+        return Ground(readings=readings, scale=spread(values), pieces=self.pieces_of(windows))
+
+
+def spread(values: Float[np.ndarray, "window attribute"]) -> Float[np.ndarray, " attribute"]:
+    """Standard deviation of each column over the windows that show it; 0 where none does."""
+    known = np.isfinite(values)
+    n = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, values, 0.0).sum(axis=0) / n
+    return np.sqrt(np.square(np.where(known, values - mean, 0.0)).sum(axis=0) / n)

@@ -76,12 +76,15 @@ class Subject:
         self, windows: Int[np.ndarray, " window"]
     ) -> tuple[Float[np.ndarray, "window coordinate"], Float[np.ndarray, "window coordinate"]]:
         """Means and log-variances of the codes of windows of the corpus."""
+        wanted = torch.from_numpy(windows)
+        by_length = self._store.lengths(wanted).argsort(stable=True)  # so little is padded
         parts = [
             self.model.encode(self._store.padded(part))
-            for part in torch.from_numpy(windows).split(AT_ONCE)
+            for part in wanted[by_length].split(AT_ONCE)
         ]
-        mean = torch.cat([part.mean for part in parts])
-        log_var = torch.cat([part.log_var for part in parts])
+        back = by_length.argsort()
+        mean = torch.cat([part.mean for part in parts])[back]
+        log_var = torch.cat([part.log_var for part in parts])[back]
         return mean.double().numpy(), log_var.double().numpy()
 
     def pieces(self, z: Float[np.ndarray, "sample coordinate"]) -> list[Piece]:

@@ -115,6 +115,17 @@ def in_words(name: ContextName, value: int) -> str:
             return f"{tempos()[value]:.0f}"
 
 
+def class_in_words(attribute: str, value: float) -> str:
+    """A value of an attribute without order: ``6/8`` of ``metre``; a number where it has no name.
+
+    The nine factors of the melodies have none.
+    """
+    for name, other in _ATTRIBUTES.items():
+        if other == attribute:
+            return in_words(name, int(value))
+    return f"{value:g}"
+
+
 def parse_context(text: str, names: Sequence[ContextName]) -> dict[ContextName, int]:
     """Read ``key=Dm,metre=6/8`` for a model with the contexts ``names``.
 

@@ -7,7 +7,7 @@ where the last token must be followed by one. As the budget runs out only the pl
 """
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aurl.data.clock import BAR
@@ -192,6 +192,10 @@ class EventsGrammar:
         """Read a prompt: the beginnings of the sequences, padded to one width."""
         for column in tokens.unbind(dim=1):
             self.advance(column)
+
+    def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """The bar of two seconds that the time is in, and how far in."""
+        return self._time // BAR, (self._time % BAR) / BAR
 
     def _after(self, first: int, stop: int) -> Bool[Tensor, " batch"]:
         """Whether the token read last is one of a block."""

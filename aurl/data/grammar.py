@@ -13,10 +13,10 @@ whole sequences at once.
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aurl.data.metrical import KEEP, NONE, Kind, Metrical
+from aurl.data.metrical import KEEP, NONE, Kind, Metrical, place
 
 N_KINDS = len(Kind)
 NOTHING, FIRST_BAR, FIRST_METRE, FULL_DURATION = range(N_KINDS, N_KINDS + 4)
@@ -76,7 +76,7 @@ class Grammar:
         self.vocabulary = vocabulary
         self.n_bars = n_bars
         self._tables = vocabulary.tables(torch.device(device))
-        self._rules = _rules(vocabulary, torch.device(device))
+        self._rules = rules_of(vocabulary, torch.device(device))
         self._force = self._tables.initial.repeat(batch, 1)
         self._bars = self._force.new_zeros(batch)
         self._phase = self._force.new_full((batch,), NOTHING)
@@ -127,6 +127,11 @@ class Grammar:
         for column in tokens.unbind(dim=1):
             self.advance(column)
 
+    def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Bar and phase after what was read: the last of :meth:`Metrical.positions`."""
+        metre, position = self._force[:, Kind.METRE], self._force[:, Kind.POSITION]
+        return place(self._tables, self._bars, metre, position)
+
     def _needed(self) -> Int[Tensor, "batch kind"]:
         """The fewest tokens to ``END`` that begin with a token of each kind."""
         first = self._rules.first * (self._force[:, Kind.METRE] == NONE)[:, None]
@@ -134,7 +139,7 @@ class Grammar:
         return bars + first + self._rules.needed
 
 
-class _Rules:
+class Rules:
     """The grammar of one vocabulary as tensors on one device."""
 
     def __init__(self, vocabulary: Metrical, device: torch.device) -> None:
@@ -158,8 +163,9 @@ class _Rules:
 
 
 @lru_cache(maxsize=64)
-def _rules(vocabulary: Metrical, device: torch.device) -> _Rules:
-    return _Rules(vocabulary, device)
+def rules_of(vocabulary: Metrical, device: torch.device) -> Rules:
+    """The grammar of a vocabulary; built once."""
+    return Rules(vocabulary, device)
 
 
 def accepted(
@@ -170,7 +176,7 @@ def accepted(
     Equal to the width of ``tokens`` where the whole sequence is one, or the beginning of one.
     """
     tables = vocabulary.tables(tokens.device)
-    rules = _rules(vocabulary, tokens.device)
+    rules = rules_of(vocabulary, tokens.device)
     force = vocabulary.in_force(tokens, tuple(Kind)).movedim(0, -1)
     bars = (tokens == Kind.BAR).cumsum(dim=1)
     phase = _phases(rules, tokens, bars, force[..., Kind.TEMPO])
@@ -201,7 +207,7 @@ def _before(
 
 
 def _phases(
-    rules: _Rules,
+    rules: Rules,
     tokens: Int[Tensor, "*place"],
     bars: Int[Tensor, "*place"],
     tempo: Int[Tensor, "*place"],
@@ -215,7 +221,7 @@ def _phases(
 
 
 def _bounds(
-    rules: _Rules,
+    rules: Rules,
     force: Int[Tensor, "*place kind"],
     phase: Int[Tensor, "*place"],
     bars: Int[Tensor, "*place"],

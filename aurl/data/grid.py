@@ -308,3 +308,9 @@ class GridGrammar:
         """Read a prompt: the beginnings of the sequences, padded to one width."""
         for column in tokens.unbind(dim=1):
             self.advance(column)
+
+    def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Bar and phase of the step read last."""
+        steps_per_bar = self._vocabulary.steps_per_bar
+        step = (self._count - 2).clamp(min=0)  # START is no step
+        return step // steps_per_bar, (step % steps_per_bar) / steps_per_bar

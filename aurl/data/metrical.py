@@ -65,6 +65,7 @@ METRES = tuple(
 BAR_TICKS = tuple(numerator * 4 * GRID // denominator for numerator, denominator in METRES)
 TEMPO_BINS = 32
 TEMPO_RANGE = (20.0, 300.0)  # quarters a minute at the first and the last bin
+FEW = 8  # sequences up to which plain numbers are faster than tensors
 KEEP = -2  # in Tables.becomes: this token leaves this kind as it is
 NONE = -1  # in Tables.becomes: from this token on, nothing of this kind is in force
 
@@ -160,8 +161,11 @@ class Metrical:
 
     def grammar(self, batch: int, n_bars: int, device: torch.device | str = "cpu") -> GrammarState:
         """The tokens that may come next, for ``batch`` sequences that grow together."""
-        from aurl.data.grammar import Grammar  # it builds on this module
+        from aurl.data.grammar import Grammar  # they build on this module
+        from aurl.data.step_grammar import StepGrammar
 
+        if batch <= FEW and torch.device(device).type == "cpu":
+            return StepGrammar(self, batch, n_bars)
         return Grammar(self, batch, n_bars, device)
 
     def is_valid(self, tokens: Int[Tensor, "batch token"], n_bars: int) -> Bool[Tensor, " batch"]:
@@ -220,11 +224,9 @@ class Metrical:
             The index of the bar, from 0 (also before the first ``BAR``), and the onset as a share
             of the bar's length, in [0, 1), from 0 (also before the bar's first ``POSITION``).
         """
-        tables = self.tables(tokens.device)
-        bar = ((tokens == self.bar).cumsum(dim=1) - 1).clamp(min=0)
         metre, position = self.in_force(tokens, (Kind.METRE, Kind.POSITION))
-        ticks = tables.bar_ticks[metre]
-        return bar, torch.minimum(position.clamp(min=0), ticks - 1) / ticks
+        bars = (tokens == self.bar).cumsum(dim=1)
+        return place(self.tables(tokens.device), bars, metre, position)
 
     def note_count(self, tokens: Int[Tensor, "batch token"]) -> Int[Tensor, " batch"]:
         """How many notes each sequence has."""
@@ -326,6 +328,17 @@ class Tables:
 
     bar_ticks: Int[Tensor, " metre"]
     """Ticks of a bar of each METRE; one more at the end, 4/4, for -1: before any METRE."""
+
+
+def place(
+    tables: Tables,
+    bars: Int[Tensor, "*place"],
+    metre: Int[Tensor, "*place"],
+    position: Int[Tensor, "*place"],
+) -> tuple[Int[Tensor, "*place"], Float[Tensor, "*place"]]:
+    """The bar and the phase in it, of the bars that have begun and the values in force."""
+    ticks = tables.bar_ticks[metre]
+    return (bars - 1).clamp(min=0), torch.minimum(position.clamp(min=0), ticks - 1) / ticks
 
 
 @lru_cache(maxsize=64)

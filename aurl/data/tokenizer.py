@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from jaxtyping import Int, Integer, Shaped, UInt16
 
-from aurl.data.grammar import accepted
 from aurl.data.metrical import (
     BAR_TICKS,
     DRUMS,
@@ -32,6 +31,7 @@ from aurl.data.metrical import (
     tempos,
 )
 from aurl.data.piece import GRID, NOTE, Metre, Piece, Tempo, bar_length
+from aurl.data.step_grammar import accepted_of_one
 from aurl.errors import DataError
 
 Number = TypeVar("Number", int, float)
@@ -209,7 +209,7 @@ def _whole(
             f"token {outside[0]} must be an id in 0..{vocabulary.size - 1}, got {ids[outside[0]]}."
         )
     n_bars = max(int((ids == vocabulary.bar).sum()), 1)
-    good = int(accepted(vocabulary, torch.from_numpy(ids)[None], n_bars)[0]) if len(ids) else 0
+    good = accepted_of_one(vocabulary, ids, n_bars)
     if good < len(ids):
         after = f"after {vocabulary.describe(int(ids[good - 1]))}" if good else "at the beginning"
         raise DataError(

@@ -50,6 +50,13 @@ class GrammarState(Protocol):
         """Read a prompt: the beginnings of the sequences, padded to one width."""
         ...
 
+    def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Where in the music one is after what was read: the last of ``positions``.
+
+        Of a sequence that has ended it is where it ended.
+        """
+        ...
+
 
 @runtime_checkable
 class Vocabulary(Protocol):

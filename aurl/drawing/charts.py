@@ -16,6 +16,8 @@ from aurl.drawing.svg import Drawing, Role
 WIDTH, HEIGHT = 340, 250
 LEFT, TOP, BELOW, RIGHT = 44, 26, 42, 14
 TICKS = 5
+LINE = 18
+"""Height of a line of a legend."""
 
 Label: TypeAlias = tuple[float, str]
 """Where on an axis, from 0 to 1, and what stands there."""
@@ -81,20 +83,27 @@ class Mark:
 
     tip: str
     role: Role = "other"
-    strength: float = 1.0
-    """From 0, not to be seen, to 1; of the role ``graded``."""
 
 
-def scatter(marks: Sequence[Mark], across: Axis, up: Axis, *, title: str = "") -> Drawing:
+Legend: TypeAlias = Sequence[tuple[Role, str]]
+"""What dots of some roles mean, in a word."""
+
+
+def scatter(
+    marks: Sequence[Mark], across: Axis, up: Axis, *, title: str = "", legend: Legend = ()
+) -> Drawing:
     """Trials, or windows, by two of their values; those that matter are drawn on top.
 
     Args:
         marks: What is drawn.
         across: From left to right.
         up: From below.
-        title: Above it; the name of ``up`` if left out.
+        title: Above it, if it is of more than both values; then ``up`` is named beside it.
+        legend: Below it.
     """
-    drawing = Drawing(WIDTH, HEIGHT, f"{up.name} against {across.name}, {len(marks)} dots")
+    places, below = _flow([text for _, text in legend])
+    label = f"{title or up.name} against {across.name}, {len(marks)} dots"
+    drawing = Drawing(WIDTH, HEIGHT + below, label)
     right, bottom = WIDTH - RIGHT, HEIGHT - BELOW
     for place, text in up.labels():
         y = bottom + (TOP - bottom) * place
@@ -109,16 +118,35 @@ def scatter(marks: Sequence[Mark], across: Axis, up: Axis, *, title: str = "") -
     drawing.line(LEFT, bottom, right, bottom, "axis")
     drawing.line(LEFT, TOP, LEFT, bottom, "axis")
     drawing.words((LEFT + right) / 2, HEIGHT - 6, _cut(across.name, right), align="middle")
-    drawing.words(8, 15, title or f"↑ {up.name}")
-    order: Sequence[Role] = ("graded", "other", "front", "best")
-    for mark in sorted(marks, key=lambda mark: order.index(mark.role)):
+    drawing.words(8, 15, title or f"↑ {up.name}", role="words")
+    if title:
+        drawing.words(right, 15, f"↑ {up.name}", align="end", role="pale")
+    order: Sequence[Role] = ("other", "front", "best")
+    for mark in sorted(
+        marks, key=lambda mark: order.index(mark.role) if mark.role in order else 0
+    ):
         shift = _jitter(mark.key) * 0.5 if across.options else 0.0
         x = LEFT + (right - LEFT) * across.place(mark.x + shift)
         y = bottom + (TOP - bottom) * up.place(mark.y)
-        radius = {"graded": 3.5, "other": 4.0, "front": 5.0, "best": 6.0}[mark.role]
-        strength = mark.strength
-        drawing.dot((x, y), radius, mark.role, key=mark.key, tip=mark.tip, strength=strength)
+        radius = {"other": 4.0, "front": 5.0, "best": 6.0}.get(mark.role, 3.0)
+        drawing.dot((x, y), radius, mark.role, key=mark.key, tip=mark.tip)
+    for (x, y), (role, text) in zip(places, legend, strict=True):
+        drawing.sign((x + 4, HEIGHT + y + 8), role)
+        drawing.words(x + 12, HEIGHT + y + 12, text, role="pale")
     return drawing
+
+
+def _flow(texts: Sequence[str]) -> tuple[list[tuple[float, float]], float]:
+    """Where each entry of a legend begins, and how high all of it is."""
+    places: list[tuple[float, float]] = []
+    x, y = 8.0, 4.0
+    for text in texts:
+        wide = 12.0 + (6.4 * len(text) + 10.0 if text else 0.0)
+        if x > 8.0 and x + wide > WIDTH - 8:
+            x, y = 8.0, y + LINE
+        places.append((x, y))
+        x += wide
+    return places, y + LINE if places else 0.0
 
 
 def bars(title: str, names: Sequence[str], shares: Float[np.ndarray, " name"]) -> Drawing:

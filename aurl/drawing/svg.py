@@ -7,14 +7,23 @@ and as a file of its own. All text is escaped.
 
 import html
 import re
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final, get_args
 
-Role: TypeAlias = Literal[
-    "rule", "axis", "words", "pale", "front", "other", "best", "graded", "bar", "track", "flagged"
+Plain: TypeAlias = Literal[
+    "rule", "axis", "words", "pale", "front", "other", "best", "bar", "track", "flagged"
 ]
+Level: TypeAlias = Literal["level0", "level1", "level2", "level3", "level4", "level5", "level6"]
+"""Of what has an order, from the least to the most."""
+
+Kind: TypeAlias = Literal["kind0", "kind1", "kind2", "kind3", "kind4", "kind5", "kind6"]
+"""Of what has none."""
+
+Role: TypeAlias = Plain | Level | Kind
+LEVELS: tuple[Level, ...] = get_args(Level)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Align: TypeAlias = Literal["start", "middle", "end"]
 
-STYLE = """
+_BASE = """
 :root { --paper: #ffffff; --ink: #1d2230; --pale: #5d6675; --rule: #e1e4ea; --axis: #aab1bd;
   --front: #bf4a12; --other: #8793a6; --best: #bf4a12; --bar: #2f7f95; --track: #eceff3; }
 @media (prefers-color-scheme: dark) {
@@ -28,16 +37,26 @@ STYLE = """
 .drawing .axis { stroke: var(--axis); }
 .drawing circle.front { fill: var(--front); stroke: var(--paper); }
 .drawing circle.other { fill: var(--other); fill-opacity: 0.55; stroke: none; }
-.drawing circle.graded { fill: var(--bar); }
 .drawing circle.best { fill: var(--best); stroke: var(--ink); stroke-width: 2; }
 .drawing rect.bar { fill: var(--bar); }
 .drawing rect.flagged { fill: var(--front); }
 .drawing rect.track { fill: var(--track); }
 """
-"""Colours of every role, for a page and for a file."""
+_LEVEL_COLOURS = ("#440154", "#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#fde725")
+"""Viridis (van der Walt & Smith 2015): even steps, to who sees few colours too."""
+
+_KIND_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800")
+"""Okabe & Ito 2008, told apart by who sees few colours."""
+
+STYLE = _BASE + "".join(
+    f".drawing circle.{role} {{ fill: {colour}; stroke: var(--axis); stroke-width: 0.5; }}\n"
+    for role, colour in zip((*LEVELS, *KINDS), (*_LEVEL_COLOURS, *_KIND_COLOURS), strict=True)
+)
 
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML document may hold, escaped or not."""
+
+_TIP = re.compile("<title>[^<]*</title>")
 
 
 def escaped(text: str) -> str:
@@ -77,7 +96,6 @@ class Drawing:
         *,
         key: str,
         tip: str,
-        strength: float = 1.0,
     ) -> None:
         """A filled circle that stands for something.
 
@@ -87,14 +105,16 @@ class Drawing:
             role: What decides its colour.
             key: What it stands for, as ``data-trial``.
             tip: Shown by a browser that the pointer rests on it.
-            strength: From 0, not to be seen, to 1.
         """
         place = f'cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius:g}"'
-        place += f' fill-opacity="{strength:.2f}"' if strength < 1.0 else ""
         self._parts.append(
             f'<circle class="{role}" data-trial="{escaped(key)}" {place}>'
             f"<title>{escaped(tip)}</title></circle>"
         )
+
+    def sign(self, at: tuple[float, float], role: Role) -> None:
+        """A small circle that stands for its role, in a legend."""
+        self._parts.append(f'<circle class="{role}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="4"/>')
 
     def words(
         self, x: float, y: float, text: str, *, align: Align = "start", role: Role = "words"
@@ -105,12 +125,18 @@ class Drawing:
             f"{escaped(text)}</text>"
         )
 
-    def inline(self) -> str:
-        """The drawing as it stands in a page, which has :data:`STYLE` among its styles."""
+    def inline(self, *, tips: bool = True) -> str:
+        """The drawing as it stands in a page, which has :data:`STYLE` among its styles.
+
+        Args:
+            tips: Whether dots say what they are; a page may say it by itself.
+        """
         size = f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}"'
         opening = f'<svg class="drawing" {size} height="{self.height:g}" role="img"'
         label = escaped(self.label)
-        return f'{opening} aria-label="{label}">{"".join(self._parts)}</svg>'
+        parts = "".join(self._parts)
+        parts = parts if tips else _TIP.sub("", parts)
+        return f'{opening} aria-label="{label}">{parts}</svg>'
 
     def document(self) -> str:
         """The drawing as a file of its own."""

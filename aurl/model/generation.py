@@ -70,7 +70,7 @@ def generate(
     batch = z.shape[0]
     if prompt is None:
         prompt = torch.full((batch, 1), vocabulary.start, device=z.device)
-    read, length = 0, prompt.shape[1]
+    length = prompt.shape[1]
     if length >= max_tokens:
         raise ValueError(f"max_tokens must be more than the prompt's {length}, got {max_tokens}.")
     tokens = torch.full((batch, max_tokens), vocabulary.pad, device=z.device)
@@ -78,17 +78,17 @@ def generate(
     grammar = vocabulary.grammar(batch, model.n_bars, z.device)
     _follow(grammar, prompt)
     decode = _decoding(model, z, max_tokens)
+    new, places = prompt, vocabulary.positions(prompt)
     for index in range(length, max_tokens):
-        bar, phase = vocabulary.positions(tokens[:, :index])
-        new = slice(read, index)
-        logits = decode(tokens[:, new], bar[:, new], phase[:, new])
+        logits = decode(new, *places)
         logits = logits.masked_fill(~grammar.allowed(max_tokens - index), -torch.inf)
         chosen = drawn(logits, sampling, generator)
-        tokens[:, index] = chosen
-        grammar.advance(chosen)
-        read = index
         if bool((chosen == vocabulary.pad).all()):
             return tokens[:, :index]
+        tokens[:, index] = chosen
+        grammar.advance(chosen)
+        bar, phase = grammar.place()
+        new, places = chosen[:, None], (bar[:, None], phase[:, None])
     return tokens
 
 

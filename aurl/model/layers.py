@@ -46,14 +46,14 @@ def _rotations(
     return torch.stack([angles.cos(), angles.sin()])
 
 
-@torch.compiler.assume_constant_result
 def rotations(
     n_tokens: int, half: int, device: torch.device
 ) -> Float[Tensor, "cosine_sine token half"]:
     """Cosines and sines of the rotary angles of so many positions.
 
-    Kept, and a constant of what torch compiles: computed anew in each kernel that reads them, they
-    took a fifth of a training step of a large model on a GPU.
+    Kept, and a constant of what torch compiles (:func:`aurl.training.elbo.compile_for`): computed
+    anew in each kernel that reads them, they took a fifth of a training step of a large model on a
+    GPU.
     """
     return _rotations(n_tokens, half, device)
 

@@ -1,5 +1,6 @@
 """The figures of a report, each as a drawing with the name of its file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -30,6 +31,11 @@ TARGETS = (SCORE, *OBJECTIVES)
 
 MOST_BARS = 9
 """Parameters of an importance that are drawn; ``report.json`` has all."""
+
+
+MOST_SLICED = 250
+"""Trials that a slice shows: more hide one another, and there is a slice for every parameter and
+score."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +76,7 @@ def front_figures(found: Findings) -> list[Figure]:
 
 def slice_figures(found: Findings, target: str) -> list[Figure]:
     """A metric against each searched parameter, of the completed trials that have both."""
-    places = [each for each in found.ranked if target in each.trial.metrics]
+    places = sliced([each for each in found.ranked if target in each.trial.metrics])
     if found.space is None or not places:
         return []
     up = axis_around(short(target), [each.trial.metrics[target] for each in places])
@@ -92,6 +98,17 @@ def slice_figures(found: Findings, target: str) -> list[Figure]:
                 Figure(name=name, drawing=scatter(marks, across, up), title=parameter.name)
             )
     return figures
+
+
+def sliced(places: Sequence[Place]) -> list[Place]:
+    """The places that a slice shows: the front, and of the others evenly by rank."""
+    if len(places) <= MOST_SLICED:
+        return list(places)
+    front = [each for each in places if each.front == 0][:MOST_SLICED]
+    others = [each for each in places if each.front != 0]
+    room = MOST_SLICED - len(front)
+    kept = [others[index * len(others) // room] for index in range(room)]
+    return [*front, *kept]
 
 
 def importance_figures(found: Findings) -> list[Figure]:

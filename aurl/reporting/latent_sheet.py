@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aurl.audio import rendered, wav
 from aurl.data.midi import read_midi
 from aurl.drawing.canvas import write_png
-from aurl.drawing.charts import Axis, Mark, scatter
 from aurl.drawing.piano_roll import piano_roll
-from aurl.drawing.svg import Drawing
 from aurl.files import atomic, write_text
 from aurl.reporting.html import Html, element
+from aurl.reporting.planes import MOST_DOTS, maps
 from aurl.reporting.sheets import Players, chart, document
 
 SHEET = "sheet.html"
@@ -66,7 +63,7 @@ def write_sheet(
     players = Players()
     shown = [_track(out, track, players, wanted) for track in tracks]
     charts: list[Html] = []
-    for name, drawing in (_maps(plane) if plane else {}).items():
+    for name, drawing in (maps(plane) if plane else {}).items():
         write_text(out / f"{name}.svg", drawing.document())
         charts.append(chart(drawing, f"{name}.svg"))
     said = [element("p", line) for line in lines]
@@ -76,7 +73,10 @@ def write_sheet(
         parts.append(element("section", heading, element("div", *shown, class_="players steps")))
     if charts:
         heading = element("h2", "Codes in the plane")
-        words = "A dot is a window; the stronger, the higher it is in what the chart names."
+        words = (
+            f"A dot is a window of the training music, {MOST_DOTS} at most; its colour is what "
+            "the chart names. map.json has all of them."
+        )
         grid = element("div", *charts, class_="grid")
         parts.append(element("section", heading, element("p", words), grid))
     header = element("header", element("h1", title))
@@ -93,35 +93,5 @@ def _track(out: Path, track: Track, players: Players, wanted: Wanted) -> Html:
     if wanted.wav:
         with atomic(out / f"{track.name}.wav") as temporary:
             temporary.write_bytes(wav(sound))
-    return players.player(track.caption, roll, sound, file=track.name)
-
-
-def _maps(plane: Mapping[str, Any]) -> dict[str, Drawing]:
-    """The plane once for each attribute, its points the stronger the higher they are in it."""
-    points = np.asarray(plane["points"], np.float64).reshape(-1, 2)
-    axes = [_around(f"axis {number + 1}", points[:, number]) for number in range(2)]
-    found: dict[str, Drawing] = {}
-    for name, values in plane["attributes"].items():
-        known = np.array([np.nan if value is None else value for value in values], np.float64)
-        low, high = np.nanmin(known, initial=np.inf), np.nanmax(known, initial=-np.inf)
-        marks = [
-            Mark(
-                x=float(x),
-                y=float(y),
-                key=str(window),
-                tip=f"{name} {value:.3g}",
-                role="graded",
-                strength=0.08 + 0.92 * float((value - low) / (high - low) if high > low else 1.0),
-            )
-            for (x, y), value, window in zip(points, known, plane["windows"], strict=True)
-            if np.isfinite(value)
-        ]
-        if marks:
-            found[f"map_{name}"] = scatter(marks, axes[0], axes[1], title=name)
-    return found
-
-
-def _around(name: str, values: np.ndarray) -> Axis:
-    low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
-    room = 0.05 * (high - low) or 1.0
-    return Axis(name=name, low=low - room, high=high + room)
+    endings = ("mid", "wav") if wanted.wav else ("mid",)
+    return players.player(track.caption, roll, sound, file=track.name, endings=endings)

@@ -45,8 +45,7 @@ class Look:
 def looks(sweep: Path, found: Findings, say: Callable[[str], None]) -> list[Look]:
     """Look at the best trials; where none has completed, at the first that were evaluated.
 
-    Only the best is heard with reconstructions and an interpolation, the others with samples, and
-    what has not completed is not heard.
+    What has not completed is not heard.
 
     Args:
         sweep: The sweep's folder.
@@ -56,14 +55,14 @@ def looks(sweep: Path, found: Findings, say: Callable[[str], None]) -> list[Look
     best = [trial.trial for trial in found.best]
     chosen = best or [trial.trial for trial in found.trials if trial.metrics][:BEST]
     result: list[Look] = []
-    for index, trial in enumerate(chosen):
+    for trial in chosen:
         say(f"listening to {trial}" if best else f"looking at {trial}")
         folder = sweep / "trials" / trial
         notes: list[str] = []
         heard: list[Performance] = []
         if best:
             try:
-                heard = perform(folder, samples_only=index > 0)
+                heard = perform(folder)
             except AurlError as error:
                 notes.append(f"It cannot be heard: {error}")
         pictures = _pictures(folder, notes)

@@ -109,6 +109,12 @@
     });
   }
 
+  // A sound that several players have is in the page once.
+  for (const player of document.querySelectorAll("audio[data-same]")) {
+    player.preload = "metadata";
+    player.src = document.getElementById(player.dataset.same).src;
+  }
+
   const valueOf = (row, column) => row.cells[column].dataset.value || "";
   for (const button of document.querySelectorAll(".ranking th button")) {
     let up = false;

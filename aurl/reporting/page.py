@@ -7,6 +7,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.boundaries import Range
 from aurl.reporting.conclusions import answer, caveats, costs, device, endings, held
 from aurl.reporting.figures import (
+    MOST_SLICED,
     TARGETS,
     Figure,
     front_figures,
@@ -18,7 +19,7 @@ from aurl.reporting.figures import (
 from aurl.reporting.findings import Findings
 from aurl.reporting.html import Html, element, joined, table
 from aurl.reporting.looks import Look
-from aurl.reporting.performances import KINDS, Performance
+from aurl.reporting.performances import KINDS
 from aurl.reporting.sheets import Players, chart, document, picture
 from aurl.reporting.tables import brief, duration, number, settings
 from aurl.search.importance import LEAST_TRIALS
@@ -150,11 +151,13 @@ class Page:
         parts: list[str] = []
         if figures:
             trials = self._found.importances[0].trials
+            drawn = self._found.importances[-1].trials
+            some = f", from {drawn} of them drawn evenly" if drawn < trials else ""
             words = (
                 f"Optuna's evaluators, from {trials} completed trials. PED-ANOVA: what sets the "
                 "trials nearest to the front apart; conditional parameters are in it. fANOVA: "
                 "the share of a score's variance that a parameter explains by itself, among "
-                "those that every trial has. Shares add up to 1 even where nothing matters."
+                f"those that every trial has{some}. Shares add up to 1 even where nothing matters."
             )
             few = self._grid(figures[:2])
             rest = element(
@@ -166,8 +169,15 @@ class Page:
             parts.append(element("p", words))
         slices = {target: slice_figures(self._found, target) for target in TARGETS}
         if any(slices.values()):
-            parts += [element("h3", "Slices"), self._slices(slices)]
+            parts += [element("h3", "Slices"), *self._some(), self._slices(slices)]
         return joined(parts)
+
+    def _some(self) -> list[Html]:
+        """That slices leave trials out, if they do."""
+        if len(self._found.ranked) <= MOST_SLICED:
+            return []
+        words = f"{MOST_SLICED} trials: the Pareto front, and of the others evenly by rank."
+        return [element("p", words, class_="pale")]
 
     def _slices(self, slices: Mapping[str, Sequence[Figure]]) -> Html:
         choices = [
@@ -251,6 +261,7 @@ class Page:
         )
 
     def _listen(self) -> Html:
+        players = self._players_by_trial()
         parts: list[str] = []
         for look in self._looks:
             if not look.performances and not look.notes:
@@ -258,17 +269,35 @@ class Page:
             parts.append(element("h3", _title(self._found, look.trial)))
             parts += [element("p", note, class_="note") for note in look.notes]
             for kind in KINDS:
-                heard = [each for each in look.performances if each.kind == kind]
-                players = [self._player(look.trial, each) for each in heard]
-                parts += [element("div", *players, class_=f"players {kind}")] * bool(players)
+                shown = [players[look.trial, e.name] for e in look.performances if e.kind == kind]
+                parts += [element("div", *shown, class_=f"players {kind}")] * bool(shown)
         if not parts:
             return element("p", "No trial has completed, so there is nothing to hear.")
         words = "Windows are of the validation split; the sound is aurl's own synthesiser."
         return joined([element("p", words, class_="pale"), *parts])
 
-    def _player(self, trial: str, heard: Performance) -> Html:
-        file = f"music/{trial}_{heard.name}"
-        return self._players.player(heard.title, heard.roll, heard.sound, file=file)
+    def _players_by_trial(self) -> dict[tuple[str, str], Html]:
+        """A player for everything that is heard, by its trial and name.
+
+        The first of each kind of each trial come first, so that a page that cannot hold all of
+        the sound has some of everything.
+        """
+        waiting = [
+            (place, rank, look.trial, heard)
+            for rank, look in enumerate(self._looks)
+            for kind in KINDS
+            for place, heard in enumerate(e for e in look.performances if e.kind == kind)
+        ]
+        return {
+            (trial, heard.name): self._players.player(
+                heard.title,
+                heard.roll,
+                heard.sound,
+                file=f"music/{trial}_{heard.name}",
+                endings=("mid", "wav"),
+            )
+            for _, _, trial, heard in sorted(waiting, key=lambda each: each[:2])
+        }
 
     def _cost(self) -> Html:
         rows = costs(self._found)
@@ -300,7 +329,7 @@ class Page:
 
     def _grid(self, figures: Sequence[Figure]) -> Html:
         self.figures += figures
-        shown = [chart(each.drawing, f"figures/{each.name}.svg") for each in figures]
+        shown = [chart(e.drawing, f"figures/{e.name}.svg", tips=False) for e in figures]
         return element("div", *shown, class_="grid")
 
 

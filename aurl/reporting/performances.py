@@ -48,12 +48,11 @@ class Performance:
         return len(self.sound) / RATE
 
 
-def perform(folder: Path, *, samples_only: bool = False) -> list[Performance]:
+def perform(folder: Path) -> list[Performance]:
     """What there is to hear of a trial, decoded from its last checkpoint.
 
     Args:
         folder: Of the trial, or of a run by ``aurl train``.
-        samples_only: Leave out reconstructions and interpolation.
 
     Raises:
         ConfigError: If its configuration cannot be read.
@@ -63,14 +62,12 @@ def perform(folder: Path, *, samples_only: bool = False) -> list[Performance]:
     corpus = corpora.load_named(config.data.corpus, config.data.melodies)
     check_corpus(config, corpus)
     trained = trained_trial(folder, corpus)
-    found = [
+    samples = [
         _performance("samples", f"sample_{number}", f"Sample {number}", piece)
         for number, piece in enumerate(trained.samples(SAMPLES), 1)
     ]
-    if samples_only:
-        return found
     subject = Subject(trained.model, corpus)
-    return [*found, *_reconstructions(subject), _interpolation(trained, subject)]
+    return [*samples, *_reconstructions(subject), _interpolation(trained, subject)]
 
 
 def _reconstructions(subject: Subject) -> list[Performance]:

@@ -7,18 +7,20 @@ own and every request.
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aurl.audio import RATE, Sound, wav
 from aurl.drawing.canvas import Picture, png
 from aurl.drawing.svg import STYLE, Drawing
-from aurl.reporting.html import Html, data_block, element
+from aurl.reporting.html import Html, data_block, element, joined
 
 HERE = Path(__file__).parent
 
-SOUND_SECONDS = 120.0
-"""Sound that a page itself holds, 43 kB a second; what is beyond lies beside it."""
+SOUND_SECONDS = 180.0
+"""Sound that a page itself holds, 43 kB a second; what is beyond lies beside it. Three trials of
+two-bar windows need 110 to 140 s."""
 
 
 def document(title: str, *content: str, data: Any = None) -> str:  # noqa: ANN401
@@ -51,11 +53,17 @@ def document(title: str, *content: str, data: Any = None) -> str:  # noqa: ANN40
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def chart(drawing: Drawing, file: str) -> Html:
-    """A drawing, and where it lies as a file."""
+def chart(drawing: Drawing, file: str, *, tips: bool = True) -> Html:
+    """A drawing, and where it lies as a file.
+
+    Args:
+        drawing: What is shown.
+        file: Where it lies beside the page.
+        tips: Whether its dots say what they are; left out where the page's data do.
+    """
     link = element("a", "SVG", href=file)
     caption = element("figcaption", link)
-    return element("figure", Html(drawing.inline()), caption, class_="chart")
+    return element("figure", Html(drawing.inline(tips=tips)), caption, class_="chart")
 
 
 def picture(data: bytes, caption: str, file: str, alt: str) -> Html:
@@ -76,38 +84,61 @@ def picture(data: bytes, caption: str, file: str, alt: str) -> Html:
 
 
 class Players:
-    """Players of sound with piano rolls, until the page is full."""
+    """Players of sound with piano rolls, until the page is full.
+
+    A sound that the page holds already, such as the same original beside two reconstructions, is
+    held once: the page's script gives it to every player.
+    """
 
     def __init__(self) -> None:
         self._seconds_left = SOUND_SECONDS
+        self._held: dict[str, str] = {}
+        """Ids of the players that hold sounds, by what is heard."""
 
-    def player(self, title: str, roll: Picture, sound: Sound, *, file: str) -> Html:
+    def player(
+        self, title: str, roll: Picture, sound: Sound, *, file: str, endings: Sequence[str]
+    ) -> Html:
         """Something to see and hear.
 
         Args:
             title: Above it.
             roll: What it looks like.
             sound: What it sounds like.
-            file: Where MIDI and WAV of it lie beside the page, without the ending.
+            file: Where it lies beside the page, without the ending.
+            endings: Of the files that are there: ``mid``, and perhaps ``wav``.
         """
-        self._seconds_left -= len(sound) / RATE
-        if self._seconds_left >= 0.0:
-            source = _data_uri("audio/wav", wav(sound))
-            heard = element("audio", controls=True, preload="metadata", src=source)
-        else:
-            heard = element("p", f"Too long for the page: {file}.mid", class_="pale")
         image = element(
             "img",
             src=_data_uri("image/png", png(roll)),
             alt=f"piano roll: {title}",
             class_="paper",
         )
+        names = {"mid": "MIDI", "wav": "WAV"}
+        links = [element("a", names[each], href=f"{file}.{each}") for each in endings]
+        caption = element("figcaption", title, *(joined([" ", link]) for link in links))
         return element(
             "figure",
-            element("figcaption", f"{title} ", element("a", "MIDI", href=f"{file}.mid")),
+            caption,
             element("div", image, class_="scroll", tabindex="0"),
-            heard,
+            self._heard(title, sound),
             class_="player",
+        )
+
+    def _heard(self, title: str, sound: Sound) -> Html:
+        data = wav(sound)
+        digest = hashlib.sha256(data).hexdigest()
+        label = f"listen: {title}"
+        if holder := self._held.get(digest):
+            return element("audio", controls=True, data_same=holder, aria_label=label)
+        if len(sound) / RATE > self._seconds_left:
+            return element(
+                "p", f"Too long for the page, which holds {SOUND_SECONDS:g} s.", class_="pale"
+            )
+        self._seconds_left -= len(sound) / RATE
+        self._held[digest] = holder = f"sound-{len(self._held)}"
+        source = _data_uri("audio/wav", data)
+        return element(
+            "audio", id=holder, controls=True, preload="metadata", src=source, aria_label=label
         )
 
 

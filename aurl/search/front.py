@@ -91,3 +91,11 @@ def domains(space: Space) -> dict[str, Domain]:
             case given, _:
                 found[parameter.key] = Interval(given.low, given.high)
     return found
+
+
+def conditional(space: Space) -> set[str]:
+    """Searched parameters that not every trial has; several ranges are taken for all cases."""
+    ranges: dict[str, list[bool]] = {}
+    for parameter in space.parameters:
+        ranges.setdefault(parameter.key, []).append(bool(parameter.when))
+    return {key for key, found in ranges.items() if found == [True]}

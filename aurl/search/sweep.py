@@ -24,13 +24,13 @@ from aurl.files import read_json, read_lines, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
-from aurl.search.front import FrontPicture, domains
+from aurl.search.front import FrontPicture, conditional, domains
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep
 from aurl.search.probe import check_remote, check_storage
-from aurl.search.ranking import FINALISTS, finalists
+from aurl.search.ranking import FINALISTS, SCORE, finalists
 from aurl.search.recorder import TRIAL_ID, Display, Recorder, trial_id, trial_number
 from aurl.search.room import Patience, Room
 from aurl.search.sampler import End, Proposals
@@ -69,7 +69,9 @@ def run(sweep: Sweep, display: Display) -> None:
             if queue.remaining == 0:
                 continue
             if not scratch:
-                write_experiment(sweep.folder, domains(sweep.space), OBJECTIVES)
+                space, columns = sweep.space, (SCORE, *OBJECTIVES)
+                hidden = conditional(space)
+                write_experiment(sweep.folder, domains(space), columns, conditional=hidden)
                 supply.front.draw()
                 scratch = stack.enter_context(_ray(sweep))
             tuner = _tuner(sweep, queue, slots(sweep.shape, queue.remaining), scratch)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from aurl.config import RunConfig
 from aurl.errors import ConfigError
 from aurl.model.latents import Posterior
+from aurl.model.layers import rotations
 from aurl.model.vae import Vae, VaeOutput
 from aurl.objectives.kl import prior_kl
 from aurl.objectives.objective import Terms, floors_of, objective
@@ -85,6 +86,8 @@ def compile_for(elbo: Elbo, device: torch.device) -> None:
     Raises:
         ConfigError: If torch cannot compile on this machine.
     """
+    # Marked here: it imports torch's compiler, for which no other command is to wait.
+    torch.compiler.assume_constant_result(rotations)
     torch.compiler.reset()  # a gang trains many models, and torch gives up after a few programs
     try:
         torch.compile(_probe)(torch.ones(2, device=device))

@@ -17,7 +17,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, assert_never, final
@@ -67,7 +67,13 @@ Domain: TypeAlias = Interval | Options
 """What TensorBoard is told of the values that a searched parameter can take."""
 
 
-def write_experiment(sweep: Path, domains: Mapping[str, Domain], metrics: Sequence[str]) -> None:
+def write_experiment(
+    sweep: Path,
+    domains: Mapping[str, Domain],
+    metrics: Sequence[str],
+    *,
+    conditional: Collection[str] = (),
+) -> None:
     """Declare the search space to TensorBoard's HParams page, in the sweep's root folder.
 
     The layout of the Custom Scalars page is written there, too.
@@ -78,9 +84,14 @@ def write_experiment(sweep: Path, domains: Mapping[str, Domain], metrics: Sequen
         sweep: The sweep's folder, which is the log folder that TensorBoard is given.
         domains: Every searched parameter, the conditional ones too, by its dotted key.
         metrics: Tags of the scalars that become columns, in the order of the columns.
+        conditional: Parameters that not every trial has. TensorBoard shows five at first, and in
+            its parallel coordinates only trials that have all it shows: these come last.
     """
+    infos = [_hparam_info(name, domain) for name, domain in domains.items()]
+    for info in infos:
+        info.differs = info.name not in conditional  # it sorts by this, then by name
     experiment = api_pb2.Experiment(
-        hparam_infos=[_hparam_info(name, domain) for name, domain in domains.items()],
+        hparam_infos=infos,
         metric_infos=[
             api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=tag)
             for tag in metrics

@@ -100,6 +100,29 @@ function back(from, to) {
   refresh();
 }
 
+// A reload begins where the page was left, undo and all: the tab keeps it, for this studio alone.
+const KEPT = `aurl studio ${location.pathname}`;
+
+function keep() {
+  const pieces = []; // which many states share
+  const place = (piece) => (pieces.includes(piece) ? pieces.indexOf(piece) : pieces.push(piece) - 1);
+  const packed = (each) => ({ ...each, pieces: each.pieces.map(place) });
+  const kept = { state: packed(state), past: past.map(packed), future: future.map(packed), pieces };
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify(kept));
+  } catch {
+    sessionStorage.removeItem(KEPT); // no room: a reload begins anew
+  }
+}
+
+function recalled() {
+  const kept = JSON.parse(sessionStorage.getItem(KEPT));
+  if (!kept) return false;
+  const whole = (each) => ({ ...each, pieces: each.pieces.map((place) => kept.pieces[place]) });
+  [state, past, future] = [whole(kept.state), kept.past.map(whole), kept.future.map(whole)];
+  return true;
+}
+
 function fresh() {
   return {
     at: 0,
@@ -162,21 +185,39 @@ const showers = []; // each puts one part of the state on the page
 const show = () => showers.forEach((each) => each());
 const words = (name) => name.replaceAll("_", " ");
 
+// What the music becomes at either end of a slider.
+function ends(two) {
+  const made = document.createElement("span");
+  made.className = "words";
+  made.append(...two.map((word) => Object.assign(document.createElement("span"), { textContent: word })));
+  return made;
+}
+
+// All that is known of a dimension.
+function known(slider) {
+  if (slider.rate_nats === null) return `${slider.name}: its music is not here`;
+  const signed = (value) => (value > 0 ? "+" : "") + value.toFixed(2);
+  const moves = slider.moves.map((each) => `${words(each.attribute)} ${signed(each.size.mean)}`);
+  const tells = slider.tells ? `; tells ${words(slider.tells.attribute)}, ${slider.tells.share.toFixed(2)} of its entropy` : "";
+  return `${slider.name}: +1 moves ${moves.join(", ") || "nothing for certain"}` +
+    `${moves.length ? " (standard deviations in the music)" : ""}${tells}; ${slider.rate_nats.toFixed(2)} nats a slot`;
+}
+
 function makeSliders() {
   const groups = new Map();
   about.sliders.forEach((slider, index) => {
     const level = slider.name.split("/")[0];
     if (!groups.has(level)) groups.set(level, []);
-    const known = slider.tells ? `tells ${slider.tells.share.toFixed(2)} of its entropy; ` : "";
-    const rate = slider.rate_nats === null ? "" : `${known}${slider.rate_nats.toFixed(2)} nats a slot`;
-    groups.get(level).push(control(
+    const made = control(
       `slider-${index}`,
-      slider.tells ? words(slider.tells.attribute) : slider.name,
-      slider.tells ? `${slider.tells.share.toFixed(2)} · ${slider.name}` : "",
-      `${slider.name}: ${rate || "its music is not here"}`,
+      slider.title,
+      slider.title === slider.name ? "" : slider.name,
+      known(slider),
       () => state.sliders[index],
       (value) => ({ sliders: replaced(state.sliders, index, value) }),
-    ));
+    );
+    if (about.held_out) made.append(ends(slider.ends ?? ["moves nothing for certain"]));
+    groups.get(level).push(made);
   });
   for (const [level, made] of groups) {
     const title = Object.assign(document.createElement("h3"), { textContent: level });
@@ -209,10 +250,7 @@ function makeFaders() {
       () => state.faders[index],
       (value) => ({ faders: replaced(state.faders, index, value) }),
     );
-    const ends = document.createElement("span");
-    ends.className = "words";
-    ends.append(...fader.words.map((word) => Object.assign(document.createElement("span"), { textContent: word })));
-    made.append(ends);
+    made.append(ends(fader.words));
     $("#faders .grid").append(made);
   });
 }
@@ -444,9 +482,12 @@ async function begin() {
   $("#lacking").hidden = !about.lacking;
   $("#lacking").textContent = about.lacking;
   player = new Player(about.timbres, about.partials, follow);
-  const kind = about.held_out ? "held-out" : "prior";
-  const pieces = [await fetched(kind, { seed: 0 }), await fetched(kind, { seed: 1 })];
-  state = { pieces, windows: Math.max(1, Math.round(4 / about.n_bars)), ...fresh() };
+  if (!recalled()) {
+    const kind = about.held_out ? "held-out" : "prior";
+    const pieces = [await fetched(kind, { seed: 0 }), await fetched(kind, { seed: 1 })];
+    state = { pieces, windows: Math.max(1, Math.round(4 / about.n_bars)), ...fresh() };
+  }
+  addEventListener("pagehide", keep);
   makeStage();
   makeMorph();
   makeLevels();
