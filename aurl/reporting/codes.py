@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aurl.errors import DataError
-from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, live_coordinates
+from aurl.metrics.dimensions import live_coordinates
 
 ARRAYS = ("codes", "mean", "log_var", "factors", "n_train", "groups")
 MOST_CLASSES = 256
@@ -30,7 +30,7 @@ class Codes:
     factors: Int[np.ndarray, "sample factor"]
 
     live: Bool[np.ndarray, " latent"]
-    """Codes that count: those with a KL of 0.05 nats, or all where the file says nothing of it."""
+    """Codes that count: those that carry 0.05 nats, or all where the file says nothing of it."""
 
     n_train: int | None
     """The first so many samples train; None if whole groups are drawn."""
@@ -148,8 +148,7 @@ def _posterior(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, n
         raise DataError(
             f"{path}: log_var must have the shape of mean, {mean.shape}, got {log_var.shape}."
         )
-    kl = 0.5 * (mean**2 + np.exp(log_var) - 1.0 - log_var)
-    return mean, live_coordinates(kl, threshold=LIVE_THRESHOLD_NATS)
+    return mean, live_coordinates(mean, log_var)
 
 
 def _real_matrix(path: Path, name: str, array: np.ndarray, largest: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from aurl.files import read_json, read_lines, write_json, write_yaml
 from aurl.search.distributions import Value
 from aurl.search.sampler import End
 from aurl.training import checkpoint
-from aurl.training.look import RATES, unpacked
+from aurl.training.look import OF_DIMENSIONS, unpacked
 from aurl.training.messages import Row
 from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
 from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
@@ -168,7 +168,7 @@ class Recorder:
                     key: value
                     for key, value in row.items()
                     if key != "step"
-                    and not key.startswith(RATES)
+                    and not key.startswith(OF_DIMENSIONS)
                     and isinstance(value, float)
                     and math.isfinite(value)
                 }

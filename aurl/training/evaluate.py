@@ -18,17 +18,24 @@ from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
 from aurl.metrics.active_units import active_units, collapsed_fraction, kl_from_aggregate
 from aurl.metrics.dci import ForestSettings
+from aurl.metrics.dimensions import over_slots
 from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
-from aurl.metrics.kl_health import KLHealth, KLHealthSettings, LatentEvidence, kl_health
+from aurl.metrics.kl_health import (
+    KLHealth,
+    KLHealthSettings,
+    LatentEvidence,
+    kl_health,
+    level_health,
+)
 from aurl.metrics.latent_information import latent_information
 from aurl.metrics.score import rung_score, trial_score
 from aurl.model.latents import Posterior
 from aurl.model.vae import Vae
 from aurl.objectives.kl import prior_kl
-from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import numpy_generator, torch_generator
 from aurl.training.factor_evidence import FactorWindows, factor_evidence
 from aurl.training.importance import importance_metrics
+from aurl.training.likelihood import likelihood, partners, with_others
 from aurl.training.look import Seen
 from aurl.training.reconstructions import Notes, Reconstructions, interval_by_piece, notes_of
 
@@ -37,6 +44,10 @@ BATCH_TOKENS = 8192
 """Windows, and tokens with padding, that are measured at once at most."""
 
 PRIOR_DRAWS = 2000
+INFORMED = 500
+"""Windows that the information of each coordinate is estimated from. An estimate is at most their
+logarithm, 6.2 nats, and the time grows with their square."""
+
 FOREST = DisentanglementSettings(forest=ForestSettings(n_trees=20))
 """Fewer trees than for tables: the standard deviation over seeds grows from 0.002 to 0.003."""
 
@@ -93,8 +104,8 @@ class Evaluator:
         n = sizes["windows"]
         measured = Measured(model, self.store, self.windows[:n], piece[:n])
         values = {**sizes, **measured.likelihood()}
-        health = self._health(model, measured)
-        values |= {"live_dimensions": float(health.live.sum()), **health.to_dict()}
+        health, by_level = self._health(model, measured)
+        values |= {"live_dimensions": float(health.live.sum()), **health.to_dict(), **by_level}
         codes = measured.mean
         if final:
             codes = np.concatenate([codes, codes_of(model, self.store, self.windows[n:])])
@@ -104,6 +115,7 @@ class Evaluator:
             mean=codes,
             log_var=measured.log_var,
             health=health,
+            information=measured.information,
             factors=self.factors,
             factor_names=self.factor_names,
         )
@@ -147,21 +159,30 @@ class Evaluator:
             model, self.store, windows, parts, self.settings.importance_samples
         )
 
-    def _health(self, model: Vae, measured: "Measured") -> KLHealth:
+    def _health(self, model: Vae, measured: "Measured") -> tuple[KLHealth, dict[str, float]]:
+        """KL health of the whole code, and the values of each level."""
         evidence = LatentEvidence(
             kl=measured.kl,
             mean=measured.mean,
             log_var=measured.log_var,
             reconstruction=measured.nll,
             reconstruction_shuffled_z=measured.nll_shuffled,
-            dimension=model.layout.dimension.numpy(),
+            dimension=measured.dimension,
             rates=measured.rates,
             prior_samples=_prior_samples(model),
         )
-        corpus = self.corpus
-        target = target_rate_nats(self.settings, corpus)
-        n_factors = len(corpus.attribute_names) if corpus.is_constructed else None
-        return kl_health(evidence, KLHealthSettings(target_rate_nats=target, n_target=n_factors))
+        settings = KLHealthSettings(
+            target_rate_nats=target_rate_nats(self.settings, self.corpus),
+            n_target=max(1, len(self.factor_names)),
+        )
+        values: dict[str, float] = {}
+        for index, name in enumerate(measured.level_names):
+            shuffled = measured.nll_shuffled_level[:, index]
+            part = level_health(evidence, settings, measured.level == index, shuffled)
+            values[f"reconstruction_shuffled_z_nats/{name}"] = float(shuffled.mean())
+            for key, value in part.to_dict().items():
+                values[f"kl_health/{name}/{key.removeprefix('kl_health/')}"] = value
+        return kl_health(evidence, settings), values
 
     def _disentanglement(
         self,
@@ -238,20 +259,29 @@ class Measured:
         base = model.prior.in_base(posterior, z, store.context[torch.from_numpy(windows)])
         kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
         self.kl = kl.double().cpu().numpy()
+        information = latent_information(
+            z[:INFORMED].double().cpu().numpy(), self.mean[:INFORMED], self.log_var[:INFORMED]
+        )
+        self.information = over_slots(information, self.dimension)
         self.rates = None
         self.own_kl = self.kl
         if not model.prior.is_closed_form:
             closed = model.prior.closed_form.cpu().numpy()
             self.own_kl = np.where(closed, self.kl, kl_from_aggregate(self.mean, self.log_var))
-            information = latent_information(z.double().cpu().numpy(), self.mean, self.log_var)
             self.rates = np.where(closed, self.kl.mean(axis=0), information)
-        other = torch.from_numpy(partners(piece))
+        codes = with_others(model.layout, z, partners(piece))
         measured = [
-            _likelihood(model, store.padded(_windows_of(windows, part)), z[part], z[other[part]])
+            likelihood(
+                model, store.padded(_windows_of(windows, part)), [code[part] for code in codes]
+            )
             for part in parts
         ]
-        columns = [np.concatenate(column)[back.numpy()] for column in zip(*measured, strict=True)]
-        self.nll, self.nll_shuffled, self.n_correct, self.n_tokens, self.n_notes = columns
+        nll, *columns = (
+            np.concatenate(column)[back.numpy()] for column in zip(*measured, strict=True)
+        )
+        self.nll, self.nll_shuffled = nll[:, 0], nll[:, 1]
+        self.nll_shuffled_level = nll[:, -len(self.level_names) :]
+        self.n_correct, self.n_tokens, self.n_notes = columns
 
     def likelihood(self) -> dict[str, float]:
         """Terms of the ELBO in nats per sequence, and their ratios to tokens and notes.
@@ -293,34 +323,6 @@ def _prior_samples(model: Vae) -> Float[np.ndarray, "draw coordinate"] | None:
         return None
     generator = torch_generator(0, "evaluation prior")
     return model.sample_prior(PRIOR_DRAWS, generator=generator).double().cpu().numpy()
-
-
-def partners(piece: Int[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
-    """For each window another one, of another piece if there is one; fixed by a seed."""
-    n = len(piece)
-    order = numpy_generator(0, "shuffle").permutation(n)
-    result = np.empty(n, dtype=np.int64)
-    result[order] = np.roll(order, 1)
-    for index in np.flatnonzero(piece[result] == piece):
-        others = np.flatnonzero(piece != piece[index])
-        if len(others):
-            result[index] = others[int(index) % len(others)]
-    return result
-
-
-def _likelihood(model: Vae, tokens: Tensor, z: Tensor, other_z: Tensor) -> tuple[np.ndarray, ...]:
-    """Of each window: NLL with its z, with another's; tokens predicted, tokens, notes."""
-    targets = tokens[:, 1:]
-    real = targets != model.vocabulary.pad
-    logits = model.decode(tokens, z)
-    nll, shuffled = (
-        token_nll(scores, targets, pad=model.vocabulary.pad).double().sum(dim=1)
-        for scores in (logits, model.decode(tokens, other_z))
-    )
-    correct = ((logits.argmax(dim=-1) == targets) & real).sum(dim=1)
-    notes = model.vocabulary.note_count(tokens)
-    columns = (nll, shuffled, correct, real.sum(dim=1), notes)
-    return tuple(column.cpu().numpy() for column in columns)
 
 
 def _factors(
