@@ -16,7 +16,7 @@ a likelihood, which is what ``kl_health`` is made of:
   attributes;
 - ``sliders``, *move*: how many of the 8 faders of a usual controller could be given a dimension
   that does something. A dimension of a draw is replaced by that of another draw; it works if at
-  least one note in 20 changes, mean over draws. At most 24 dimensions are tried, and stand for
+  least one note in 20 changes, mean over draws. At most 12 dimensions are tried, and stand for
   all;
 - ``walk``: from one draw to another in four steps along the sphere. What changes between the two
   ends, less what changes in a mean step, times 4/3: 1 if everything changes and each step brings
@@ -45,7 +45,7 @@ from aurl.model.vae import Vae
 from aurl.seeding import numpy_generator, torch_generator
 from aurl.training.reconstructions import Notes, notes_of
 
-DRAWS, WINDOWS, LEARNED, LOADED, WALKS, SLIDERS = 512, 1000, 2000, 256, 32, 24
+DRAWS, WINDOWS, LEARNED, LOADED, WALKS, SLIDERS = 512, 1000, 2000, 160, 32, 12
 STEPS = 4
 """Steps of a walk."""
 

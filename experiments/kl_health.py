@@ -42,11 +42,11 @@ MODELS = {
 TRAINING = {
     "tunes": {
         "develop": {"optimizer": {"lr": 4.0e-3}, "training": {"batch_size": 16, "steps": 600}},
-        "confirm": {"optimizer": {"lr": 4.0e-3}, "training": {"batch_size": 16, "steps": 900}},
+        "confirm": {"optimizer": {"lr": 4.0e-3}, "training": {"batch_size": 16, "steps": 600}},
     },
     "melodies": {
         "develop": {"optimizer": {"lr": 5.0e-3}, "training": {"batch_size": 64, "steps": 1000}},
-        "confirm": {"optimizer": {"lr": 4.0e-3}, "training": {"batch_size": 96, "steps": 1400}},
+        "confirm": {"optimizer": {"lr": 4.0e-3}, "training": {"batch_size": 96, "steps": 1000}},
     },
 }
 TARGETS = {"tunes": 13.4, "melodies": 14.1}
