@@ -416,6 +416,10 @@ def test_dimensions_that_are_not_needed_change_nothing(spare: int) -> None:
     assert terms(among) == pytest.approx(terms(alone))
 
 
+def losses(seen: LatentEvidence) -> tuple[np.ndarray, np.ndarray]:
+    return seen.reconstruction, seen.reconstruction_shuffled_z
+
+
 def halves(seen: LatentEvidence) -> np.ndarray:
     """Coordinates of the first half of the code."""
     return np.arange(seen.kl.shape[1]) < seen.kl.shape[1] // 2
@@ -424,7 +428,7 @@ def halves(seen: LatentEvidence) -> np.ndarray:
 def test_a_level_is_held_against_its_part_of_the_targets() -> None:
     seen = evidence([0.875] * 8 + [0.0] * 8)
     for level, rate in ((halves(seen), 1.0), (~halves(seen), 0.0)):
-        part = level_health(seen, TARGET, level, seen.reconstruction_shuffled_z)
+        part = level_health(seen, TARGET, level, losses(seen))
         assert part.rate == pytest.approx(rate)
         assert part.live_dimensions == pytest.approx(rate)
     whole = kl_health(seen, TARGET)
@@ -435,12 +439,12 @@ def test_a_level_is_held_against_its_part_of_the_targets() -> None:
 def test_what_a_level_is_asked_is_its_own_and_what_it_costs_is_given() -> None:
     seen = evidence([6.75, 2.0, 0.5, 0.5], dimension=[0, 1, 2, 2])
     level = np.array([False, False, True, True])
-    shuffled = seen.reconstruction + 10.0
-    part = level_health(replace(seen, reconstruction=shuffled - 5.0), TARGET, level, shuffled)
+    right = np.array([3.0, 5.0])  # of fewer sequences than the rest
+    part = level_health(seen, TARGET, level, (right, right + 6.0))
     assert part.kl_per_dimension == pytest.approx([0.5])
     assert part.kl_nats == pytest.approx(1.0)
     assert part.kl_band == pytest.approx(1.0)
-    assert part.latent_use == pytest.approx(5.0 / shuffled.mean())
+    assert part.latent_use == pytest.approx(0.6)
     assert part.rate == pytest.approx(1.0 / (0.8 * 7.0))  # half of the coordinates
     assert part.live_dimensions == pytest.approx(1.0 / 3.0)  # a third of eight, rounded
 
@@ -450,7 +454,7 @@ def test_all_of_the_code_as_one_level_is_the_whole() -> None:
     seen = evidence(rng.uniform(0.0, 3.0, size=8), use=0.3, dimension=[0, 1, 2, 3, 0, 1, 2, 3])
     draws, rates = rng.normal(size=(50, 8)), rng.uniform(0.0, 2.0, size=8)
     for each in (seen, replace(seen, prior_samples=draws, rates=rates)):
-        one = level_health(each, TARGET, np.ones(8, bool), each.reconstruction_shuffled_z)
+        one = level_health(each, TARGET, np.ones(8, bool), losses(each))
         assert one.to_dict() == pytest.approx(kl_health(each, TARGET).to_dict())
 
 
@@ -460,10 +464,7 @@ def test_a_level_under_a_learned_prior_is_held_against_its_own_draws() -> None:
     moved = replace(seen, mean=seen.mean + 3.0 * level)
     draws = np.random.default_rng(1).normal(size=(20_000, 16)) + 3.0 * level
     learned = replace(moved, prior_samples=draws, rates=np.where(level, 0.875, 0.0))
-    first, second = (
-        level_health(learned, TARGET, part, seen.reconstruction_shuffled_z)
-        for part in (level, ~level)
-    )
+    first, second = (level_health(learned, TARGET, part, losses(seen)) for part in (level, ~level))
     assert first.aggregate_posterior == pytest.approx(1.0, abs=0.005)
     assert first.live_dimensions == 1.0
     assert second.status == "no_live_dimension"

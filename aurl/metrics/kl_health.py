@@ -162,8 +162,16 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
         active (``no_live_dimension``), or if codes of other samples serve the decoder as well, to
         ``collapsed_nats`` (``unused``).
     """
+    losses = evidence.reconstruction, evidence.reconstruction_shuffled_z
+    return _judged(evidence, losses, settings)
+
+
+def _judged(
+    evidence: LatentEvidence, losses: tuple[np.ndarray, np.ndarray], settings: KLHealthSettings
+) -> KLHealth:
+    """KL health where the decoder is as good as ``losses`` with the right code and a wrong one."""
     variance = _aggregate_variance(evidence)
-    if not _is_finite(evidence, variance):
+    if not _is_finite(evidence, losses, variance):
         none = over_slots(np.zeros(evidence.kl.shape[1]), evidence.dimension)
         return KLHealth(status="non_finite", kl_per_dimension=none, live=none > 0.0)
     given = evidence.rates
@@ -175,14 +183,14 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
         carried = rates
     live = carried >= settings.live_threshold_nats
     total = float(evidence.kl.astype(np.float64).sum(axis=1).mean())
-    shuffled = evidence.reconstruction_shuffled_z.astype(np.float64)
-    cost = float((shuffled - evidence.reconstruction).mean())
+    right, wrong = (float(loss.astype(np.float64).mean()) for loss in losses)
+    cost = wrong - right
     terms = {
         "live_dimensions": _live_term(carried, settings),
         "kl_band": _band_term(carried, live, evidence.dimension, settings),
         "rate": _rate_term(total, settings),
         "aggregate_posterior": _aggregate_term(evidence, variance, live),
-        "latent_use": _use_term(cost, float(shuffled.mean())),
+        "latent_use": _use_term(cost, wrong),
     }
     status = _status(evidence, live, (total, cost), settings)
     score = weighted_mean([terms[name] for name in TERMS], settings)
@@ -200,7 +208,7 @@ def level_health(
     evidence: LatentEvidence,
     settings: KLHealthSettings,
     level: Bool[np.ndarray, " coordinate"],
-    shuffled: Float[np.ndarray, " sample"],
+    losses: tuple[Float[np.ndarray, " window"], Float[np.ndarray, " window"]],
 ) -> KLHealth:
     """KL health of one level of the code, by the same five terms.
 
@@ -213,7 +221,8 @@ def level_health(
         evidence: Of the whole code.
         settings: Of the whole code.
         level: Coordinates of the level; it has all slots of its dimensions.
-        shuffled: -log p(x|z) in nats where the level alone has the code of another sequence.
+        losses: -log p(x|z) in nats of some sequences, and the same where this level alone has the
+            code of another one.
     """
     own, rates, draws = evidence.dimension, evidence.rates, evidence.prior_samples
     all_of_them = np.arange(level.size) if own is None else own
@@ -223,7 +232,6 @@ def level_health(
         kl=evidence.kl[:, level],
         mean=evidence.mean[:, level],
         log_var=evidence.log_var[:, level],
-        reconstruction_shuffled_z=shuffled,
         dimension=dimension,
         rates=None if rates is None else rates[level],
         prior_samples=None if draws is None else draws[:, level],
@@ -234,7 +242,7 @@ def level_health(
         target_rate_nats=settings.target_rate_nats * float(level.mean()),
         n_target=max(1, round(settings.n_target * share)),
     )
-    return kl_health(part, targets)
+    return _judged(part, losses, targets)
 
 
 def weighted_mean(terms: Sequence[float], settings: KLHealthSettings) -> float:
@@ -310,13 +318,14 @@ def _aggregate_variance(evidence: LatentEvidence) -> np.ndarray:
         return within + evidence.mean.astype(np.float64).var(axis=0)
 
 
-def _is_finite(evidence: LatentEvidence, variance: np.ndarray) -> bool:
+def _is_finite(
+    evidence: LatentEvidence, losses: tuple[np.ndarray, np.ndarray], variance: np.ndarray
+) -> bool:
     seen = (
         evidence.kl,
         evidence.mean,
         evidence.log_var,
-        evidence.reconstruction,
-        evidence.reconstruction_shuffled_z,
+        *losses,
         variance,
         evidence.rates,
         evidence.prior_samples,

@@ -35,13 +35,16 @@ from aurl.objectives.kl import prior_kl
 from aurl.seeding import numpy_generator, torch_generator
 from aurl.training.factor_evidence import FactorWindows, factor_evidence
 from aurl.training.importance import importance_metrics
-from aurl.training.likelihood import likelihood, partners, with_others
+from aurl.training.likelihood import likelihood, nll_of_windows, one_level_of_others, partners
 from aurl.training.look import Seen
 from aurl.training.reconstructions import Notes, Reconstructions, interval_by_piece, notes_of
 
 BATCH = 64
 BATCH_TOKENS = 8192
 """Windows, and tokens with padding, that are measured at once at most."""
+
+LEVEL_WINDOWS = 64
+"""Windows that say whether the decoder uses a level, in a trial; an export has more."""
 
 PRIOR_DRAWS = 2000
 INFORMED = 500
@@ -102,7 +105,8 @@ class Evaluator:
         sizes = self._sizes(final=final)
         piece = np.asarray(self.corpus.piece)[self.windows]
         n = sizes["windows"]
-        measured = Measured(model, self.store, self.windows[:n], piece[:n])
+        few = LEVEL_WINDOWS if self.split == "val" else self.settings.samples
+        measured = Measured(model, self.store, self.windows[:n], piece[:n], few)
         values = {**sizes, **measured.likelihood()}
         health, by_level = self._health(model, measured)
         values |= {"live_dimensions": float(health.live.sum()), **health.to_dict(), **by_level}
@@ -175,11 +179,13 @@ class Evaluator:
             target_rate_nats=target_rate_nats(self.settings, self.corpus),
             n_target=max(1, len(self.factor_names)),
         )
-        values: dict[str, float] = {}
+        of_levels = measured.nll_shuffled_level
+        right = measured.nll[: len(of_levels)]
+        values = {"level_windows": float(len(right))}
         for index, name in enumerate(measured.level_names):
-            shuffled = measured.nll_shuffled_level[:, index]
-            part = level_health(evidence, settings, measured.level == index, shuffled)
-            values[f"reconstruction_shuffled_z_nats/{name}"] = float(shuffled.mean())
+            losses = right, of_levels[:, index]
+            part = level_health(evidence, settings, measured.level == index, losses)
+            values[f"latent_use_nats/{name}"] = float((losses[1] - right).mean())
             for key, value in part.to_dict().items():
                 values[f"kl_health/{name}/{key.removeprefix('kl_health/')}"] = value
         return kl_health(evidence, settings), values
@@ -230,6 +236,7 @@ class Measured:
         store: The corpus's tokens on the model's device.
         windows: Windows to measure.
         piece: The piece of each window: z is shuffled between pieces, never within one.
+        of_levels: The first so many windows are also measured with one level of z shuffled.
     """
 
     def __init__(
@@ -238,6 +245,7 @@ class Measured:
         store: TokenStore,
         windows: Int[np.ndarray, " sample"],
         piece: Int[np.ndarray, " sample"],
+        of_levels: int = LEVEL_WINDOWS,
     ) -> None:
         self.windows = windows
         self.piece = piece
@@ -269,19 +277,35 @@ class Measured:
             closed = model.prior.closed_form.cpu().numpy()
             self.own_kl = np.where(closed, self.kl, kl_from_aggregate(self.mean, self.log_var))
             self.rates = np.where(closed, self.kl.mean(axis=0), information)
-        codes = with_others(model.layout, z, partners(piece))
+        others = z[torch.from_numpy(partners(piece))]
         measured = [
-            likelihood(
-                model, store.padded(_windows_of(windows, part)), [code[part] for code in codes]
-            )
+            likelihood(model, store.padded(_windows_of(windows, part)), z[part], others[part])
             for part in parts
         ]
-        nll, *columns = (
-            np.concatenate(column)[back.numpy()] for column in zip(*measured, strict=True)
-        )
-        self.nll, self.nll_shuffled = nll[:, 0], nll[:, 1]
-        self.nll_shuffled_level = nll[:, -len(self.level_names) :]
-        self.n_correct, self.n_tokens, self.n_notes = columns
+        columns = [np.concatenate(column)[back.numpy()] for column in zip(*measured, strict=True)]
+        self.nll, self.nll_shuffled, self.n_correct, self.n_tokens, self.n_notes = columns
+        self.nll_shuffled_level = self.nll_shuffled[:, None]
+        if len(self.level_names) > 1:
+            few = windows[:of_levels]
+            mixed = one_level_of_others(model.layout, z[: len(few)], others[: len(few)])
+            self.nll_shuffled_level = self._nll(model, store, few, mixed)
+
+    def _nll(
+        self,
+        model: Vae,
+        store: TokenStore,
+        windows: Int[np.ndarray, " window"],
+        codes: list[Tensor],
+    ) -> Float[np.ndarray, "window code"]:
+        """-log p(x|z) of windows, with each of several codes."""
+        nll = np.empty((len(windows), len(codes)))
+        for part in _parts_by_length(store, windows):
+            tokens = store.padded(_windows_of(windows, part))
+            for place, code in enumerate(codes):
+                logits = model.decode(tokens, code[part])
+                losses = nll_of_windows(model, logits, tokens).cpu().numpy()
+                nll[part.numpy(), place] = losses
+        return nll
 
     def likelihood(self) -> dict[str, float]:
         """Terms of the ELBO in nats per sequence, and their ratios to tokens and notes.

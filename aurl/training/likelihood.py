@@ -1,7 +1,5 @@
 """Likelihood of windows with their own codes, and with those of others."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -26,41 +24,37 @@ def partners(piece: Int[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
     return result
 
 
-def with_others(
+def one_level_of_others(
     layout: LatentLayout,
-    z: Float[Tensor, "sample coordinate"],
-    other: Int[np.ndarray, " sample"],
+    z: Float[Tensor, "window coordinate"],
+    others: Float[Tensor, "window coordinate"],
 ) -> list[Tensor]:
-    """Codes that a decoder is tried with, to see what it reads.
-
-    Returns:
-        The codes; those of other windows; and, if there are several levels, for each level the
-        codes with that level of other windows.
-    """
-    others = z[torch.from_numpy(other)]
+    """For each level the codes ``z`` with that level of ``others``."""
     level = layout.level.to(z.device)
-    n_levels = len(layout.levels)
-    mixed = [torch.where(level == index, others, z) for index in range(n_levels)]
-    return [z, others, *(mixed if n_levels > 1 else [])]
+    return [torch.where(level == index, others, z) for index in range(len(layout.levels))]
+
+
+def nll_of_windows(
+    model: Vae, logits: Float[Tensor, "batch place token"], tokens: Int[Tensor, "batch length"]
+) -> Float[Tensor, " batch"]:
+    """-log p(x|z) in nats of each window, in float64."""
+    nll = token_nll(logits, tokens[:, 1:], pad=model.vocabulary.pad)
+    return nll.double().sum(dim=1)
 
 
 def likelihood(
-    model: Vae, tokens: Int[Tensor, "batch token"], codes: Sequence[Tensor]
+    model: Vae,
+    tokens: Int[Tensor, "batch length"],
+    z: Float[Tensor, "batch coordinate"],
+    others: Float[Tensor, "batch coordinate"],
 ) -> tuple[np.ndarray, ...]:
-    """Of each window: NLL in nats with each of the codes; tokens predicted, tokens, notes.
-
-    Predicted are the tokens that are the likeliest one with the first of the codes.
-    """
+    """Of each window: NLL with its z, with another's; tokens predicted, tokens, notes."""
     targets = tokens[:, 1:]
-    pad = model.vocabulary.pad
-    real = targets != pad
-    nll: list[Tensor] = []
-    correct = real
-    for place, z in enumerate(codes):
-        logits = model.decode(tokens, z)
-        nll.append(token_nll(logits, targets, pad=pad).double().sum(dim=1))
-        if place == 0:
-            correct = (logits.argmax(dim=-1) == targets) & real
+    real = targets != model.vocabulary.pad
+    logits = model.decode(tokens, z)
+    nll = nll_of_windows(model, logits, tokens)
+    shuffled = nll_of_windows(model, model.decode(tokens, others), tokens)
+    correct = ((logits.argmax(dim=-1) == targets) & real).sum(dim=1)
     notes = model.vocabulary.note_count(tokens)
-    columns = (torch.stack(nll, dim=1), correct.sum(dim=1), real.sum(dim=1), notes)
+    columns = (nll, shuffled, correct, real.sum(dim=1), notes)
     return tuple(column.cpu().numpy() for column in columns)
