@@ -32,6 +32,7 @@ COLOURS = {
     "over-regularised": "#88ccee",
     "collapsed": "#888888",
     "a list of samples": "#cc6677",
+    "cramped": "#994f88",
     "few of many": "#aa4499",
     "trickle": "#44aa99",
     "hollow": "#ddcc77",

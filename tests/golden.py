@@ -28,6 +28,13 @@ def load(name: str) -> Fixture:
         return Fixture(codes, factors, int(arrays["n_train"]), GOLDEN["fixtures"][name])
 
 
+def posterior_draws() -> np.ndarray:
+    """A draw from each posterior of :func:`posterior`, that the reference's information is of."""
+    with np.load(FOLDER / "posterior_linear_gaussian.npz") as arrays:
+        noise = np.exp(0.5 * arrays["logvar"].astype(np.float64)) * arrays["eps"]
+        return arrays["mu"] + noise
+
+
 def posterior() -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Means and log-variances of 1,000 linear-Gaussian posteriors, with the reference's values."""
     name = "posterior_linear_gaussian"

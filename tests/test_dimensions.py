@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from aurl.metrics.dimensions import live_coordinates, over_slots
+from aurl.metrics.active_units import kl_from_aggregate
+from aurl.metrics.dimensions import carried_nats, live_coordinates, over_slots
+from aurl.metrics.latent_information import latent_information
 
 DIMENSION = np.array([0, 1, 0, 1, 2])
 
@@ -21,11 +23,49 @@ def test_over_slots_keeps_nan_within_its_dimension() -> None:
     np.testing.assert_array_equal(over_slots(values, DIMENSION), [np.nan, 2.0, 0.0])
 
 
+def posterior(rates: list[float], shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Means and log-variances that carry these rates exactly; together standard normal + shift."""
+    a = np.sqrt(1.0 - np.exp(-2.0 * np.array(rates)))
+    t = np.random.default_rng(0).normal(size=(500, len(rates)))
+    t = (t - t.mean(axis=0)) / t.std(axis=0)
+    return a * t + shift, np.broadcast_to(np.log(1.0 - a**2), t.shape)
+
+
+def test_what_a_dimension_carries_is_its_kl_less_that_of_its_aggregate() -> None:
+    rates = [2.0, 0.3, 0.0]
+    assert carried_nats(*posterior(rates)) == pytest.approx(rates, abs=1e-9)
+    mean, log_var = posterior(rates, shift=1.5)
+    kl = 0.5 * (mean**2 + np.exp(log_var) - 1.0 - log_var)
+    assert kl.mean(axis=0) == pytest.approx(np.array(rates) + 0.5 * 1.5**2)
+    assert carried_nats(mean, log_var) == pytest.approx(rates, abs=1e-9)
+    assert carried_nats(0.01 * mean, log_var + 2.0 * np.log(0.01)) == pytest.approx(rates)
+
+
+def test_what_a_dimension_carries_is_its_mean_kl_from_the_aggregate() -> None:
+    rng = np.random.default_rng(1)
+    mean, log_var = rng.normal(size=(40, 3)) ** 3, rng.normal(size=(40, 3))
+    expected = kl_from_aggregate(mean, log_var).mean(axis=0)
+    assert carried_nats(mean, log_var) == pytest.approx(expected)
+
+
+def test_what_a_dimension_carries_is_never_less_than_its_information() -> None:
+    """Two values far apart: ln 2 nats, whatever a Gaussian around both would hold."""
+    mean = np.repeat([[-1.0], [1.0]], 250, axis=0)
+    log_var = np.full_like(mean, -4.0)
+    z = mean + np.exp(-2.0) * np.random.default_rng(2).normal(size=mean.shape)
+    assert latent_information(z, mean, log_var) == pytest.approx([np.log(2.0)], abs=1e-6)
+    assert carried_nats(mean, log_var) == pytest.approx([0.5 * (np.log1p(np.exp(-4.0)) + 4.0)])
+
+
 def test_live_coordinates_are_all_slots_of_the_live_dimensions() -> None:
-    kl = np.array([[0.1, 0.0, 0.0, 0.08, np.nan]] * 3)
-    assert live_coordinates(kl, DIMENSION).tolist() == [True, False, True, False, False]
-    assert live_coordinates(kl).tolist() == [True, False, False, True, False]
-    assert live_coordinates(kl, DIMENSION, threshold=0.03).tolist()[:4] == [True] * 4
+    mean, log_var = posterior([0.1, 0.0, 0.0, 0.08, 0.0], shift=1.0)
+    mean[0, 4] = np.nan
+    for dimension, live in (
+        (DIMENSION, [True, False, True, False, False]),
+        (None, [True, False, False, True, False]),
+    ):
+        assert live_coordinates(mean, log_var, dimension).tolist() == live
+    assert live_coordinates(mean, log_var, DIMENSION, threshold=0.03).tolist()[:4] == [True] * 4
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,15 @@ import pytest
 import torch
 
 from aurl.data.batches import TokenStore
+from aurl.metrics.kl_health import TERMS
+from aurl.model.latents import Posterior
 from aurl.model.vae import Vae
 from aurl.objectives.kl import gaussian_kl
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import seeded, torch_generator
 from aurl.training import evaluate
-from aurl.training.evaluate import Evaluator, Measured, partners
+from aurl.training.evaluate import Evaluator, Measured
+from aurl.training.likelihood import one_level_of_others, partners
 from tests.tiny import small_config, tiny_corpus
 
 CORPUS = tiny_corpus()
@@ -54,7 +57,7 @@ def test_batches_change_no_measurement(
 ) -> None:
     whole = measured(64, 8192, monkeypatch)
     parts = measured(at_once, tokens_at_once, monkeypatch)
-    for name in ("mean", "log_var", "kl", "nll", "nll_shuffled"):
+    for name in ("mean", "log_var", "kl", "nll", "nll_shuffled", "nll_shuffled_level"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-8)
     for name in ("n_correct", "n_tokens", "n_notes"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
@@ -81,6 +84,49 @@ def test_z_is_shuffled_between_pieces() -> None:
     assert (piece[other] != piece).all()
     assert (partners(piece) == other).all()
     assert (partners(np.zeros(4, int)) < 4).all()  # one piece: there is no other
+
+
+def test_one_level_at_a_time_is_that_of_another_window() -> None:
+    layout = model().layout
+    z = torch.arange(3.0)[:, None] + torch.arange(layout.size) / 100.0
+    others = z[[1, 2, 0]]
+    mixed = one_level_of_others(layout, z, others)
+    assert len(mixed) == len(layout.levels)
+    for index, code in enumerate(mixed):
+        assert torch.equal(code[:, layout.level == index], others[:, layout.level == index])
+        assert torch.equal(code[:, layout.level != index], z[:, layout.level != index])
+
+
+def test_a_level_that_the_decoder_does_not_hear_is_not_used() -> None:
+    vae = model()
+    names = [level.name for level in vae.layout.levels]
+    encoder = vae.encode
+
+    def loud(tokens: torch.Tensor) -> Posterior:
+        """Codes of which the second level says nothing, and the others much."""
+        mean = encoder(tokens).mean
+        said = torch.where(vae.layout.level == 1, 0.0, 30.0 * mean)
+        return Posterior(said, torch.full_like(mean, -9.0))
+
+    vae.encode = loud  # type: ignore[method-assign]
+    values = Evaluator(CORPUS, STORE, small_config(), split="val").evaluate(vae, final=False)
+    use = [values[f"val/kl_health/{name}/latent_use"] for name in names]
+    costs = [values[f"val/latent_use_nats/{name}"] for name in names]
+    assert costs[1] == pytest.approx(0.0, abs=0.05)
+    assert min(abs(costs[0]), abs(costs[2])) > 0.05
+    assert use[1] == pytest.approx(0.0, abs=0.001)
+    assert values["val/kl_health/local/live_dimensions"] == 0.0
+    assert values["val/kl_health/global/live_dimensions"] == 1.0
+
+
+def test_with_one_level_its_health_is_that_of_the_whole() -> None:
+    config = small_config(latent__levels=[{"name": "all", "dim": 5, "span": "sequence"}])
+    with seeded(0, "test"):
+        vae = Vae(config, CORPUS.vocabulary, CORPUS.n_bars)
+    values = Evaluator(CORPUS, STORE, config, split="val").evaluate(vae, final=False)
+    assert values["val/kl_health/all/kl_health"] == values["val/kl_health"]
+    for term in TERMS:
+        assert values[f"val/kl_health/all/{term}"] == values[f"val/kl_health/{term}"]
 
 
 def test_an_evaluation_is_the_same_each_time_and_leaves_the_model_alone() -> None:

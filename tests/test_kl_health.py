@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurl.errors import ConfigError
-from aurl.metrics.kl_health import TERMS, KLHealth, KLHealthSettings, LatentEvidence, kl_health
+from aurl.metrics.kl_health import (
+    TERMS,
+    KLHealth,
+    KLHealthSettings,
+    LatentEvidence,
+    kl_health,
+    level_health,
+)
 
 N = 4000
 TARGET = KLHealthSettings(target_rate_nats=14.0)
@@ -83,16 +90,17 @@ def test_dictionary_has_the_score_and_its_terms() -> None:
     [
         pytest.param([0.0] * 16, 0.0, id="all_dead"),
         pytest.param([0.01] * 16, 0.0, id="all_at_the_foot"),
-        pytest.param([0.1] * 5 + [0.0] * 11, 1.0, id="just_enough"),
-        pytest.param([0.1] * 2 + [0.0] * 14, 0.4, id="two_of_five"),
-        pytest.param([0.055] * 5 + [0.0] * 11, 0.5, id="half_alive"),
+        pytest.param([0.1] * 8 + [0.0] * 8, 1.0, id="just_enough"),
+        pytest.param([0.1] * 2 + [0.0] * 14, 0.25, id="two_of_eight"),
+        pytest.param([0.1] * 2, 0.25, id="there_are_only_two"),
+        pytest.param([0.055] * 8 + [0.0] * 8, 0.5, id="half_alive"),
         pytest.param([3.0] * 16, 1.0, id="more_than_enough"),
     ],
 )
 def test_live_dimensions_counts_softly_against_the_target(
     rates: list[float], score: float
 ) -> None:
-    health = kl_health(evidence(rates), TARGET)  # ceil(0.3 * 16) = 5
+    health = kl_health(evidence(rates), TARGET)  # of eight
     assert health.live_dimensions == pytest.approx(score, abs=1e-9)
 
 
@@ -394,6 +402,69 @@ def test_given_rates_say_what_is_live_and_kl_what_the_total_is() -> None:
     found = kl_health(replace(seen, rates=rates), TARGET)
     assert found.live.tolist() == [True] * 4 + [False] * 12
     assert found.kl_nats == pytest.approx(14.0)
-    assert found.live_dimensions == pytest.approx(4 / 5)
+    assert found.live_dimensions == pytest.approx(4 / 8)
     broken = replace(seen, rates=np.full(16, np.nan))
     assert kl_health(broken, TARGET).status == "non_finite"
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 40))
+def test_dimensions_that_are_not_needed_change_nothing(spare: int) -> None:
+    """A code of eight is as good among a hundred: no trial is ranked by how many it left empty."""
+    rates = [1.5, 2.0, 1.0, 2.5, 1.5, 0.5, 3.0, 1.0]
+    alone, among = (kl_health(evidence(rates + [0.0] * n), TARGET) for n in (0, spare))
+    assert terms(among) == pytest.approx(terms(alone))
+
+
+def losses(seen: LatentEvidence) -> tuple[np.ndarray, np.ndarray]:
+    return seen.reconstruction, seen.reconstruction_shuffled_z
+
+
+def halves(seen: LatentEvidence) -> np.ndarray:
+    """Coordinates of the first half of the code."""
+    return np.arange(seen.kl.shape[1]) < seen.kl.shape[1] // 2
+
+
+def test_a_level_is_held_against_its_part_of_the_targets() -> None:
+    seen = evidence([0.875] * 8 + [0.0] * 8)
+    for level, rate in ((halves(seen), 1.0), (~halves(seen), 0.0)):
+        part = level_health(seen, TARGET, level, losses(seen))
+        assert part.rate == pytest.approx(rate)
+        assert part.live_dimensions == pytest.approx(rate)
+    whole = kl_health(seen, TARGET)
+    assert whole.rate == pytest.approx(7.0 / 11.2)
+    assert part.status == "collapsed"
+
+
+def test_what_a_level_is_asked_is_its_own_and_what_it_costs_is_given() -> None:
+    seen = evidence([6.75, 2.0, 0.5, 0.5], dimension=[0, 1, 2, 2])
+    level = np.array([False, False, True, True])
+    right = np.array([3.0, 5.0])  # of fewer sequences than the rest
+    part = level_health(seen, TARGET, level, (right, right + 6.0))
+    assert part.kl_per_dimension == pytest.approx([0.5])
+    assert part.kl_nats == pytest.approx(1.0)
+    assert part.kl_band == pytest.approx(1.0)
+    assert part.latent_use == pytest.approx(0.6)
+    assert part.rate == pytest.approx(1.0 / (0.8 * 7.0))  # half of the coordinates
+    assert part.live_dimensions == pytest.approx(1.0 / 3.0)  # a third of eight, rounded
+
+
+def test_all_of_the_code_as_one_level_is_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    seen = evidence(rng.uniform(0.0, 3.0, size=8), use=0.3, dimension=[0, 1, 2, 3, 0, 1, 2, 3])
+    draws, rates = rng.normal(size=(50, 8)), rng.uniform(0.0, 2.0, size=8)
+    for each in (seen, replace(seen, prior_samples=draws, rates=rates)):
+        one = level_health(each, TARGET, np.ones(8, bool), losses(each))
+        assert one.to_dict() == pytest.approx(kl_health(each, TARGET).to_dict())
+
+
+def test_a_level_under_a_learned_prior_is_held_against_its_own_draws() -> None:
+    seen = evidence([0.875] * 16)
+    level = halves(seen)
+    moved = replace(seen, mean=seen.mean + 3.0 * level)
+    draws = np.random.default_rng(1).normal(size=(20_000, 16)) + 3.0 * level
+    learned = replace(moved, prior_samples=draws, rates=np.where(level, 0.875, 0.0))
+    first, second = (level_health(learned, TARGET, part, losses(seen)) for part in (level, ~level))
+    assert first.aggregate_posterior == pytest.approx(1.0, abs=0.005)
+    assert first.live_dimensions == 1.0
+    assert second.status == "no_live_dimension"

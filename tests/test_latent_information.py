@@ -1,5 +1,6 @@
 """Information per coordinate, against the Gaussian channel, where it is known."""
 
+import golden
 import numpy as np
 import pytest
 
@@ -19,6 +20,19 @@ def test_information_of_a_gaussian_channel(nats: float) -> None:
     share = float(np.sqrt(1.0 - np.exp(-2.0 * nats)))
     found = latent_information(*channel(share))
     assert found[0] == pytest.approx(nats, rel=0.04, abs=0.02)
+
+
+def test_information_matches_the_reference() -> None:
+    mean, log_var, values = golden.posterior()
+    found = latent_information(golden.posterior_draws(), mean, log_var)
+    assert found == pytest.approx(values["mi_per_dim_mc"], abs=1e-6)
+
+
+def test_a_model_that_has_diverged_has_no_number() -> None:
+    z, mean, log_var = channel(0.8, n=20)
+    for spoilt in (np.inf, np.nan):
+        assert np.isnan(latent_information(z, np.full_like(mean, spoilt), log_var)).all()
+    assert np.isnan(latent_information(z, mean, np.full_like(log_var, -2000.0))).all()
 
 
 def test_a_coordinate_that_ignores_the_data_has_none() -> None:

@@ -110,6 +110,7 @@ def test_a_model_that_is_not_finite_is_not_looked_at() -> None:
         mean=np.full_like(seen.mean, np.nan),
         log_var=seen.log_var,
         health=seen.health,
+        information=seen.information,
         factors=seen.factors,
         factor_names=seen.factor_names,
     )

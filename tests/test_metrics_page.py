@@ -47,8 +47,10 @@ def general(name: str) -> str:
     if name.startswith("test/factors/"):
         name = re.sub(r"(?<=/correlation/).*$", "<factor>/<factor>", name)
         name = re.sub(rf"(?<=/mig_rank32/)({'|'.join(ATTRIBUTES)})$", "<factor>", name)
-    name = re.sub(rf"(?<=/kl_nats/)({'|'.join(LEVELS)})$", "<level>", name)
-    name = re.sub(rf"(?<=/rate_nats/)({'|'.join(LEVELS)})/\d+$", "<level>/<index>", name)
+    levels = "|".join(LEVELS)
+    name = re.sub(rf"(?<=_nats/)({levels})$", "<level>", name)
+    name = re.sub(rf"(?<=_nats/)({levels})/\d+$", "<level>/<index>", name)
+    name = re.sub(rf"(?<=/kl_health/)({levels})(?=/)", "<level>", name)
     return name if "/factors/" in name else re.sub(r"^(val|test)/", "<split>/", name)
 
 
@@ -104,8 +106,10 @@ def test_every_quantity_has_every_musical_name() -> None:
 def test_page_lists_each_feature_quantity_and_term() -> None:
     assert tuple(listed("feature")) == SCALARS
     assert tuple(listed("quantity")) == HISTOGRAMS
-    terms = [name.split("/")[2] for name in listed("name") if "/kl_health/" in name]
-    assert tuple(terms) == TERMS
+    of_health = [name.split("/")[2:] for name in listed("name") if "/kl_health/" in name]
+    assert of_health == [[term] for term in TERMS] + [
+        ["<level>", name] for name in ("kl_health", *TERMS)
+    ]
 
 
 def test_page_lists_each_score_of_codes() -> None:

@@ -46,7 +46,7 @@ def test_every_score_has_its_published_name(
     record = scored(path, capsys, "--metrics", "all")
     assert set(scores(record)) == KEYS
     assert all(0.0 <= value <= 1.0 for value in scores(record).values())
-    assert set(record["seconds"]) == {"mutual_information", *METRICS, "intervals"}
+    assert set(record["seconds"]) == {"mutual_information", *METRICS, "intervals", "posteriors"}
     assert all(len(values) == 3 for values in record["per_factor"].values())
     assert set(scores(scored(path, capsys))) == {
         name for name in KEYS if not name.startswith("dci_gbt")

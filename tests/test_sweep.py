@@ -38,7 +38,7 @@ from aurl.search.recorder import Recorder, trial_number
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space
 from aurl.training import checkpoint
-from aurl.training.look import RATES, SHIFTS, Look, packed
+from aurl.training.look import OF_DIMENSIONS, RATES, SHIFTS, Look, packed
 from tests.processes import alive, descendants, resident_mib, title, until, workers_of_ray
 from tests.tiny import random_piece, tiny_corpus
 
@@ -153,7 +153,7 @@ def assert_whole(place: Place, trials: int) -> None:
         assert train == list(range(5, status["step"] + 1, 5)), name
         if status["status"] == "completed":
             assert status["step"] == status["steps"]
-            last = {k: v for k, v in rows[-1].items() if not k.startswith(RATES)}
+            last = {k: v for k, v in rows[-1].items() if not k.startswith(OF_DIMENSIONS)}
             assert status["metrics"] == {k: v for k, v in last.items() if k != "step"}
             pictures = {path.stem for path in (folder / "pictures").iterdir()}
             assert {"latent_kl_by_dimension", "latent_traversal"} <= pictures

@@ -13,7 +13,7 @@ from aurl.analysis.traversal import Aggregate, Ground
 from aurl.data.attributes import discretized
 from aurl.data.corpus import Split
 from aurl.data.piece import Piece
-from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, over_slots
+from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, carried_nats, over_slots
 from aurl.metrics.latent_information import latent_information
 from aurl.seeding import numpy_generator
 
@@ -67,8 +67,9 @@ class Study:
 
     @cached_property
     def live(self) -> Bool[np.ndarray, " dimension"]:
-        """Dimensions with a rate of 0.05 nats at least."""
-        return self.rates >= LIVE_THRESHOLD_NATS
+        """Dimensions that carry 0.05 nats at least."""
+        carried = carried_nats(self.mean, self.log_var)
+        return over_slots(carried, self.subject.layout.dimension.numpy()) >= LIVE_THRESHOLD_NATS
 
     @cached_property
     def names(self) -> Names:

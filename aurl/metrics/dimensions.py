@@ -4,13 +4,21 @@ A latent *dimension* is one coordinate of one level. A level with several slots 
 repeats it, so that arrays have one column per *coordinate*: a dimension in a slot. An index
 ``dimension`` maps coordinates to dimensions. The rate of a dimension is the mean over its slots;
 totals are sums over all coordinates.
+
+What a dimension *carries* is its KL without what it pays for being off its prior, and it is *live*
+if that is 0.05 nats. A dimension with the codes of its prior carries its KL; one that says the
+same of everything carries nothing, wherever it is and whatever that costs.
+
+Source: the KL of a dimension is its information about the data and the KL of its aggregate
+posterior from the prior (Hoffman & Johnson 2016, "ELBO surgery"); here the aggregate is the
+Gaussian with its moments. docs/decisions/0020 argues for it.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 LIVE_THRESHOLD_NATS = 0.05
-"""A dimension is live if its mean KL (its rate) is at least this."""
+"""A dimension is live if it carries at least this."""
 
 
 def over_slots(
@@ -38,8 +46,35 @@ def over_slots(
     return np.moveaxis(totals, 0, -1) / slots
 
 
+def carried_nats(
+    mean: Float[np.ndarray, "sample coordinate"],
+    log_var: Float[np.ndarray, "sample coordinate"],
+) -> Float[np.ndarray, " coordinate"]:
+    r"""What each coordinate carries: KL of the posteriors from the Gaussian with their moments.
+
+    .. math:: \tfrac12 \bigl(\ln \operatorname{Var}(z) - \mathbb E \ln \sigma^2(x)\bigr)
+
+    It needs no prior, and no shift or scale of the codes changes it. It is at most the KL from any
+    Gaussian prior and at least the information about the data, and it is both where the codes of
+    the data, together, are that prior.
+
+    Args:
+        mean: Posterior means.
+        log_var: Posterior log-variances.
+
+    Returns:
+        Nats, from 0 on; NaN where a number is not finite.
+    """
+    mean, log_var = mean.astype(np.float64), log_var.astype(np.float64)
+    with np.errstate(all="ignore"):  # of a model that has diverged
+        spread = np.exp(log_var).mean(axis=0) + mean.var(axis=0)
+        known = np.log(np.maximum(spread, np.finfo(np.float64).tiny))
+        return np.maximum(0.5 * (known - log_var.mean(axis=0)), 0.0)
+
+
 def live_coordinates(
-    kl: Float[np.ndarray, "sample coordinate"],
+    mean: Float[np.ndarray, "sample coordinate"],
+    log_var: Float[np.ndarray, "sample coordinate"],
     dimension: Int[np.ndarray, " coordinate"] | None = None,
     *,
     threshold: float = LIVE_THRESHOLD_NATS,
@@ -47,14 +82,15 @@ def live_coordinates(
     """Coordinates of live dimensions: the columns of the codes that metrics should see.
 
     Args:
-        kl: Raw KL in nats per sample and coordinate, before any floor.
+        mean: Posterior means.
+        log_var: Posterior log-variances.
         dimension: Dimension of every coordinate; None if each is its own.
-        threshold: Least mean KL of a live dimension, in nats.
+        threshold: What a live dimension carries at least, in nats, mean over its slots.
 
     Returns:
-        True for every slot of a dimension whose rate is at least ``threshold``; NaN is not live.
+        True for every slot of a live dimension; NaN is not live.
     """
-    live = over_slots(kl.mean(axis=0), dimension) >= threshold
+    live = over_slots(carried_nats(mean, log_var), dimension) >= threshold
     return live if dimension is None else live[dimension]
 
 

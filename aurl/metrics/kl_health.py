@@ -21,9 +21,8 @@ prior. The last is 1 - NLL(z) / NLL(z shuffled), and counts twice.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -31,7 +30,7 @@ from jaxtyping import Bool, Float, Int
 
 from aurl.errors import ConfigError
 from aurl.metrics.active_units import active_units
-from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, over_slots
+from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, carried_nats, over_slots
 
 Status = Literal["ok", "non_finite", "no_live_dimension", "collapsed", "unused"]
 TERMS = ("live_dimensions", "kl_band", "rate", "aggregate_posterior", "latent_use")
@@ -44,13 +43,12 @@ class KLHealthSettings:
     target_rate_nats: float
     """R*: the KL per sequence to aim at; the entropy of the factors where it is known."""
 
-    n_target: int | None = None
-    """Live dimensions that are enough; the number of factors where it is known. By default
-    ``target_live_fraction`` of the dimensions, rounded up."""
+    n_target: int = 8
+    """Dimensions that are enough: one for each factor that R* is the entropy of. The default are
+    the musical attributes of docs/decisions/0003."""
 
-    target_live_fraction: float = 0.3
     live_threshold_nats: float = LIVE_THRESHOLD_NATS
-    """Least rate of a live dimension."""
+    """What a live dimension carries at least."""
 
     soft_live_nats: tuple[float, float] = (0.01, 0.1)
     """A dimension counts 0 below the first rate and 1 above the second, linearly in between."""
@@ -76,12 +74,9 @@ class KLHealthSettings:
         for name in ("target_rate_nats", "live_threshold_nats", "use_weight", "collapsed_nats"):
             if not 0.0 < getattr(self, name) < np.inf:  # also rejects NaN
                 raise ConfigError(f"kl_health.{name} must be > 0, got {getattr(self, name)}.")
-        for name in ("target_live_fraction", "term_floor"):
-            if not 0.0 < getattr(self, name) <= 1.0:
-                raise ConfigError(
-                    f"kl_health.{name} must be in (0, 1], got {getattr(self, name)}."
-                )
-        if self.n_target is not None and self.n_target < 1:
+        if not 0.0 < self.term_floor <= 1.0:
+            raise ConfigError(f"kl_health.term_floor must be in (0, 1], got {self.term_floor}.")
+        if self.n_target < 1:
             raise ConfigError(f"kl_health.n_target must be >= 1, got {self.n_target}.")
         for name in ("soft_live_nats", "band_nats", "rate_tolerance"):
             edges = getattr(self, name)
@@ -167,24 +162,35 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
         active (``no_live_dimension``), or if codes of other samples serve the decoder as well, to
         ``collapsed_nats`` (``unused``).
     """
+    losses = evidence.reconstruction, evidence.reconstruction_shuffled_z
+    return _judged(evidence, losses, settings)
+
+
+def _judged(
+    evidence: LatentEvidence, losses: tuple[np.ndarray, np.ndarray], settings: KLHealthSettings
+) -> KLHealth:
+    """KL health where the decoder is as good as ``losses`` with the right code and a wrong one."""
     variance = _aggregate_variance(evidence)
-    if not _is_finite(evidence, variance):
+    if not _is_finite(evidence, losses, variance):
         none = over_slots(np.zeros(evidence.kl.shape[1]), evidence.dimension)
         return KLHealth(status="non_finite", kl_per_dimension=none, live=none > 0.0)
     given = evidence.rates
     kl = evidence.kl.astype(np.float64).mean(axis=0)
     rates = over_slots(kl if given is None else given, evidence.dimension)
-    carried = rates if given is not None else _carried(evidence, variance)
+    if given is None:
+        carried = over_slots(carried_nats(evidence.mean, evidence.log_var), evidence.dimension)
+    else:
+        carried = rates
     live = carried >= settings.live_threshold_nats
     total = float(evidence.kl.astype(np.float64).sum(axis=1).mean())
-    shuffled = evidence.reconstruction_shuffled_z.astype(np.float64)
-    cost = float((shuffled - evidence.reconstruction).mean())
+    right, wrong = (float(loss.astype(np.float64).mean()) for loss in losses)
+    cost = wrong - right
     terms = {
         "live_dimensions": _live_term(carried, settings),
         "kl_band": _band_term(carried, live, evidence.dimension, settings),
         "rate": _rate_term(total, settings),
         "aggregate_posterior": _aggregate_term(evidence, variance, live),
-        "latent_use": _use_term(cost, float(shuffled.mean())),
+        "latent_use": _use_term(cost, wrong),
     }
     status = _status(evidence, live, (total, cost), settings)
     score = weighted_mean([terms[name] for name in TERMS], settings)
@@ -196,6 +202,47 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
         live=live,
         **terms,
     )
+
+
+def level_health(
+    evidence: LatentEvidence,
+    settings: KLHealthSettings,
+    level: Bool[np.ndarray, " coordinate"],
+    losses: tuple[Float[np.ndarray, " window"], Float[np.ndarray, " window"]],
+) -> KLHealth:
+    """KL health of one level of the code, by the same five terms.
+
+    Nothing says how a hierarchy has to share the targets out, so a level is held against its part
+    of the coordinates: of R*, and, of its dimensions, of ``n_target``. The parts add up to the
+    whole, one level alone is the whole, and both a level that takes all and one that is left
+    without are marked.
+
+    Args:
+        evidence: Of the whole code.
+        settings: Of the whole code.
+        level: Coordinates of the level; it has all slots of its dimensions.
+        losses: -log p(x|z) in nats of some sequences, and the same where this level alone has the
+            code of another one.
+    """
+    own, rates, draws = evidence.dimension, evidence.rates, evidence.prior_samples
+    all_of_them = np.arange(level.size) if own is None else own
+    dimensions, dimension = np.unique(all_of_them[level], return_inverse=True)
+    part = replace(
+        evidence,
+        kl=evidence.kl[:, level],
+        mean=evidence.mean[:, level],
+        log_var=evidence.log_var[:, level],
+        dimension=dimension,
+        rates=None if rates is None else rates[level],
+        prior_samples=None if draws is None else draws[:, level],
+    )
+    share = dimensions.size / np.unique(all_of_them).size
+    targets = replace(
+        settings,
+        target_rate_nats=settings.target_rate_nats * float(level.mean()),
+        n_target=max(1, round(settings.n_target * share)),
+    )
+    return _judged(part, losses, targets)
 
 
 def weighted_mean(terms: Sequence[float], settings: KLHealthSettings) -> float:
@@ -220,22 +267,9 @@ def _status(
     return "unused" if cost < settings.collapsed_nats else "ok"
 
 
-def _carried(evidence: LatentEvidence, variance: np.ndarray) -> np.ndarray:
-    r"""KL of each dimension less that of its moment-matched aggregate posterior from the prior.
-
-    .. math:: \tfrac12 \bigl(\ln \operatorname{Var}(z) - \mathbb E \ln \sigma^2(x)\bigr)
-
-    No shift or scale of the codes changes it: a dead dimension that is off its prior is dead.
-    """
-    log_var = evidence.log_var.astype(np.float64).mean(axis=0)
-    known = np.log(np.maximum(variance, np.finfo(np.float64).tiny))
-    return over_slots(np.maximum(0.5 * (known - log_var), 0.0), evidence.dimension)
-
-
 def _live_term(rates: np.ndarray, settings: KLHealthSettings) -> float:
-    n_target = settings.n_target or max(1, ceil(settings.target_live_fraction * rates.size))
     counts = np.interp(rates, settings.soft_live_nats, (0.0, 1.0))
-    return min(1.0, float(counts.sum()) / n_target)
+    return min(1.0, float(counts.sum()) / settings.n_target)
 
 
 def _band_term(
@@ -284,13 +318,14 @@ def _aggregate_variance(evidence: LatentEvidence) -> np.ndarray:
         return within + evidence.mean.astype(np.float64).var(axis=0)
 
 
-def _is_finite(evidence: LatentEvidence, variance: np.ndarray) -> bool:
+def _is_finite(
+    evidence: LatentEvidence, losses: tuple[np.ndarray, np.ndarray], variance: np.ndarray
+) -> bool:
     seen = (
         evidence.kl,
         evidence.mean,
         evidence.log_var,
-        evidence.reconstruction,
-        evidence.reconstruction_shuffled_z,
+        *losses,
         variance,
         evidence.rates,
         evidence.prior_samples,

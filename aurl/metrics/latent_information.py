@@ -30,15 +30,17 @@ def latent_information(
         log_var: Posterior log-variances.
 
     Returns:
-        Nats, at most log N; noise may take a coordinate without information a little below 0.
+        Nats, at most log N; noise may take a coordinate without information a little below 0. NaN
+        where a number is not finite.
     """
     z, mean, log_var = (each.astype(np.float64) for each in (z, mean, log_var))
     result = np.empty(z.shape[1])
-    for index in range(z.shape[1]):
-        deviations = z[:, index, None] - mean[None, :, index]
-        spread = log_var[:, index]
-        log_q = -0.5 * (deviations**2 * np.exp(-spread) + spread)  # both sides leave 2 pi out
-        largest = log_q.max(axis=1)
-        log_mean = largest + np.log(np.exp(log_q - largest[:, None]).mean(axis=1))
-        result[index] = (np.diagonal(log_q) - log_mean).mean()
+    with np.errstate(all="ignore"):  # of a model that has diverged
+        for index in range(z.shape[1]):
+            deviations = z[:, index, None] - mean[None, :, index]
+            spread = log_var[:, index]
+            log_q = -0.5 * (deviations**2 * np.exp(-spread) + spread)  # both sides leave 2 pi out
+            largest = log_q.max(axis=1)
+            log_mean = largest + np.log(np.exp(log_q - largest[:, None]).mean(axis=1))
+            result[index] = (np.diagonal(log_q) - log_mean).mean()
     return np.minimum(result, math.log(len(z)))

@@ -13,13 +13,31 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aurl.errors import DataError
-from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, live_coordinates
+from aurl.metrics.dimensions import live_coordinates
 
-ARRAYS = ("codes", "mean", "log_var", "factors", "n_train", "groups")
+LOSSES = ("reconstruction_nats", "reconstruction_shuffled_z_nats")
+ARRAYS = (
+    *("codes", "mean", "log_var", "factors", "n_train", "groups"),
+    *(*LOSSES, "target_rate_nats"),
+)
 MOST_CLASSES = 256
 _MOST_BYTES = 2 * 1024**3  # of an array: a small file can hold an endless one
 _LARGEST = 1e100  # of a code: squares and sums of squares stay finite
 _LARGEST_LOG_VAR = 200.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Losses:
+    """What a decoder makes of the codes, for KL health."""
+
+    own: Float[np.ndarray, " sample"]
+    """-log p(x|z) in nats a sample."""
+
+    shuffled: Float[np.ndarray, " sample"]
+    """The same with the code of another sample."""
+
+    target_rate_nats: float | None = None
+    """R*, if the file says; else the entropy of the factors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -30,13 +48,19 @@ class Codes:
     factors: Int[np.ndarray, "sample factor"]
 
     live: Bool[np.ndarray, " latent"]
-    """Codes that count: those with a KL of 0.05 nats, or all where the file says nothing of it."""
+    """Codes that count: those that carry 0.05 nats, or all where the file says nothing of it."""
 
     n_train: int | None
     """The first so many samples train; None if whole groups are drawn."""
 
     groups: Int[np.ndarray, " sample"] | None
     """Piece of every sample, if the file says."""
+
+    log_var: Float[np.ndarray, "sample latent"] | None = None
+    """Of the posteriors whose means the codes are, if the file has them."""
+
+    losses: Losses | None = None
+    """If the file has them."""
 
     ignored: tuple[str, ...] = ()
     """Arrays of the file that mean nothing here."""
@@ -47,7 +71,9 @@ def read_codes(path: Path) -> Codes:
 
     Args:
         path: A file by ``numpy.savez``: ``codes`` (or ``mean`` and ``log_var``) and ``factors``,
-            and, if wanted, ``n_train`` or ``groups``.
+            and, if wanted, ``n_train`` or ``groups``; with ``mean`` and ``log_var``, for KL
+            health, also ``reconstruction_nats`` and ``reconstruction_shuffled_z_nats``, and
+            ``target_rate_nats``.
 
     Returns:
         The arrays. Without ``n_train`` and ``groups`` the first two thirds train.
@@ -62,10 +88,11 @@ def read_codes(path: Path) -> Codes:
                 raise DataError(
                     f"{path} must hold codes or mean and log_var, got codes and {name}."
                 )
-        codes = _real_matrix(path, "codes", arrays["codes"], _LARGEST)
+        codes, log_var = _real_matrix(path, "codes", arrays["codes"], _LARGEST), None
         live = np.ones(codes.shape[1], dtype=bool)
     else:
-        codes, live = _posterior(path, arrays)
+        codes, log_var = _posterior(path, arrays)
+        live = live_coordinates(codes, log_var)
     if "factors" not in arrays:
         raise DataError(f"{path} must hold factors [samples, factors], got {_names(arrays)}.")
     factors = _classes(path, arrays["factors"])
@@ -86,6 +113,8 @@ def read_codes(path: Path) -> Codes:
         live=live,
         n_train=None if groups is not None else _n_train(path, n_train, n_samples),
         groups=None if groups is None else _groups(path, groups, n_samples),
+        log_var=log_var,
+        losses=_losses(path, arrays, n_samples),
         ignored=ignored,
     )
 
@@ -148,8 +177,40 @@ def _posterior(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, n
         raise DataError(
             f"{path}: log_var must have the shape of mean, {mean.shape}, got {log_var.shape}."
         )
-    kl = 0.5 * (mean**2 + np.exp(log_var) - 1.0 - log_var)
-    return mean, live_coordinates(kl, threshold=LIVE_THRESHOLD_NATS)
+    return mean, log_var
+
+
+def _losses(path: Path, arrays: dict[str, np.ndarray], n_samples: int) -> Losses | None:
+    given = [name for name in (*LOSSES, "target_rate_nats") if name in arrays]
+    if not given:
+        return None
+    if not {*LOSSES, "mean"} <= set(arrays):
+        raise DataError(
+            f"{path} must hold mean, log_var, {' and '.join(LOSSES)} for KL health, got "
+            f"{_names(arrays)}."
+        )
+    for name in LOSSES:
+        if arrays[name].shape != (n_samples,):
+            raise DataError(
+                f"{path}: {name} must be {n_samples} numbers, one a sample, got the shape "
+                f"{arrays[name].shape}."
+            )
+    own, shuffled = (
+        _real_matrix(path, name, arrays[name][:, None], _LARGEST)[:, 0] for name in LOSSES
+    )
+    target = arrays.get("target_rate_nats")
+    return Losses(
+        own=own,
+        shuffled=shuffled,
+        target_rate_nats=None if target is None else _target(path, target),
+    )
+
+
+def _target(path: Path, array: np.ndarray) -> float:
+    value = _numbers(path, "target_rate_nats", array)
+    if value.size != 1 or not 0.0 < value.item() < np.inf:
+        raise DataError(f"{path}: target_rate_nats must be one number > 0, got {value.tolist()}.")
+    return float(value.item())
 
 
 def _real_matrix(path: Path, name: str, array: np.ndarray, largest: float) -> np.ndarray:

@@ -25,7 +25,22 @@ def score_tables(record: Mapping[str, Any]) -> RenderableType:
         lines.append(f"status {record['status']}: nothing can be scored above chance")
     if record["ignored_arrays"]:
         lines.append(f"not read: {', '.join(record['ignored_arrays'])}")
-    return Group(*lines, _scores(record), _per_factor(record), _information(record), _time(record))
+    parts = [_scores(record), _per_factor(record), _information(record)]
+    if "kl_nats" in dimensions:
+        parts.append(_dimensions(dimensions))
+    return Group(*lines, *parts, _time(record))
+
+
+def _dimensions(dimensions: Mapping[str, Any]) -> Table:
+    """Of posteriors: what each dimension pays, carries and tells."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    columns = ("kl_nats", "carried_nats", "information_nats")
+    for heading in ("dimension, nats", "KL", "carried", "information"):
+        table.add_column(heading, justify="right")
+    values = zip(*(dimensions[name] for name in columns), strict=True)
+    for index, row in enumerate(values):
+        table.add_row(str(index), *(f"{value:.3f}" for value in row))
+    return table
 
 
 def _scores(record: Mapping[str, Any]) -> Table:

@@ -40,6 +40,7 @@ from aurl.metrics.mutual_information import (
 )
 from aurl.metrics.sap import sap_per_factor
 from aurl.reporting.codes import Codes
+from aurl.reporting.posteriors import health_of, of_dimensions
 
 LEVEL = 0.95
 """Coverage that the intervals aim at."""
@@ -108,9 +109,13 @@ def score_record(
         scores |= values
         per_factor |= {key: column.tolist() for key, column in by_factor.items()}
     intervals = timed("intervals", lambda: _intervals(arrays, metrics))
+    health, dimensions = timed(
+        "posteriors", lambda: (_health(codes, arrays), of_dimensions(codes))
+    )
     return {
         "status": arrays.status,
         **scores,
+        **health,
         "per_factor": {"entropy": arrays.ranked.entropy.tolist(), **per_factor},
         "mutual_information": {
             "rank32": arrays.ranked.matrix.tolist(),
@@ -123,10 +128,17 @@ def score_record(
             "train": int(arrays.train.sum()),
             "information": int(arrays.rows.sum()),
         },
-        "dimensions": {"all": len(codes.live), "live": np.flatnonzero(codes.live).tolist()},
+        "dimensions": dimensions,
         "factors": codes.factors.shape[1],
         "ignored_arrays": list(codes.ignored),
     }
+
+
+def _health(codes: Codes, arrays: "_Arrays") -> dict[str, Any]:
+    """KL health and its terms, of a file that has what it takes."""
+    entropy = arrays.ranked.entropy
+    health = health_of(codes, float(entropy.sum()), int(np.count_nonzero(entropy)))
+    return {} if health is None else {**health.to_dict(), "kl_health_status": health.status}
 
 
 class _Arrays:

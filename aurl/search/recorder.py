@@ -20,7 +20,7 @@ from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.sampler import End
 from aurl.training import checkpoint
-from aurl.training.look import RATES, unpacked
+from aurl.training.look import OF_DIMENSIONS, unpacked
 from aurl.training.messages import Row
 from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
 from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
@@ -173,7 +173,7 @@ class Recorder:
                     key: value
                     for key, value in row.items()
                     if key != "step"
-                    and not key.startswith(RATES)
+                    and not key.startswith(OF_DIMENSIONS)
                     and isinstance(value, float)
                     and math.isfinite(value)
                 }

@@ -18,17 +18,24 @@ from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
 from aurl.metrics.active_units import active_units, collapsed_fraction, kl_from_aggregate
 from aurl.metrics.dci import ForestSettings
+from aurl.metrics.dimensions import over_slots
 from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
-from aurl.metrics.kl_health import KLHealth, KLHealthSettings, LatentEvidence, kl_health
+from aurl.metrics.kl_health import (
+    KLHealth,
+    KLHealthSettings,
+    LatentEvidence,
+    kl_health,
+    level_health,
+)
 from aurl.metrics.latent_information import latent_information
 from aurl.metrics.score import rung_score, trial_score
 from aurl.model.latents import Posterior
 from aurl.model.vae import Vae
 from aurl.objectives.kl import prior_kl
-from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import numpy_generator, torch_generator
 from aurl.training.factor_evidence import FactorWindows, factor_evidence
 from aurl.training.importance import importance_metrics
+from aurl.training.likelihood import likelihood, nll_of_windows, one_level_of_others, partners
 from aurl.training.look import Seen
 from aurl.training.reconstructions import Notes, Reconstructions, interval_by_piece, notes_of
 
@@ -36,7 +43,14 @@ BATCH = 64
 BATCH_TOKENS = 8192
 """Windows, and tokens with padding, that are measured at once at most."""
 
+LEVEL_WINDOWS = 64
+"""Windows that say whether the decoder uses a level, in a trial; an export has more."""
+
 PRIOR_DRAWS = 2000
+INFORMED = 500
+"""Windows that the information of each coordinate is estimated from. An estimate is at most their
+logarithm, 6.2 nats, and the time grows with their square."""
+
 FOREST = DisentanglementSettings(forest=ForestSettings(n_trees=20))
 """Fewer trees than for tables: the standard deviation over seeds grows from 0.002 to 0.003."""
 
@@ -91,10 +105,11 @@ class Evaluator:
         sizes = self._sizes(final=final)
         piece = np.asarray(self.corpus.piece)[self.windows]
         n = sizes["windows"]
-        measured = Measured(model, self.store, self.windows[:n], piece[:n])
+        few = LEVEL_WINDOWS if self.split == "val" else self.settings.samples
+        measured = Measured(model, self.store, self.windows[:n], piece[:n], few)
         values = {**sizes, **measured.likelihood()}
-        health = self._health(model, measured)
-        values |= {"live_dimensions": float(health.live.sum()), **health.to_dict()}
+        health, by_level = self._health(model, measured)
+        values |= {"live_dimensions": float(health.live.sum()), **health.to_dict(), **by_level}
         codes = measured.mean
         if final:
             codes = np.concatenate([codes, codes_of(model, self.store, self.windows[n:])])
@@ -104,6 +119,7 @@ class Evaluator:
             mean=codes,
             log_var=measured.log_var,
             health=health,
+            information=measured.information,
             factors=self.factors,
             factor_names=self.factor_names,
         )
@@ -147,21 +163,32 @@ class Evaluator:
             model, self.store, windows, parts, self.settings.importance_samples
         )
 
-    def _health(self, model: Vae, measured: "Measured") -> KLHealth:
+    def _health(self, model: Vae, measured: "Measured") -> tuple[KLHealth, dict[str, float]]:
+        """KL health of the whole code, and the values of each level."""
         evidence = LatentEvidence(
             kl=measured.kl,
             mean=measured.mean,
             log_var=measured.log_var,
             reconstruction=measured.nll,
             reconstruction_shuffled_z=measured.nll_shuffled,
-            dimension=model.layout.dimension.numpy(),
+            dimension=measured.dimension,
             rates=measured.rates,
             prior_samples=_prior_samples(model),
         )
-        corpus = self.corpus
-        target = target_rate_nats(self.settings, corpus)
-        n_factors = len(corpus.attribute_names) if corpus.is_constructed else None
-        return kl_health(evidence, KLHealthSettings(target_rate_nats=target, n_target=n_factors))
+        settings = KLHealthSettings(
+            target_rate_nats=target_rate_nats(self.settings, self.corpus),
+            n_target=max(1, len(self.factor_names)),
+        )
+        of_levels = measured.nll_shuffled_level
+        right = measured.nll[: len(of_levels)]
+        values = {"level_windows": float(len(right))}
+        for index, name in enumerate(measured.level_names):
+            losses = right, of_levels[:, index]
+            part = level_health(evidence, settings, measured.level == index, losses)
+            values[f"latent_use_nats/{name}"] = float((losses[1] - right).mean())
+            for key, value in part.to_dict().items():
+                values[f"kl_health/{name}/{key.removeprefix('kl_health/')}"] = value
+        return kl_health(evidence, settings), values
 
     def _disentanglement(
         self,
@@ -209,6 +236,7 @@ class Measured:
         store: The corpus's tokens on the model's device.
         windows: Windows to measure.
         piece: The piece of each window: z is shuffled between pieces, never within one.
+        of_levels: The first so many windows are also measured with one level of z shuffled.
     """
 
     def __init__(
@@ -217,6 +245,7 @@ class Measured:
         store: TokenStore,
         windows: Int[np.ndarray, " sample"],
         piece: Int[np.ndarray, " sample"],
+        of_levels: int = LEVEL_WINDOWS,
     ) -> None:
         self.windows = windows
         self.piece = piece
@@ -238,20 +267,45 @@ class Measured:
         base = model.prior.in_base(posterior, z, store.context[torch.from_numpy(windows)])
         kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
         self.kl = kl.double().cpu().numpy()
+        information = latent_information(
+            z[:INFORMED].double().cpu().numpy(), self.mean[:INFORMED], self.log_var[:INFORMED]
+        )
+        self.information = over_slots(information, self.dimension)
         self.rates = None
         self.own_kl = self.kl
         if not model.prior.is_closed_form:
             closed = model.prior.closed_form.cpu().numpy()
             self.own_kl = np.where(closed, self.kl, kl_from_aggregate(self.mean, self.log_var))
-            information = latent_information(z.double().cpu().numpy(), self.mean, self.log_var)
             self.rates = np.where(closed, self.kl.mean(axis=0), information)
-        other = torch.from_numpy(partners(piece))
+        others = z[torch.from_numpy(partners(piece))]
         measured = [
-            _likelihood(model, store.padded(_windows_of(windows, part)), z[part], z[other[part]])
+            likelihood(model, store.padded(_windows_of(windows, part)), z[part], others[part])
             for part in parts
         ]
         columns = [np.concatenate(column)[back.numpy()] for column in zip(*measured, strict=True)]
         self.nll, self.nll_shuffled, self.n_correct, self.n_tokens, self.n_notes = columns
+        self.nll_shuffled_level = self.nll_shuffled[:, None]
+        if len(self.level_names) > 1:
+            few = windows[:of_levels]
+            mixed = one_level_of_others(model.layout, z[: len(few)], others[: len(few)])
+            self.nll_shuffled_level = self._nll(model, store, few, mixed)
+
+    def _nll(
+        self,
+        model: Vae,
+        store: TokenStore,
+        windows: Int[np.ndarray, " window"],
+        codes: list[Tensor],
+    ) -> Float[np.ndarray, "window code"]:
+        """-log p(x|z) of windows, with each of several codes."""
+        nll = np.empty((len(windows), len(codes)))
+        for part in _parts_by_length(store, windows):
+            tokens = store.padded(_windows_of(windows, part))
+            for place, code in enumerate(codes):
+                logits = model.decode(tokens, code[part])
+                losses = nll_of_windows(model, logits, tokens).cpu().numpy()
+                nll[part.numpy(), place] = losses
+        return nll
 
     def likelihood(self) -> dict[str, float]:
         """Terms of the ELBO in nats per sequence, and their ratios to tokens and notes.
@@ -293,34 +347,6 @@ def _prior_samples(model: Vae) -> Float[np.ndarray, "draw coordinate"] | None:
         return None
     generator = torch_generator(0, "evaluation prior")
     return model.sample_prior(PRIOR_DRAWS, generator=generator).double().cpu().numpy()
-
-
-def partners(piece: Int[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
-    """For each window another one, of another piece if there is one; fixed by a seed."""
-    n = len(piece)
-    order = numpy_generator(0, "shuffle").permutation(n)
-    result = np.empty(n, dtype=np.int64)
-    result[order] = np.roll(order, 1)
-    for index in np.flatnonzero(piece[result] == piece):
-        others = np.flatnonzero(piece != piece[index])
-        if len(others):
-            result[index] = others[int(index) % len(others)]
-    return result
-
-
-def _likelihood(model: Vae, tokens: Tensor, z: Tensor, other_z: Tensor) -> tuple[np.ndarray, ...]:
-    """Of each window: NLL with its z, with another's; tokens predicted, tokens, notes."""
-    targets = tokens[:, 1:]
-    real = targets != model.vocabulary.pad
-    logits = model.decode(tokens, z)
-    nll, shuffled = (
-        token_nll(scores, targets, pad=model.vocabulary.pad).double().sum(dim=1)
-        for scores in (logits, model.decode(tokens, other_z))
-    )
-    correct = ((logits.argmax(dim=-1) == targets) & real).sum(dim=1)
-    notes = model.vocabulary.note_count(tokens)
-    columns = (nll, shuffled, correct, real.sum(dim=1), notes)
-    return tuple(column.cpu().numpy() for column in columns)
 
 
 def _factors(

@@ -22,8 +22,14 @@ from aurl.model.latents import LatentLayout
 from aurl.model.vae import Vae
 from aurl.seeding import torch_generator
 
-RATES = "dimension/rate_nats/"
+OF_DIMENSIONS = "dimension/"
+"""What values of single dimensions are logged under: too many for a table of trials."""
+
+RATES = f"{OF_DIMENSIONS}rate_nats/"
 """What the rate of each dimension is logged under, by its name."""
+
+INFORMATION = f"{OF_DIMENSIONS}information_nats/"
+"""The same of its information about the data."""
 
 RECONSTRUCTIONS = 6
 SAMPLES = 3
@@ -45,16 +51,22 @@ class Seen:
     """Of the first windows, those whose likelihood was measured, or all."""
 
     health: KLHealth
+    information: Float[np.ndarray, " dimension"]
+    """Of each dimension about the data, in nats, mean over its slots."""
+
     factors: Int[np.ndarray, "window factor"]
     """Of the final evaluation's windows, of which those seen are the first."""
 
     factor_names: list[str]
 
-    def rates(self, layout: LatentLayout) -> dict[str, float]:
-        """The rate of each dimension in nats, the mean over its slots, by name."""
-        rates = self.health.kl_per_dimension.tolist()
-        names = layout.dimension_names
-        return {f"{RATES}{name}": rate for name, rate in zip(names, rates, strict=True)}
+    def of_dimensions(self, layout: LatentLayout) -> dict[str, float]:
+        """Rate and information of each dimension in nats, means over its slots, by name."""
+        columns = {RATES: self.health.kl_per_dimension, INFORMATION: self.information}
+        return {
+            f"{kind}{name}": value
+            for kind, values in columns.items()
+            for name, value in zip(layout.dimension_names, values.tolist(), strict=True)
+        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

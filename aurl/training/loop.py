@@ -132,14 +132,14 @@ def train(run: Run, *, workers: Workers, report: Report) -> bool:
 
 
 def shown(run: Run, trainer: "Trainer", evaluator: Evaluator, *, last: bool) -> dict[str, float]:
-    """The rate of each dimension in the evaluation just made; the last one is also looked at."""
+    """Values of each dimension in the evaluation just made; the last one is also looked at."""
     if evaluator.seen is None:
         return {}
     if last and run.show is not None:
         look = look_at(trainer.model, evaluator.seen)
         if look is not None:
             run.show(look)
-    return evaluator.seen.rates(trainer.model.layout)
+    return evaluator.seen.of_dimensions(trainer.model.layout)
 
 
 class Trainer:
