@@ -24,7 +24,11 @@ from aurl.errors import OutageError, SweepError
 from aurl.interrupts import terminated_as_interrupted
 from aurl.search.scratch import scratch_folder
 
+_log = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 256 * 2**20
+STARTS = 3
+"""Times that Ray is started on this machine, if it gives itself up after its 30 seconds."""
+
 WATCH_EVERY_S = 0.5
 GREETING_S = 20.0
 """For Ray's control store to answer; on a busy machine it may take seconds."""
@@ -95,14 +99,7 @@ def connected(address: str | None) -> Generator[None]:
     with scratch_folder() as folder:
         try:
             if address is None:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=folder,
-                )
+                _start(folder)
             else:
                 # Ray has read RAY_AUTH_MODE when it was imported: setting it now does nothing.
                 token_auth.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -128,6 +125,26 @@ def connected(address: str | None) -> Generator[None]:
         finally:
             signal.signal(signal.SIGTERM, before)
             ray.shutdown()
+
+
+def _start(folder: str) -> None:
+    """Start Ray on this machine; on a busy one its servers wait too shortly for each other."""
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=folder,
+            )
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
+            _log.warning("Ray did not start in its time, and is started again")
+        else:
+            return
 
 
 @contextlib.contextmanager
