@@ -70,7 +70,7 @@ def patient_search(args):
             try:
                 return get_node(*given)
             except RuntimeError:
-                if time.monotonic() - began > 600.0:
+                if time.monotonic() - began > 90.0:
                     raise
 
     services.get_node = patient

@@ -1,5 +1,6 @@
 """Using a cluster: what fits on it, and a clear line when there is none."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from aurl.errors import SweepError
-from aurl.search.cluster import Shape, connected, held, slots
+from aurl.search.cluster import STARTS, Shape, connected, held, slots
 
 
 @pytest.mark.parametrize(
@@ -207,3 +208,22 @@ def test_a_server_that_refuses_is_told_in_seconds(code: grpc.StatusCode, message
     finally:
         server.stop(None)
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("failures", [0, 2, 3])
+def test_ray_that_gives_itself_up_is_started_again(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = list[str]()
+
+    def init(**given: Any) -> None:
+        tries.append(given["address"])
+        if len(tries) <= failures:
+            raise RuntimeError("The current node timed out during startup. This could happen")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    refused = pytest.raises(SweepError, match=r"^Ray must start on this machine, .* timed out")
+    with refused if failures == STARTS else contextlib.nullcontext(), connected(None):
+        assert len(tries) == failures + 1
+    assert len(tries) == min(failures + 1, STARTS)

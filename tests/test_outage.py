@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from aurl.errors import OutageError, StorageError
 from aurl.interrupts import terminated_as_interrupted
 from aurl.search import cluster
 from aurl.search.outage import Outage
+from tests.processes import alive
 
 
 def full() -> None:
@@ -81,14 +83,49 @@ def test_a_server_of_ray_that_dies_ends_the_block_in_one_line(
             processes[dies][0].process.kill()
             time.sleep(60.0 if dies == server else 0.3)
 
+    began = time.monotonic()
     try:
         block("dashboard")
         with pytest.raises(OutageError, match=f"^Ray's {server} on this machine has died"):
             block(server)
+        assert time.monotonic() - began < 30.0, "a wait is ended, too"
     finally:
         for (each,) in processes.values():
             each.process.kill()
             each.process.wait()
+
+
+HELD = """
+import ctypes, subprocess, sys, time
+from types import SimpleNamespace
+from aurl.interrupts import terminated_as_interrupted
+from aurl.search import cluster
+
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+server, other = (subprocess.Popen(["sleep", "60"], **quiet) for _ in range(2))
+processes = {"gcs_server": [SimpleNamespace(process=server)],
+             "dashboard": [SimpleNamespace(process=other)]}
+cluster.worker._global_node = SimpleNamespace(all_processes=processes)
+cluster.WATCH_EVERY_S, cluster.LET_GO_S = 0.02, 0.2
+print(other.pid, flush=True)
+with terminated_as_interrupted(), cluster._watched():
+    server.kill()
+    lock = ctypes.create_string_buffer(64)
+    for _ in range(2):  # for ever; as Ray's own calls, it looks for no interrupt
+        ctypes.CDLL(None).pthread_mutex_lock(lock)
+"""
+
+
+def test_a_process_that_ray_holds_is_ended_all_the_same() -> None:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", HELD], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert time.monotonic() - began < 50
+    assert done.returncode == 2
+    assert done.stderr.startswith("aurl: Ray's gcs_server on this machine has died, and Ray did")
+    assert done.stderr.endswith("Give the same command again, with --resume.\n")
+    assert not alive({int(done.stdout)}), "what Ray had started is ended, too"
 
 
 def test_ctrl_c_stays_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -23,8 +24,15 @@ from aurl.errors import OutageError, SweepError
 from aurl.interrupts import terminated_as_interrupted
 from aurl.search.scratch import scratch_folder
 
+_log = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 256 * 2**20
+STARTS = 3
+"""Times that Ray is started on this machine, if it gives itself up after its 30 seconds."""
+
 WATCH_EVERY_S = 0.5
+LET_GO_S = 12.0
+"""For the main thread to end once a server of Ray has died: shorter than Ray waits itself."""
+
 GREETING_S = 20.0
 """For Ray's control store to answer; on a busy machine it may take seconds."""
 
@@ -94,14 +102,7 @@ def connected(address: str | None) -> Generator[None]:
     with scratch_folder() as folder:
         try:
             if address is None:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=folder,
-                )
+                _start(folder)
             else:
                 # Ray has read RAY_AUTH_MODE when it was imported: setting it now does nothing.
                 token_auth.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -129,11 +130,33 @@ def connected(address: str | None) -> Generator[None]:
             ray.shutdown()
 
 
+def _start(folder: str) -> None:
+    """Start Ray on this machine; on a busy one its servers wait too shortly for each other."""
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=folder,
+            )
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
+            _log.warning("Ray did not start in its time, and is started again")
+        else:
+            return
+
+
 @contextlib.contextmanager
 def _watched() -> Generator[None]:
     """A block that ends soon after a server of a cluster of its own has died.
 
-    Ray would end this process some 15 seconds later, without a word to anybody.
+    Ray would end this process 15 to 60 seconds later, without a word to anybody. Where it holds
+    the main thread all that time, in a call to the server that is dead, the process is ended here:
+    whatever it was writing is whole or absent.
     """
     node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
     servers = {
@@ -141,17 +164,18 @@ def _watched() -> Generator[None]:
         for name in ("gcs_server", "raylet")
         for each in (node.all_processes.get(name, ()) if node else ())
     }
-    died, over = list[str](), threading.Event()
-    main = threading.main_thread().ident or 0
+    died, over, main = list[str](), threading.Event(), threading.main_thread()
 
     def watch() -> None:
         while not over.wait(WATCH_EVERY_S):
             died.extend(name for name, process in servers.items() if process.poll() is not None)
             if died:
-                signal.pthread_kill(main, signal.SIGTERM)  # a waiting call ends, too
+                signal.pthread_kill(main.ident or 0, signal.SIGTERM)  # it ends a wait, too
+                if not over.wait(LET_GO_S):
+                    _leave(node, died[0])
                 return
 
-    if servers and threading.current_thread() is threading.main_thread():
+    if servers and threading.current_thread() is main:
         threading.Thread(target=watch, daemon=True).start()
     try:
         yield
@@ -161,6 +185,20 @@ def _watched() -> Generator[None]:
         raise
     finally:
         over.set()
+
+
+def _leave(node: Any, server: str) -> None:  # noqa: ANN401 - Ray's, which is private
+    """End this process and what it has started, with one line."""
+    shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # the cursor, which the display has hidden
+    sys.stderr.write(
+        f"{shown}aurl: Ray's {server} on this machine has died, and Ray did not let go of this "
+        "process. What was finished is kept. Give the same command again, with --resume.\n"
+    )
+    sys.stderr.flush()
+    for each in (one for several in node.all_processes.values() for one in several):
+        with contextlib.suppress(OSError):
+            each.process.kill()
+    os._exit(2)
 
 
 def _reach(address: str) -> None:
