@@ -17,7 +17,7 @@ from aurl.analysis.traversal import Effect, Ground, effects
 from aurl.data.context import class_in_words
 from aurl.data.piece import Piece
 
-WINDOWS = 24
+WINDOWS = 16
 """Held-out windows in which dimensions are moved."""
 
 REACH = 2.0
