@@ -15,7 +15,7 @@ from jaxtyping import Float
 from rich.console import Console
 
 from aurl.analysis.interpolation import usual_path
-from aurl.analysis.study import Study
+from aurl.analysis.study import STUDIED, Study
 from aurl.analysis.subject import Subject
 from aurl.data import corpus as corpora
 from aurl.errors import AurlError, ConfigError, DataError
@@ -24,6 +24,10 @@ from aurl.reporting.export import check_corpus
 from aurl.reporting.latent_sheet import SHEET, Track, Wanted, write_sheet
 from aurl.reporting.loading import Model, load
 from aurl.seeding import numpy_generator
+
+
+STUDIED_LIVE = 1000
+"""Training windows that are looked at while someone waits for a page."""
 
 
 def run_traverse(args: Namespace) -> int:
@@ -143,7 +147,7 @@ def run_studio(args: Namespace) -> int:
 def _study_if_here(model: Model, args: Namespace) -> tuple[Study | None, str]:
     """What is known of a model's codes; or why nothing is, unless its music was named."""
     try:
-        return _study(model, args.data), ""
+        return _study(model, args.data, studied=STUDIED_LIVE), ""
     except AurlError as error:
         if args.data:
             raise
@@ -154,7 +158,7 @@ def _study_if_here(model: Model, args: Namespace) -> tuple[Study | None, str]:
         )
 
 
-def _study(model: Model, data: str) -> Study:
+def _study(model: Model, data: str, *, studied: int = STUDIED) -> Study:
     corpus = corpora.load_named(data or model.config.data.corpus, model.config.data.melodies)
     check_corpus(model.config, corpus)
     trained = model.trained
@@ -163,7 +167,7 @@ def _study(model: Model, data: str) -> Study:
             f"--data must be windows of {trained.n_bars} bars in the model's tokens, "
             f"got {corpus.name} of {corpus.n_bars} in {corpus.vocabulary}."
         )
-    return Study(Subject(model.trained.model, corpus))
+    return Study(Subject(model.trained.model, corpus), studied=studied)
 
 
 def _lines_of_names(found: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Sound, measured: when it is heard, at which pitch, how loud."""
 
 import io
+import struct
 import wave
 from dataclasses import replace
 from itertools import combinations
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aurl.audio import LOUDEST, RATE, TIMBRES, rendered, wav, write_wav
+from aurl.audio import LOUDEST, RATE, TIMBRES, rendered, small_wav, wav, write_wav
 from aurl.data.piece import NOTE, Piece, Tempo
 from aurl.errors import DataError
 
@@ -107,3 +108,18 @@ def test_a_wav_file_is_the_sound_and_the_same_every_time(tmp_path: Path) -> None
 def test_what_lasts_too_long_is_refused_before_it_is_played() -> None:
     with pytest.raises(DataError, match=r"a piece must last 1800 s at most to be played, got 200"):
         rendered(replace(piece((0, 24, 60)), length=24 * 4000))
+
+
+def test_the_small_file_is_the_same_sound_up_to_the_error_of_the_mu_law() -> None:
+    sound = rendered(piece((0, 24, 60), (24, 48, 67)))
+    data = small_wav(sound)
+    name, size, kind = struct.unpack("<4sI4s", data[:12])
+    assert (name, size, kind) == (b"RIFF", len(data) - 8, b"WAVE")
+    assert struct.unpack("<4sIHHIIHHH", data[12:38]) == (b"fmt ", 18, 7, 1, RATE, RATE, 1, 8, 0)
+    assert struct.unpack("<4sII4sI", data[38:58]) == (b"fact", 4, len(sound), b"data", len(sound))
+    codes = ~np.frombuffer(data[58 : 58 + len(sound)], np.uint8)
+    level = (((codes & 15).astype(np.int64) << 3) + 132 << (codes >> 4 & 7)) - 132
+    heard = np.where(codes & 128, -level, level) / 32_635.0  # as G.711 expands it
+    assert loudness(heard - sound, 0.0, 2.0) < 0.015 * loudness(sound, 0.0, 2.0)  # -36 dB
+    edges = np.array([0.0, 1.0, -1.0, 2.0, -2.0])
+    assert len(small_wav(edges)) == 58 + 5 + 1  # an odd number is filled up

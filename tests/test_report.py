@@ -171,9 +171,8 @@ def test_it_is_made_anew_and_read_by_another_program(
     assert not (written / "old.txt").exists()
 
 
-def test_sound_that_does_not_fit_lies_beside_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sheets, "SOUND_SECONDS", 1.5)
-    players, roll = sheets.Players(), np.zeros((2, 3, 3), np.uint8)
+def test_sound_that_does_not_fit_lies_beside_the_page() -> None:
+    players, roll = sheets.Players(1.5), np.zeros((2, 3, 3), np.uint8)
     quiet, loud = np.zeros(RATE), np.full(RATE, 0.5)
     found = [
         Read(players.player("one", roll, sound, file="music/one", endings=("mid", "wav")))
@@ -181,7 +180,7 @@ def test_sound_that_does_not_fit_lies_beside_the_page(monkeypatch: pytest.Monkey
     ]
     first, second, again = found
     assert [len(each.all("audio")) for each in found] == [1, 0, 1]
-    assert "Too long for the page, which holds 1.5 s." in second.text
+    assert "Too long for the page, which holds 1.5 s of sound." in second.text
     assert [each["href"] for each in second.all("a")] == ["music/one.mid", "music/one.wav"]
     assert again.all("audio")[0]["data-same"] == first.all("audio")[0]["id"]  # held once
 

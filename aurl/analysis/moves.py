@@ -17,7 +17,7 @@ from aurl.analysis.traversal import Effect, Ground, effects
 from aurl.data.context import class_in_words
 from aurl.data.piece import Piece
 
-WINDOWS = 24
+WINDOWS = 16
 """Held-out windows in which dimensions are moved."""
 
 REACH = 2.0
@@ -32,14 +32,32 @@ LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Graded:
+class Graded:
     """Attributes that have an order, and of the others each class: 1 where it is, else 0."""
 
     base: Readings
     classes: list[tuple[int, float]]
-    """Column and value."""
+    """Column and value of each class."""
+
+    @staticmethod
+    def of(values: Float[np.ndarray, "window attribute"]) -> "Graded":
+        """Those of the musical attributes; classes are what is neither rare nor everywhere.
+
+        Args:
+            values: Of the music, by :func:`~aurl.analysis.readings.musical_readings`.
+        """
+        base = musical_readings()
+        found: list[tuple[int, float]] = []
+        for column in np.flatnonzero(base.categorical).tolist():
+            known = values[np.isfinite(values[:, column]), column]
+            classes, counts = np.unique(known, return_counts=True)
+            shares = counts / max(len(known), 1)
+            kept = (shares >= LEAST_SHARE) & (shares <= 1.0 - LEAST_SHARE)
+            found += [(column, float(value)) for value in classes[kept]]
+        return Graded(base=base, classes=found)
 
     def readings(self) -> Readings:
+        """A way to read them from pieces."""
         ordered = ~self.base.categorical
         names = [name for name, kept in zip(self.base.names, ordered, strict=True) if kept]
         names += [
@@ -55,6 +73,7 @@ class _Graded:
     def columns(
         self, values: Float[np.ndarray, "piece attribute"]
     ) -> Float[np.ndarray, "piece graded"]:
+        """They themselves, of what the base has read."""
         columns = [values[:, column] for column in np.flatnonzero(~self.base.categorical)]
         for column, value in self.classes:
             known = np.isfinite(values[:, column])
@@ -71,7 +90,7 @@ def moved_by_dimension(study: Study) -> list[list[Effect]]:
     """
     subject = study.subject
     values = study.values
-    graded = _Graded(base=musical_readings(), classes=_classes(values))
+    graded = Graded.of(values)
     readings = graded.readings()
     windows = study.drawn("test", WINDOWS)
     z, _ = subject.posterior(windows)
@@ -90,17 +109,4 @@ def moved_by_dimension(study: Study) -> list[list[Effect]]:
             for each in effects(curve, steps, ground)
             if each.is_certain and abs(each.size.mean) >= LEAST
         ]
-    return found
-
-
-def _classes(values: Float[np.ndarray, "window attribute"]) -> list[tuple[int, float]]:
-    """Column and value of each class that is neither rare nor everywhere."""
-    readings = musical_readings()
-    found: list[tuple[int, float]] = []
-    for column in np.flatnonzero(readings.categorical).tolist():
-        known = values[np.isfinite(values[:, column]), column]
-        classes, counts = np.unique(known, return_counts=True)
-        shares = counts / max(len(known), 1)
-        kept = (shares >= LEAST_SHARE) & (shares <= 1.0 - LEAST_SHARE)
-        found += [(column, float(value)) for value in classes[kept]]
     return found

@@ -31,11 +31,12 @@ class Study:
 
     Args:
         subject: The model and its music.
+        studied: Training windows that are looked at, at most.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, *, studied: int = STUDIED) -> None:
         self.subject = subject
-        self.windows = self.drawn("train", STUDIED)
+        self.windows = self.drawn("train", studied)
         self.mean, self.log_var = subject.posterior(self.windows)
 
     def drawn(self, split: Split, count: int) -> Int[np.ndarray, " window"]:

@@ -19,6 +19,9 @@ from aurl.reporting.planes import MOST_DOTS, maps
 from aurl.reporting.sheets import Players, chart, document
 
 SHEET = "sheet.html"
+SOUND_SECONDS = 900.0
+"""Sound that the page holds: 20 dimensions of seven steps of two bars, 19 MB."""
+
 BAR_WIDTH = 52
 """Pixels of a bar, in a roll of many."""
 
@@ -60,7 +63,7 @@ def write_sheet(
         plane: What ``map.json`` holds, if codes were put in a plane.
         wanted: Which files.
     """
-    players = Players()
+    players = Players(SOUND_SECONDS)
     shown = [_track(out, track, players, wanted) for track in tracks]
     charts: list[Html] = []
     for name, drawing in (maps(plane) if plane else {}).items():

@@ -206,7 +206,8 @@ class Page:
         order = sorted(figures, key=lambda figure: -shares.get(figure.title, 0.0))
         shown = [self._grid(order[:SHOWN_SLICES])]
         if rest := order[SHOWN_SLICES:]:
-            summary = element("summary", f"{len(rest)} more parameters")
+            several = "parameters" if len(rest) > 1 else "parameter"
+            summary = element("summary", f"{len(rest)} more {several}")
             shown.append(element("details", summary, self._grid(rest)))
         return shown
 
@@ -220,7 +221,8 @@ class Page:
             for each in self._found.ranges
             if each.end
         ]
-        words = f"The best {len(trials)} trials in what was searched; the ringed one is rank 1."
+        those = f"The best {len(trials)} trials" if len(trials) > 1 else "The best trial"
+        words = f"{those} in what was searched; the ringed one is rank 1."
         told = element("ul", *at_ends) if at_ends else element("p", "None is at an end.")
         return joined([element("p", words), told, self._grid([figure])])
 

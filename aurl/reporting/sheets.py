@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aurl.audio import RATE, Sound, wav
+from aurl.audio import RATE, Sound, small_wav
 from aurl.drawing.canvas import Picture, png
 from aurl.drawing.svg import STYLE, Drawing
 from aurl.reporting.html import Html, data_block, element, joined
 
 HERE = Path(__file__).parent
 
-SOUND_SECONDS = 180.0
-"""Sound that a page itself holds, 43 kB a second; what is beyond lies beside it. Three trials of
-two-bar windows need 110 to 140 s."""
+SOUND_SECONDS = 360.0
+"""Sound that a page itself holds, 21 kB a second; what is beyond lies beside it. Three trials of
+two-bar windows need 110 to 140 s, those of six bars three times as much."""
 
 
 def document(title: str, *content: str, data: Any = None) -> str:  # noqa: ANN401
@@ -88,10 +88,13 @@ class Players:
 
     A sound that the page holds already, such as the same original beside two reconstructions, is
     held once: the page's script gives it to every player.
+
+    Args:
+        seconds: Sound that the page holds.
     """
 
-    def __init__(self) -> None:
-        self._seconds_left = SOUND_SECONDS
+    def __init__(self, seconds: float = SOUND_SECONDS) -> None:
+        self._most = self._seconds_left = seconds
         self._held: dict[str, str] = {}
         """Ids of the players that hold sounds, by what is heard."""
 
@@ -125,14 +128,16 @@ class Players:
         )
 
     def _heard(self, title: str, sound: Sound) -> Html:
-        data = wav(sound)
+        data = small_wav(sound)
         digest = hashlib.sha256(data).hexdigest()
         label = f"listen: {title}"
         if holder := self._held.get(digest):
             return element("audio", controls=True, data_same=holder, aria_label=label)
         if len(sound) / RATE > self._seconds_left:
             return element(
-                "p", f"Too long for the page, which holds {SOUND_SECONDS:g} s.", class_="pale"
+                "p",
+                f"Too long for the page, which holds {self._most:g} s of sound.",
+                class_="pale",
             )
         self._seconds_left -= len(sound) / RATE
         self._held[digest] = holder = f"sound-{len(self._held)}"
