@@ -82,6 +82,10 @@ def test_a_terminal_shows_the_dimensions_too(
     shown = capsys.readouterr().out
     assert "kl_health/latent_use" in shown
     assert "carried" in shown
+    assert "KL health is 0" not in shown
+    health_file(path, reconstruction_shuffled_z_nats=np.full(N, 2.0))
+    assert cli.main(["metrics", str(path), "--metrics", "mig_rank32"]) == 0
+    assert "KL health is 0: unused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
