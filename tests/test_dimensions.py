@@ -58,7 +58,7 @@ def test_what_a_dimension_carries_is_never_less_than_its_information() -> None:
 
 
 def test_live_coordinates_are_all_slots_of_the_live_dimensions() -> None:
-    mean, log_var = posterior([0.1, 0.0, 0.0, 0.08, 0.0], shift=1.0)
+    mean, log_var = posterior([0.12, 0.0, 0.0, 0.08, 0.0], shift=1.0)
     mean[0, 4] = np.nan
     for dimension, live in (
         (DIMENSION, [True, False, True, False, False]),

@@ -97,7 +97,7 @@ def test_one_level_at_a_time_is_that_of_another_window() -> None:
         assert torch.equal(code[:, layout.level != index], z[:, layout.level != index])
 
 
-def test_a_level_that_the_decoder_does_not_hear_is_not_used() -> None:
+def test_a_level_that_says_nothing_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     vae = model()
     names = [level.name for level in vae.layout.levels]
     encoder = vae.encode
@@ -108,7 +108,7 @@ def test_a_level_that_the_decoder_does_not_hear_is_not_used() -> None:
         said = torch.where(vae.layout.level == 1, 0.0, 30.0 * mean)
         return Posterior(said, torch.full_like(mean, -9.0))
 
-    vae.encode = loud  # type: ignore[method-assign]
+    monkeypatch.setattr(vae, "encode", loud)
     values = Evaluator(CORPUS, STORE, small_config(), split="val").evaluate(vae, final=False)
     use = [values[f"val/kl_health/{name}/latent_use"] for name in names]
     costs = [values[f"val/latent_use_nats/{name}"] for name in names]

@@ -10,7 +10,7 @@ import pytest
 from aurl import cli
 from tests.made_codes import made
 
-MEAN, FACTORS = made("perfect")
+MEAN, FACTORS = made("perfect", n_repeats=8)
 N, N_FACTORS = FACTORS.shape
 
 
@@ -25,7 +25,8 @@ def health_file(path: Path, **arrays: Any) -> Path:
         "reconstruction_shuffled_z_nats": np.full(N, 10.0),
     }
     whole = {"mean": mean, "log_var": log_var, "factors": FACTORS, **losses, **arrays}
-    np.savez(path, **{name: value for name, value in whole.items() if value is not None})
+    given = {name: value for name, value in whole.items() if value is not None}
+    np.savez(path, **given, allow_pickle=False)
     return path
 
 
@@ -82,6 +83,10 @@ def test_a_terminal_shows_the_dimensions_too(
     shown = capsys.readouterr().out
     assert "kl_health/latent_use" in shown
     assert "carried" in shown
+    assert "KL health is 0" not in shown
+    health_file(path, reconstruction_shuffled_z_nats=np.full(N, 2.0))
+    assert cli.main(["metrics", str(path), "--metrics", "mig_rank32"]) == 0
+    assert "KL health is 0: unused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_every_score_has_its_published_name(
     record = scored(path, capsys, "--metrics", "all")
     assert set(scores(record)) == KEYS
     assert all(0.0 <= value <= 1.0 for value in scores(record).values())
-    assert set(record["seconds"]) == {"mutual_information", *METRICS, "intervals", "posteriors"}
+    assert set(record["seconds"]) == {"mutual_information", *METRICS, "intervals"}
     assert all(len(values) == 3 for values in record["per_factor"].values())
     assert set(scores(scored(path, capsys))) == {
         name for name in KEYS if not name.startswith("dci_gbt")
@@ -98,7 +98,9 @@ def test_collapsed_dimensions_are_set_aside(
     np.savez(path, mean=leaky, log_var=log_var, factors=factors)
     record = scored(path, capsys, "--metrics", "mig_rank32")
     assert record["mig_rank32"] > 0.97
-    assert record["dimensions"] == {"all": 6, "live": [0, 1, 2]}
+    assert record["dimensions"]["all"] == 6
+    assert record["dimensions"]["live"] == [0, 1, 2]
+    assert "posteriors" in record["seconds"]
     assert len(record["mutual_information"]["rank32"]) == 3
 
 

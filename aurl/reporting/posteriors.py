@@ -9,7 +9,6 @@ from aurl.metrics.dimensions import carried_nats
 from aurl.metrics.kl_health import KLHealth, KLHealthSettings, LatentEvidence, kl_health
 from aurl.metrics.latent_information import latent_information
 from aurl.reporting.codes import Codes
-from aurl.seeding import numpy_generator
 
 INFORMED = 1000
 """Samples that information is estimated from; the time grows with their square."""
@@ -18,22 +17,18 @@ INFORMED = 1000
 def of_dimensions(codes: Codes) -> dict[str, Any]:
     """What is known of each dimension; its prior is taken to be standard normal.
 
-    ``kl_nats`` is what ``carried_nats`` is and what being off the prior costs; a dimension is
-    ``live`` if it carries 0.05 nats. ``information_nats`` is I(x; z), estimated from the first
+    ``kl_nats`` is ``carried_nats`` and what being off the prior costs; a dimension is live if it
+    carries 0.05 nats. ``information_nats`` is I(x; z), estimated from the first
     1,000 samples with one draw each, and at most the logarithm of their number.
     """
-    found: dict[str, Any] = {
-        "all": len(codes.live),
-        "live": np.flatnonzero(codes.live).tolist(),
-    }
     if codes.log_var is None:
-        return found
+        return {}
     mean, log_var = codes.codes, codes.log_var
     kl = _kl(mean, log_var)
     some, spread = mean[:INFORMED], log_var[:INFORMED]
-    noise = numpy_generator(0, "information").normal(size=some.shape)
+    noise = np.random.default_rng(0).normal(size=some.shape)
     information = latent_information(some + np.exp(0.5 * spread) * noise, some, spread)
-    return found | {
+    return {
         "kl_nats": kl.mean(axis=0).tolist(),
         "carried_nats": carried_nats(mean, log_var).tolist(),
         "information_nats": information.tolist(),

@@ -23,6 +23,8 @@ def score_tables(record: Mapping[str, Any]) -> RenderableType:
     ]
     if record["status"] != "ok":
         lines.append(f"status {record['status']}: nothing can be scored above chance")
+    if record.get("kl_health_status", "ok") != "ok":
+        lines.append(f"KL health is 0: {record['kl_health_status']}")
     if record["ignored_arrays"]:
         lines.append(f"not read: {', '.join(record['ignored_arrays'])}")
     parts = [_scores(record), _per_factor(record), _information(record)]

@@ -109,9 +109,10 @@ def score_record(
         scores |= values
         per_factor |= {key: column.tolist() for key, column in by_factor.items()}
     intervals = timed("intervals", lambda: _intervals(arrays, metrics))
-    health, dimensions = timed(
-        "posteriors", lambda: (_health(codes, arrays), of_dimensions(codes))
-    )
+    of_each: dict[str, Any] = {}
+    health: dict[str, Any] = {}
+    if codes.log_var is not None:
+        of_each, health = timed("posteriors", lambda: _posteriors(codes, arrays))
     return {
         "status": arrays.status,
         **scores,
@@ -128,17 +129,22 @@ def score_record(
             "train": int(arrays.train.sum()),
             "information": int(arrays.rows.sum()),
         },
-        "dimensions": dimensions,
+        "dimensions": {
+            "all": len(codes.live),
+            "live": np.flatnonzero(codes.live).tolist(),
+            **of_each,
+        },
         "factors": codes.factors.shape[1],
         "ignored_arrays": list(codes.ignored),
     }
 
 
-def _health(codes: Codes, arrays: "_Arrays") -> dict[str, Any]:
-    """KL health and its terms, of a file that has what it takes."""
+def _posteriors(codes: Codes, arrays: "_Arrays") -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is known of each dimension; KL health, of a file that has what it takes."""
     entropy = arrays.ranked.entropy
     health = health_of(codes, float(entropy.sum()), int(np.count_nonzero(entropy)))
-    return {} if health is None else {**health.to_dict(), "kl_health_status": health.status}
+    judged = {} if health is None else {**health.to_dict(), "kl_health_status": health.status}
+    return of_dimensions(codes), judged
 
 
 class _Arrays:
