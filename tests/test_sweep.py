@@ -3,6 +3,7 @@
 A driver that is killed before each of its writes: ``test_killed.py``.
 """
 
+import contextlib
 import csv
 import fcntl
 import json
@@ -88,10 +89,11 @@ class Place:
         self.sweep = folder / "out" / "s"
         (folder / "space.yaml").write_text(space)
         save(tiny_corpus(), folder / "tiny")
+        self.drivers: list[subprocess.Popen[str]] = []
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(ROOT / "run_sweep.py"), "space.yaml", "--data", "tiny"]
-        return subprocess.Popen(
+        driver = subprocess.Popen(
             [*command, "--out", "out", "--name", "s", *words],
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -99,6 +101,15 @@ class Place:
             text=True,
             start_new_session=True,  # a terminal's Ctrl-C goes to all processes of the session
         )
+        self.drivers.append(driver)
+        return driver
+
+    def close(self) -> None:
+        """End what a test that fails has left running."""
+        for driver in self.drivers:
+            if driver.poll() is None:
+                os.killpg(driver.pid, signal.SIGINT)
+                driver.communicate(timeout=60)
 
     def run(self, *words: str) -> tuple[int, str, str, float]:
         """Exit code, standard output and error, seconds."""
@@ -166,20 +177,20 @@ def assert_whole(place: Place, trials: int) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_sweep_is_interrupted_killed_and_resumed_and_loses_nothing(tmp_path: Path) -> None:
-    place = Place(tmp_path, DIVERGING)
-    interrupt(place)
-    finished = place.ended()
-    assert 1 <= len(finished) < 6
-    before = place.files(*finished)
-    stopped = stop_one_and_kill(place)
-    assert place.files(*finished) == before
-    finished = place.ended()
-    assert stopped in finished
-    assert len(finished) < 6
-    before = place.files(*finished)
-    finish(place, stopped)
-    assert place.files(*finished) == before
-    resume_what_has_ended(place)
+    with contextlib.closing(Place(tmp_path, DIVERGING)) as place:
+        interrupt(place)
+        finished = place.ended()
+        assert 1 <= len(finished) < 6
+        before = place.files(*finished)
+        stopped = stop_one_and_kill(place)
+        assert place.files(*finished) == before
+        finished = place.ended()
+        assert stopped in finished
+        assert len(finished) < 6
+        before = place.files(*finished)
+        finish(place, stopped)
+        assert place.files(*finished) == before
+        resume_what_has_ended(place)
 
 
 def interrupt(place: Place) -> None:
