@@ -31,6 +31,7 @@ from aurl.config import from_plain
 from aurl.data.corpus import save
 from aurl.errors import StorageError, SweepError
 from aurl.files import read_json, read_lines, read_yaml
+from aurl.interrupts import terminated_as_interrupted
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import sweep
 from aurl.search.cluster import Shape
@@ -326,7 +327,10 @@ def test_a_killed_worker_costs_its_trial_an_attempt_and_nothing_else(
     killed: list[set[int]] = []
     killer = threading.Thread(target=kill_a_worker, args=(place, killed))
     killer.start()
-    sweep.run(made, Silent())
+    with pytest.raises(KeyboardInterrupt), terminated_as_interrupted():
+        sweep.run(made, Silent())
+        os.kill(os.getpid(), signal.SIGTERM)  # Ray has ended, and what it did to signals with it
+        time.sleep(10.0)
     killer.join()
     assert len(killed[0]) == 2
     statuses = place.statuses()

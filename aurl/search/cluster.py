@@ -128,6 +128,7 @@ def connected(address: str | None) -> Generator[None]:
         finally:
             signal.signal(signal.SIGTERM, before)
             ray.shutdown()
+            signal.signal(signal.SIGTERM, before)  # Ray gives it back to the system as it ends
 
 
 def _start(folder: str) -> None:
