@@ -296,8 +296,7 @@ class StopEveryOther(FIFOScheduler):
         super().__init__()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        name = trial.config["task"].checkpoint_folder.parent.name
-        stops = trial_number(name) % 2 == 1 and result["step"] > 50
+        stops = trial_number(trial.trial_id) % 2 == 1 and result["step"] > 50
         return FIFOScheduler.STOP if stops else FIFOScheduler.CONTINUE
 
 
