@@ -151,7 +151,7 @@ def disturb(sweep: Disturbed, fault: Fault, chance: random.Random) -> dict[str, 
         row["exit"] = sweep.driver.wait()
         row["said"] = sweep.last_line()
         row["alive"] = sorted(title(pid).split(" ")[0][-40:] for pid in marked(sweep.place))
-        gone = waited(lambda: not marked(sweep.place), 60.0)
+        gone = waited(lambda: not marked(sweep.place), 80.0)
         row["gone_s"] = None if gone is None else round(gone, 1)
         row["wrong"] = look_at(sweep)
         row["scratch"] = len(list((sweep.place / "tmp").iterdir()))
@@ -174,6 +174,7 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
     (place / "space.yaml").write_text(SPACE)
     optuna.logging.disable_default_handler()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     calm = Disturbed(place, "calm", slots=args.slots)
     while not (calm.folder / "best").exists():
         calm.start()
@@ -206,7 +207,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             if lives
             else f"{row['gone_s']:.0f} s"
             if row["gone_s"] is not None
-            else "not in 60 s",
+            else "not in 80 s",
             "; ".join(row.get("wrong", [])) or "nothing",
         )
         lines.append(f"| {' | '.join(cells)} |")
