@@ -64,7 +64,7 @@ def _faults() -> list[Fault]:
     return driver + asked + workers + ray
 
 
-PAUSES = {"starting": 12.0, "training": 2.0, "exporting": 4.0}
+PAUSES = {"starting": 12.0, "training": 2.0, "exporting": 1.5}
 """At most so many seconds after the sign of a phase; the others are over in a moment."""
 
 TITLES = {
@@ -151,7 +151,7 @@ def disturb(sweep: Disturbed, fault: Fault, chance: random.Random) -> dict[str, 
         row["exit"] = sweep.driver.wait()
         row["said"] = sweep.last_line()
         row["alive"] = sorted(title(pid).split(" ")[0][-40:] for pid in marked(sweep.place))
-        gone = waited(lambda: not marked(sweep.place), 60.0)
+        gone = waited(lambda: not marked(sweep.place), 80.0)
         row["gone_s"] = None if gone is None else round(gone, 1)
         row["wrong"] = look_at(sweep)
         row["scratch"] = len(list((sweep.place / "tmp").iterdir()))
@@ -174,6 +174,7 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
     (place / "space.yaml").write_text(SPACE)
     optuna.logging.disable_default_handler()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     calm = Disturbed(place, "calm", slots=args.slots)
     while not (calm.folder / "best").exists():
         calm.start()
@@ -202,11 +203,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             row["phase"],
             row["outcome"] if lives else f"{row['exit']}, {row['seconds']:.0f} s",
             "" if lives else _said(row["said"]),
-            ""
-            if lives
-            else f"{row['gone_s']:.0f} s"
-            if row["gone_s"] is not None
-            else "not in 60 s",
+            "" if lives else f"{row['gone_s']:.0f} s" if row["gone_s"] is not None else "> 60 s",
             "; ".join(row.get("wrong", [])) or "nothing",
         )
         lines.append(f"| {' | '.join(cells)} |")

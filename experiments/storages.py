@@ -142,7 +142,7 @@ def main() -> None:
     for name in args.only or cases:
         uri, disturb = cases[name]
         options = ("--storage", uri) if uri else ()
-        sweep = Disturbed(place, name, options, slots=args.slots)
+        sweep = Disturbed(place, f"storage-{name}", options, slots=args.slots)
         row: dict[str, Any] = {"case": name}
         disturb(sweep, row)
         sweep.start()

@@ -1,6 +1,7 @@
 """Using a cluster: what fits on it, and a clear line when there is none."""
 
 import contextlib
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from aurl.errors import SweepError
+from aurl.search import cluster
 from aurl.search.cluster import STARTS, Shape, connected, held, slots
 
 
@@ -222,8 +224,12 @@ def test_ray_that_gives_itself_up_is_started_again(
             raise RuntimeError("The current node timed out during startup. This could happen")
 
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: signal.signal(signal.SIGTERM, lambda *_: None))
+    monkeypatch.setattr(cluster.worker, "_global_node", None)
+    before = signal.getsignal(signal.SIGTERM)
     refused = pytest.raises(SweepError, match=r"^Ray must start on this machine, .* timed out")
     with refused if failures == STARTS else contextlib.nullcontext(), connected(None):
         assert len(tries) == failures + 1
     assert len(tries) == min(failures + 1, STARTS)
+    if failures < STARTS:
+        assert signal.getsignal(signal.SIGTERM) is before, "what follows hears SIGTERM as before"

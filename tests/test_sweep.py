@@ -487,6 +487,34 @@ def test_a_resumed_supply_has_the_unended_trials_first_and_then_the_rest(tmp_pat
     assert again.name_of("again-2") not in names
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_trial_whose_slot_dies_before_it_begins_is_given_again(tmp_path: Path) -> None:
+    """Tune tries a trial again that runs, and not one that it is about to hand to a slot."""
+    made = planned(Place(tmp_path, NEVER_TOGETHER))
+    supply = supply_of(made)
+    record: Any = sweep._Record(supply)  # pyright: ignore[reportPrivateUsage]
+
+    def dies(tune_id: str, *, tries_left: bool) -> str:
+        nothing = {"get_error": lambda: None, "get_pickled_error": lambda: None}
+        trial = SimpleNamespace(trial_id=tune_id, should_recover=lambda: tries_left, **nothing)
+        record.on_trial_error(0, [], trial)
+        name = supply.name_of(tune_id)
+        return read_json(made.trials_folder / name / "status.json")["status"]
+
+    first = supply.suggest("tune-0")
+    assert supply.left == 11
+    for index in range(1, sweep.ATTEMPTS):
+        assert dies(f"tune-{index - 1}", tries_left=True) == "running"
+        assert supply.left == 12
+        assert supply.suggest(f"tune-{index}") == first
+        assert supply.left == 11
+    assert dies(f"tune-{sweep.ATTEMPTS - 1}", tries_left=True) == "failed"
+    supply.suggest("tune-9")
+    assert dies("tune-9", tries_left=False) == "failed"
+    status = read_json(made.trials_folder / supply.name_of("tune-9") / "status.json")
+    assert status["reason"] == "its slot died"
+
+
 def test_what_a_killed_driver_left_half_made_is_removed(tmp_path: Path) -> None:
     made = planned(Place(tmp_path, NEVER_TOGETHER))
     supply_of(made).suggest("tune-0")

@@ -126,9 +126,10 @@ def connected(address: str | None) -> Generator[None]:
             with terminated_as_interrupted(), _watched():  # Ray has set a handler of its own
                 yield
         finally:
-            signal.signal(signal.SIGTERM, before)
-            ray.shutdown()
-            signal.signal(signal.SIGTERM, before)  # Ray gives it back to the system as it ends
+            try:
+                ray.shutdown()
+            finally:  # Ray leaves SIGTERM as it is by default
+                signal.signal(signal.SIGTERM, before)
 
 
 def _start(folder: str) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from aurl.config import RunConfig, to_plain
-from aurl.errors import DataError
+from aurl.errors import DataError, SweepError
 from aurl.files import read_json, read_lines, write_json, write_yaml
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
+from aurl.search.ranking import FINALISTS
 from aurl.search.sampler import End
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, unpacked
@@ -28,6 +29,8 @@ from aurl.training.store import Remote
 
 _log = logging.getLogger(__name__)
 TRIAL_ID = re.compile(r"t\d{4,}")
+FINAL_ID = re.compile(rf"{TRIAL_ID.pattern}\.\d+")
+"""Name of a finalist's run with another seed."""
 
 
 @runtime_checkable
@@ -208,3 +211,23 @@ def _step_to_start_from(folder: Path) -> int:
     _log.warning("The trial starts over.")
     checkpoint.remove(place)
     return 0
+
+
+def statuses(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each trial's ``status.json`` says, by the trials' names."""
+    paths = [each / "status.json" for each in trial_folders(folder)]
+    return {path.parent.name: read_json(path) for path in paths if path.exists()}
+
+
+def trial_folders(folder: Path) -> list[Path]:
+    """The folders that bear a trial's name; the others, and what they hold, are not ours.
+
+    Raises:
+        SweepError: If one is a link, which may lead to where a sweep must not write.
+    """
+    names = FINAL_ID if folder.name == FINALISTS else TRIAL_ID
+    found = sorted(path for path in folder.glob("t*") if names.fullmatch(path.name))
+    for path in found:
+        if path.is_symlink():
+            raise SweepError(f"{path} must be a trial's own folder, got a link. Remove it.")
+    return [path for path in found if path.is_dir()]

@@ -7,7 +7,6 @@ new Tune run that is given the trials that have not ended.
 
 import contextlib
 import logging
-import re
 import shutil
 from collections import deque
 from collections.abc import Generator, Mapping
@@ -20,7 +19,7 @@ from ray.tune.search import Searcher
 
 from aurl.config import RunConfig, from_plain
 from aurl.errors import ConfigError, StorageError, SweepError
-from aurl.files import read_json, read_lines, read_yaml
+from aurl.files import read_lines, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
@@ -31,7 +30,14 @@ from aurl.search.outage import Outage
 from aurl.search.plan import Sweep
 from aurl.search.probe import check_remote, check_storage
 from aurl.search.ranking import FINALISTS, SCORE, finalists
-from aurl.search.recorder import TRIAL_ID, Display, Recorder, trial_id, trial_number
+from aurl.search.recorder import (
+    Display,
+    Recorder,
+    statuses,
+    trial_folders,
+    trial_id,
+    trial_number,
+)
 from aurl.search.room import Patience, Room
 from aurl.search.sampler import End, Proposals
 from aurl.search.scheduling import Referee, scheduler_of
@@ -44,9 +50,6 @@ from aurl.training.reporters import METRICS_FILE, write_experiment
 _log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """Times a trial is tried whose workers die; an exception in training is not tried again."""
-
-FINAL_ID = re.compile(rf"{TRIAL_ID.pattern}\.\d+")
-"""Name of a finalist's run with another seed."""
 
 INVALID_IN_A_ROW = 100
 """Proposals that make no valid run before a search space is given up."""
@@ -66,17 +69,16 @@ def run(sweep: Sweep, display: Display) -> None:
         scratch = ""
         for make in (lambda: supply, lambda: _Finals(sweep, display)):
             queue = make()
-            if queue.remaining == 0:
-                continue
-            if not scratch:
-                space, columns = sweep.space, (SCORE, *OBJECTIVES)
-                hidden = conditional(space)
-                write_experiment(sweep.folder, domains(space), columns, conditional=hidden)
-                supply.front.draw()
-                scratch = stack.enter_context(_ray(sweep))
-            tuner = _tuner(sweep, queue, slots(sweep.shape, queue.remaining), scratch)
-            with queue.outage.told():
-                tuner.fit()
+            while queue.left:  # once, but for runs that Tune gave back
+                if not scratch:
+                    space, columns = sweep.space, (SCORE, *OBJECTIVES)
+                    hidden = conditional(space)
+                    write_experiment(sweep.folder, domains(space), columns, conditional=hidden)
+                    supply.front.draw()
+                    scratch = stack.enter_context(_ray(sweep))
+                tuner = _tuner(sweep, queue, slots(sweep.shape, queue.left), scratch)
+                with queue.outage.told():
+                    tuner.fit()
         if not scratch:  # a driver may have been killed just before it drew the last trial
             supply.front.draw(even_if_drawn=False)
 
@@ -104,8 +106,8 @@ def _tidy(sweep: Sweep) -> None:
             else:
                 path.unlink()
     for folder in (
-        *_trial_folders(sweep.trials_folder),
-        *_trial_folders(sweep.folder / FINALISTS),
+        *trial_folders(sweep.trials_folder),
+        *trial_folders(sweep.folder / FINALISTS),
     ):
         if not (folder / "status.json").exists():
             shutil.rmtree(folder)
@@ -123,13 +125,13 @@ def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tu
         tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
     )
     joins = sweep.address is not None and sweep.shape.grow_to is None
-    most = queue.remaining if joins else n_slots
+    most = queue.left if joins else n_slots
     return tune.Tuner(
         slot,
         tune_config=tune.TuneConfig(
             search_alg=Room(queue, sweep.shape, slots=n_slots, most=most),
             scheduler=queue.referee,
-            num_samples=queue.remaining,
+            num_samples=queue.left,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -159,6 +161,20 @@ class _Queue(Searcher):
         self.referee = referee
         self.outage = Outage()
         self._names: dict[str, str] = {}
+        self._given: dict[str, list[RunConfig]] = {}
+        self._again = deque[str]()
+
+    @property
+    def left(self) -> int:
+        """Runs to give to Tune, also those that it gave back."""
+        return self.remaining + len(self._again)
+
+    def take_back(self, name: str) -> bool:
+        """Keep a run that Tune could not begin, to be given again; False after so many times."""
+        is_taken = len(self._given[name]) < ATTEMPTS
+        if is_taken:
+            self._again.append(name)
+        return is_taken
 
     @property
     def remaining(self) -> int:
@@ -174,11 +190,13 @@ class _Queue(Searcher):
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - or the text FINISHED
         self.outage.check()
-        found = self.next_run()
+        name = self._again.popleft() if self._again else ""
+        found = (name, self._given[name][0]) if name else self.next_run()
         if found is None:
             return Searcher.FINISHED
         name, config = found
         self._names[trial_id] = name
+        self._given.setdefault(name, []).append(config)
         return {"task": task_for(self.folder / name, config)}
 
     def name_of(self, tune_trial_id: str) -> str:
@@ -214,8 +232,8 @@ class _Supply(_Queue):
         self.sweep = sweep
         self.proposals = proposals
         self.front = FrontPicture(sweep.folder)
-        statuses = _statuses(sweep.trials_folder)
-        for name, status in statuses.items():
+        found = statuses(sweep.trials_folder)
+        for name, status in found.items():
             if status["status"] == "completed":
                 self.front.add(name, status["metrics"])
             if status["status"] != "running":
@@ -223,10 +241,10 @@ class _Supply(_Queue):
             rows = read_lines(sweep.trials_folder / name / METRICS_FILE)
             referee.remember(name, rows, sweep.space.budget.steps_per_trial)
         self._unended = deque(
-            name for name, status in statuses.items() if status["status"] == "running"
+            name for name, status in found.items() if status["status"] == "running"
         )
-        proposals.fail_unknown({trial_number(name) for name in statuses})
-        self._new = max(0, sweep.space.budget.trials - len(statuses))
+        proposals.fail_unknown({trial_number(name) for name in found})
+        self._new = max(0, sweep.space.budget.trials - len(found))
 
     @property
     def remaining(self) -> int:
@@ -281,7 +299,7 @@ class _Finals(_Queue):
         recorder = Recorder(folder, display, sweep.remote)
         super().__init__(folder, recorder, Referee(None, None, sweep.corpus, folder))
         ended = {
-            name for name, status in _statuses(folder).items() if status["status"] != "running"
+            name for name, status in statuses(folder).items() if status["status"] != "running"
         }
         self._runs = deque(run for run in final_runs(sweep) if run[0] not in ended)
 
@@ -364,8 +382,12 @@ class _Record(tune.Callback):
             self._end(trial, verdict.end, verdict.reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-        lines = str(trial.get_pickled_error() or trial.get_error()).strip().splitlines()
-        self._end(trial, "failed", lines[-1].strip() if lines else "its workers died")
+        # Tune tries a trial again, but not one whose slot died between two trials.
+        tries_left = trial.should_recover()
+        if tries_left and self._queue.take_back(self._queue.name_of(trial.trial_id)):
+            return
+        error = trial.get_pickled_error() or trial.get_error() or "its slot died"
+        self._end(trial, "failed", str(error).strip().splitlines()[-1].strip())
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         self._queue.outage.check()  # Tune has swallowed it
@@ -374,22 +396,3 @@ class _Record(tune.Callback):
         with self._queue.outage.noted():
             name = self._queue.name_of(trial.trial_id)
             self._queue.ended(name, end, self._queue.recorder.end(name, end, reason))
-
-
-def _statuses(folder: Path) -> dict[str, dict[str, Any]]:
-    paths = [each / "status.json" for each in _trial_folders(folder)]
-    return {path.parent.name: read_json(path) for path in paths if path.exists()}
-
-
-def _trial_folders(folder: Path) -> list[Path]:
-    """The folders that bear a trial's name; the others, and what they hold, are not ours.
-
-    Raises:
-        SweepError: If one is a link, which may lead to where a sweep must not write.
-    """
-    names = FINAL_ID if folder.name == FINALISTS else TRIAL_ID
-    found = sorted(path for path in folder.glob("t*") if names.fullmatch(path.name))
-    for path in found:
-        if path.is_symlink():
-            raise SweepError(f"{path} must be a trial's own folder, got a link. Remove it.")
-    return [path for path in found if path.is_dir()]
