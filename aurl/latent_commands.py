@@ -25,7 +25,6 @@ from aurl.reporting.latent_sheet import SHEET, Track, Wanted, write_sheet
 from aurl.reporting.loading import Model, load
 from aurl.seeding import numpy_generator
 
-
 STUDIED_LIVE = 1000
 """Training windows that are looked at while someone waits for a page."""
 

@@ -33,7 +33,7 @@ def status(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps([asdict(trial) for trial in trials], indent=2, allow_nan=False))
     else:
-        Console().print(status_table(trials))
+        Console().print(status_table(trials) if trials or not read else _none_of(len(read)))
     return 0
 
 
@@ -58,7 +58,9 @@ def leaderboard(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps([record(place) for place in places], indent=2, allow_nan=False))
     else:
-        Console().print(leaderboard_table(places, with_unranked=True))
+        shown = places or not trials
+        table = leaderboard_table(places, with_unranked=True)
+        Console().print(table if shown else _none_of(len(trials)))
     return 0
 
 
@@ -83,6 +85,11 @@ def stop(args: argparse.Namespace) -> int:
         f"{args.trial} is asked to stop: it will at its next report. See aurl status {args.sweep}"
     )
     return 0
+
+
+def _none_of(count: int) -> str:
+    """What a table says whose filter has left nothing."""
+    return f"No trial fulfils the filter; there are {count}."
 
 
 def _choice(args: argparse.Namespace) -> Choice:

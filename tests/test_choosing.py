@@ -1,11 +1,14 @@
 """Which rows are shown, in which order, and what is said of a question that makes no sense."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aurl.cli import main
 from aurl.errors import ConfigError
 from aurl.reporting.choosing import Choice, as_csv, chosen
+from tests.fake_sweep import fake_sweep, write_status
 
 ROWS: list[dict[str, Any]] = [
     {"trial_id": "t0", "status": "completed", "score": 0.5, "a.beta.value": 0.1, "reason": ""},
@@ -81,3 +84,17 @@ def test_no_rows_answer_no_question() -> None:
 def test_csv_has_a_cell_for_every_column() -> None:
     text = as_csv([{"a": 'say "x", y', "b": [1, 2]}, {"a": None, "b": True}], ["a", "b", "c"])
     assert text == 'a,b,c\n"say ""x"", y","[1, 2]",\n,true,\n'
+
+
+@pytest.mark.parametrize("command", ["status", "leaderboard"])
+def test_a_filter_that_leaves_nothing_is_no_sweep_without_trials(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_sweep(tmp_path, trials=0, changes={"budget": {"trials": 2, "steps_per_trial": 9}})
+    assert main([command, str(tmp_path), "--filter", "status=failed"]) == 0
+    assert "no trials yet" in capsys.readouterr().out
+    write_status(tmp_path, "t0000")
+    assert main([command, str(tmp_path), "--filter", "status=failed"]) == 0
+    assert capsys.readouterr().out == "No trial fulfils the filter; there are 1.\n"
+    assert main([command, str(tmp_path), "--csv", "--json"]) == 2
+    assert "not allowed with" in capsys.readouterr().err

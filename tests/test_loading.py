@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import aurl
 from aurl.config import to_plain
 from aurl.data.corpus import save
 from aurl.data.midi import read_midi, write_midi
+from aurl.data.piece import sorted_notes
 from aurl.errors import ConfigError, DataError
 from aurl.files import write_json, write_yaml
 from aurl.reporting.loading import Model
@@ -75,6 +77,19 @@ def test_a_window_has_a_row_whatever_it_comes_with(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         model().encode([str(tmp_path / "one.mid"), pieces[0]]), together[[1, 0]], atol=1e-9
     )
+
+
+def test_a_model_of_one_instrument_reads_every_piece_as_played_by_it() -> None:
+    piece = random_piece(np.random.default_rng(1))
+    assert model().only_program == 0
+    notes = piece.notes.copy()
+    notes["program"] = 40
+    drums = notes[:3].copy()
+    drums["program"], drums["is_drum"] = 0, True
+    other = replace(piece, notes=sorted_notes(np.concatenate([notes, drums])))
+    np.testing.assert_array_equal(model().encode(other), model().encode(piece))
+    doubled = replace(piece, notes=sorted_notes(np.concatenate([notes, piece.notes])))
+    np.testing.assert_array_equal(model().encode(doubled), model().encode(piece))
 
 
 def test_a_silent_window_keeps_its_row() -> None:

@@ -51,8 +51,8 @@ def test_umap_is_refused_with_the_command_that_adds_it(monkeypatch: pytest.Monke
 
 def test_umap_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     class Reducer:
-        def __init__(self, *, n_components: int, random_state: int) -> None:
-            self.shift = n_components + random_state
+        def __init__(self, *, n_components: int, random_state: int, n_jobs: int) -> None:
+            self.shift = n_components + random_state + n_jobs - 1
 
         def fit_transform(self, codes: np.ndarray) -> np.ndarray:
             return codes[:, :2].astype(np.float32) + self.shift

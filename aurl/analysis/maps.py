@@ -1,5 +1,6 @@
 """Maps: the codes of many windows as points in the plane."""
 
+import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -53,5 +54,8 @@ def umap_map(codes: Float[np.ndarray, "window coordinate"], *, seed: int = 0) ->
             "map must be pca where umap-learn is not installed, got umap. "
             "Add it: pip install umap-learn."
         )
-    reducer = import_module("umap").UMAP(n_components=2, random_state=seed)
-    return Map(points=np.asarray(reducer.fit_transform(codes), np.float64), explained=None)
+    with warnings.catch_warnings():  # of TensorFlow, which it can do without
+        warnings.simplefilter("ignore")
+        reducer = import_module("umap").UMAP(n_components=2, random_state=seed, n_jobs=1)
+        points = np.asarray(reducer.fit_transform(codes), np.float64)
+    return Map(points=points, explained=None)

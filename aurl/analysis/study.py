@@ -37,7 +37,20 @@ class Study:
     def __init__(self, subject: Subject, *, studied: int = STUDIED) -> None:
         self.subject = subject
         self.windows = self.drawn("train", studied)
-        self.mean, self.log_var = subject.posterior(self.windows)
+
+    @cached_property
+    def _posterior(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.subject.posterior(self.windows)
+
+    @property
+    def mean(self) -> Float[np.ndarray, "window coordinate"]:
+        """Posterior means of the studied windows."""
+        return self._posterior[0]
+
+    @property
+    def log_var(self) -> Float[np.ndarray, "window coordinate"]:
+        """Posterior log-variances of the studied windows."""
+        return self._posterior[1]
 
     def drawn(self, split: Split, count: int) -> Int[np.ndarray, " window"]:
         """The first windows of a split in an order drawn once and for all."""

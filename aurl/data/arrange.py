@@ -1,10 +1,11 @@
-"""Pieces one after the other, for a file that is listened to."""
+"""Pieces arranged: one after the other in a file, or all on one instrument."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from aurl.data.piece import Metre, Piece, Tempo
+from aurl.data.piece import Metre, Piece, Tempo, quantized, sorted_notes
 
 
 def in_sequence(pieces: Sequence[Piece], *, bars_each: int, gap_bars: int = 1) -> Piece:
@@ -41,3 +42,15 @@ def in_sequence(pieces: Sequence[Piece], *, bars_each: int, gap_bars: int = 1) -
         tempos=tuple(tempos.values()),
         length=start,
     )
+
+
+def on_one_instrument(piece: Piece, program: int) -> Piece:
+    """The piece played by one program, without its drums; on the grid of :func:`quantized`.
+
+    Of notes that become the same, the longest stays. What has nothing but drums is left as it is.
+    """
+    notes = piece.notes[~piece.notes["is_drum"]]
+    if not len(notes):
+        return piece
+    notes["program"] = program
+    return quantized(replace(piece, notes=sorted_notes(notes)))

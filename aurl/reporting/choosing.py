@@ -44,8 +44,9 @@ class Choice:
 
 def add_choice(command: argparse.ArgumentParser) -> None:
     """Give a command the options that make a :class:`Choice`, and the forms of its answer."""
-    command.add_argument("--json", action="store_true", help="for another program to read")
-    command.add_argument("--csv", action="store_true", help="for a spreadsheet")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for another program to read")
+    form.add_argument("--csv", action="store_true", help="for a spreadsheet")
     command.add_argument(
         "--filter",
         action="append",

@@ -17,9 +17,11 @@ from torch import Tensor
 from aurl.audio import write_wav
 from aurl.config import RunConfig
 from aurl.data import corpus as corpora
-from aurl.data.arrange import in_sequence
+from aurl.data.arrange import in_sequence, on_one_instrument
 from aurl.data.clock import clocked
 from aurl.data.events import Events
+from aurl.data.grid import Grid
+from aurl.data.metrical import DRUMS, Metrical
 from aurl.data.midi import printable, write_midi
 from aurl.data.piece import Piece, quantized, sliced
 from aurl.data.sources import read_clocked, read_source
@@ -50,12 +52,22 @@ class Model:
         """Bars of a window: the music that one row of codes stands for."""
         return self.trained.n_bars
 
+    @property
+    def only_program(self) -> int | None:
+        """The General MIDI program of all its notes; None if its music has instruments."""
+        vocabulary = self.trained.vocabulary
+        if isinstance(vocabulary, Grid):
+            return 0
+        one = isinstance(vocabulary, Metrical) and not vocabulary.programs
+        return vocabulary.default_program if one and vocabulary.default_program < DRUMS else None
+
     @torch.no_grad()
     def encode(self, music: Music | Sequence[Music]) -> Float[np.ndarray, "window coordinate"]:
         """The codes of music: posterior means, one row for every window of ``n_bars`` bars.
 
         The first window of a piece begins with its first bar (with its pickup, if it has one), and
-        the last one is filled up with silence.
+        the last one is filled up with silence. A model whose music has one instrument reads every
+        piece as played by it, and no drums.
 
         Args:
             music: A MIDI file or a piece, or several.
@@ -182,12 +194,18 @@ class Model:
         is_timed = isinstance(self.trained.vocabulary, Events)
         if isinstance(music, Piece):
             piece = clocked(music) if is_timed else quantized(music)
-            return piece, printable(music.name) or "the piece"
+            return self._fitted(piece), printable(music.name) or "the piece"
         name = printable(str(music))
         try:
-            return (read_clocked if is_timed else read_source)(Path(music)), name
+            piece = (read_clocked if is_timed else read_source)(Path(music))
         except DataError as error:
             raise DataError(f"{name} cannot be read: {error}") from error
+        return self._fitted(piece), name
+
+    def _fitted(self, piece: Piece) -> Piece:
+        """A piece on the one instrument of a model whose music has no other."""
+        program = self.only_program
+        return piece if program is None else on_one_instrument(piece, program)
 
     def _padded(self, rows: Sequence[Int[np.ndarray, " _"]]) -> Int[Tensor, "window token"]:
         """Rows of one width, filled up at their ends."""

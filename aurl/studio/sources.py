@@ -95,7 +95,8 @@ def dropped(model: Model, data: bytes, name: str) -> Source:
             kept.append(Row(bar=bar + 1, code=code))
     if not kept:
         raise DataError(f"{shown} has no window that the model can say: {refused[0]}")
-    return Source(name=shown, rows=kept, note=_note(refused, len(bars)))
+    note = f"{_rearranged(model, piece)} {_note(refused, len(bars))}".strip()
+    return Source(name=shown, rows=kept, note=note)
 
 
 def _read(model: Model, data: bytes, shown: str) -> Piece:
@@ -111,6 +112,18 @@ def _read(model: Model, data: bytes, shown: str) -> Piece:
             "A MIDI file can be dropped here."
         )
     return replace(outcome, name="")
+
+
+def _rearranged(model: Model, piece: Piece) -> str:
+    """What of a piece a model of one instrument does not read as it is."""
+    notes, program = piece.notes, model.only_program
+    if program is None:
+        return ""
+    n_drums = int(notes["is_drum"].sum())
+    others = bool((notes["program"][~notes["is_drum"]] != program).any())
+    said = ["Read as one instrument, which is all that the model has."] * others
+    said += [f"{n_drums} drum notes are left out."] * (n_drums > 0)
+    return " ".join(said)
 
 
 def _why(error: DataError) -> str:
