@@ -107,6 +107,7 @@ processes = {"gcs_server": [SimpleNamespace(process=server)],
              "dashboard": [SimpleNamespace(process=other)]}
 cluster.worker._global_node = SimpleNamespace(all_processes=processes)
 cluster.WATCH_EVERY_S, cluster.LET_GO_S = 0.02, 0.2
+sys.stderr = open("/dev/null", "w")  # the display has one of its own
 print(other.pid, flush=True)
 with terminated_as_interrupted(), cluster._watched():
     server.kill()

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -191,12 +190,12 @@ def _watched() -> Generator[None]:
 
 def _leave(node: Any, server: str) -> None:  # noqa: ANN401 - Ray's, which is private
     """End this process and what it has started, with one line."""
-    shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # the cursor, which the display has hidden
-    sys.stderr.write(
+    shown = "\x1b[?25h" if os.isatty(2) else ""  # the cursor, which the display has hidden
+    line = (
         f"{shown}aurl: Ray's {server} on this machine has died, and Ray did not let go of this "
         "process. What was finished is kept. Give the same command again, with --resume.\n"
     )
-    sys.stderr.flush()
+    os.write(2, line.encode())  # the display has a sys.stderr of its own, which shows it too late
     for each in (one for several in node.all_processes.values() for one in several):
         with contextlib.suppress(OSError):
             each.process.kill()
