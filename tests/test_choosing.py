@@ -96,5 +96,6 @@ def test_a_filter_that_leaves_nothing_is_no_sweep_without_trials(
     write_status(tmp_path, "t0000")
     assert main([command, str(tmp_path), "--filter", "status=failed"]) == 0
     assert capsys.readouterr().out == "No trial fulfils the filter; there are 1.\n"
-    assert main([command, str(tmp_path), "--csv", "--json"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([command, str(tmp_path), "--csv", "--json"])
     assert "not allowed with" in capsys.readouterr().err

@@ -58,8 +58,9 @@ class Model:
         vocabulary = self.trained.vocabulary
         if isinstance(vocabulary, Grid):
             return 0
-        one = isinstance(vocabulary, Metrical) and not vocabulary.programs
-        return vocabulary.default_program if one and vocabulary.default_program < DRUMS else None
+        if isinstance(vocabulary, Metrical) and not vocabulary.programs:
+            return vocabulary.default_program if vocabulary.default_program < DRUMS else None
+        return None
 
     @torch.no_grad()
     def encode(self, music: Music | Sequence[Music]) -> Float[np.ndarray, "window coordinate"]:
