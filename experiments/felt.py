@@ -236,7 +236,8 @@ def overlap(drawn: np.ndarray, real: np.ndarray, reference: np.ndarray) -> float
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks, ties shared."""
-    return np.array([(values < v).sum() + ((values == v).sum() - 1) / 2 for v in values])
+    above, same = values[:, None] > values, values[:, None] == values
+    return above.sum(axis=1) + (same.sum(axis=1) - 1) / 2
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """What the models of ``kl_health.py`` say: tables in Markdown, and a picture for each corpus.
 
-Intervals are percentiles over 2,000 bootstrap samples of trainings: models that share their
+Intervals are percentiles over 1,000 bootstrap samples of trainings: models that share their
 weights but for an operation are drawn together.
 """
 
@@ -16,7 +16,7 @@ from felt import FELT, spearman
 from aurl.metrics.kl_health import TERMS, KLHealthSettings, LatentEvidence, kl_health
 from aurl.seeding import numpy_generator
 
-SAMPLES = 2000
+SAMPLES = 1000
 COPIES = 250
 """Of each sample: enough that N and N - 1 are the same."""
 
@@ -124,7 +124,7 @@ def correlations(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def families(rows: Sequence[dict[str, Any]]) -> str:
-    """Of each kind: its terms, and how often a good model is above it, also without a term."""
+    """Of each kind: how often a good model of the same seed is above it, also without a term."""
     heads = ["kind", "models", "KL health", "good above it", *(f"without {t}" for t in TERMS)]
     lines = _head([*heads, "usefulness"])
     good = [row for row in rows if row["kind"] == "good"]
@@ -133,7 +133,7 @@ def families(rows: Sequence[dict[str, Any]]) -> str:
         if not kin:
             continue
         health = _column(kin, SCORE)
-        above = [_above(without(good, term), without(kin, term)) for term in (None, *TERMS)]
+        above = [_above(good, kin, term) for term in (None, *TERMS)]
         cells = [f"{above[0]:.2f}"]
         cells += [
             f"**{share:.2f}**" if share < above[0] - BEATS else f"{share:.2f}"
@@ -147,9 +147,14 @@ def families(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _above(good: np.ndarray, bad: np.ndarray) -> float:
-    """Share of pairs in which the good one is above; ties count half."""
-    return float(((good[:, None] > bad) + 0.5 * (good[:, None] == bad)).mean())
+def _above(
+    good: Sequence[dict[str, Any]], bad: Sequence[dict[str, Any]], term: str | None
+) -> float:
+    """Share of pairs of a seed in which the good one is above; ties count half."""
+    ours, theirs = without(good, term)[:, None], without(bad, term)
+    seeds = [np.array([row["settings"]["seed"] for row in rows]) for rows in (good, bad)]
+    pairs = seeds[0][:, None] == seeds[1]
+    return float(((ours > theirs) + 0.5 * (ours == theirs))[pairs].mean())
 
 
 def _column(rows: Sequence[dict[str, Any]], key: str) -> np.ndarray:

@@ -215,6 +215,16 @@ def test_an_autoencoder_in_disguise_scores_low() -> None:
     assert health.kl_health < 0.2
 
 
+def test_in_a_long_window_only_the_band_tells_lists_of_samples() -> None:
+    """Sixteen bars have 107 nats to tell: twelve dimensions of 9 nats, 8,100 values each, do."""
+    settings = replace(TARGET, target_rate_nats=107.0)
+    health = kl_health(evidence([9.0] * 12), settings)
+    assert health.kl_band == pytest.approx(0.0, abs=1e-9)
+    assert [value for value in terms(health) if value < 0.999] == [health.kl_band]
+    assert health.kl_health == pytest.approx(1e-3 ** (1 / 6))
+    assert kl_health(evidence([4.5] * 24), settings).kl_health == pytest.approx(1.0)
+
+
 def test_health_orders_runs_as_a_person_would() -> None:
     runs = {
         "healthy": evidence([0.875] * 16),

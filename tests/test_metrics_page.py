@@ -14,6 +14,7 @@ from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
 from aurl.objective_config import WEIGHTS
 from aurl.reporting import export as exports
 from aurl.training.loop import Run, train
+from aurl.training.media import LAYOUT
 from aurl.training.messages import Row
 from aurl.training.workers import Workers
 from tests.test_musical import untrained
@@ -93,6 +94,15 @@ def test_validation_and_test_have_the_same_names_but_for_music_and_factors(
         for split in ("val", "test")
     )
     assert val == {name for name in test if not name.startswith(("music/", "factors/"))}
+
+
+def test_each_chart_of_tensorboard_shows_something(emitted: set[str]) -> None:
+    for title, tags in (chart for group in LAYOUT.values() for chart in group.items()):
+        for tag in tags:
+            assert any(re.fullmatch(tag, name) for name in emitted), f"{title}: {tag}"
+    (of_levels,) = LAYOUT["latent space"]["KL health of each level"]
+    shown = {name for name in emitted if re.fullmatch(of_levels, name)}
+    assert shown == {f"val/kl_health/{level}/kl_health" for level in LEVELS}
 
 
 def test_every_quantity_has_every_musical_name() -> None:

@@ -43,7 +43,7 @@ BATCH = 64
 BATCH_TOKENS = 8192
 """Windows, and tokens with padding, that are measured at once at most."""
 
-LEVEL_WINDOWS = 64
+LEVEL_WINDOWS = 32
 """Windows that say whether the decoder uses a level, in a trial; an export has more."""
 
 PRIOR_DRAWS = 2000
