@@ -181,9 +181,13 @@ class Page:
         failed = self.call("Page.navigate", url=url).get("errorText")
         if failed:
             raise BrowserError(f"{url}: {failed}")
-        deadline = time.monotonic() + PATIENCE_S
-        while self._loaded == before:
-            self.browser.message(deadline)
+        self._wait_for_load(before)
+
+    def reload(self) -> None:
+        """Load the page anew, as its user would, and wait until it has loaded."""
+        before = self._loaded
+        self.call("Page.reload")
+        self._wait_for_load(before)
 
     def js(self, expression: str) -> Any:
         """The value of an expression; of what it resolves to, if it is a promise."""
@@ -279,6 +283,11 @@ class Page:
         """Close the tab."""
         self.browser.call("Target.closeTarget", targetId=self.target)
         self.browser.forget(self.session)
+
+    def _wait_for_load(self, before: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self._loaded == before:
+            self.browser.message(deadline)
 
     def _middle(self, selector: str) -> tuple[float, float]:
         found = self.js(

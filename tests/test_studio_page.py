@@ -84,8 +84,7 @@ def test_a_reload_begins_where_the_page_was_left(studio: Page) -> None:
     slide(studio, "#at", 0.5)
     studio.click("[data-level=global] input[value=last]")
     left = notes(studio)
-    studio.js("location.reload()")
-    studio.wait("performance.getEntriesByType('navigation')[0].type === 'reload'")
+    studio.reload()
     studio.wait(QUIET)
     assert notes(studio) == left
     assert studio.js("[...document.querySelectorAll('#at, #slider-0')].map(e => e.value)") == [
