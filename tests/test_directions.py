@@ -40,8 +40,20 @@ def test_a_linear_attribute_is_found_and_rises_by_its_gain() -> None:
     rise = (change[0] - change[0, 1]) / LINEAR[~held_out(PIECES)].std()
     np.testing.assert_allclose(rise, each.gain * np.array([-1.0, 0.0, 2.0]), rtol=1e-3)
     assert each.vector[5] == 0.0  # a coordinate that never varies is never moved
-    deviations = np.delete(each.vector, 5) / CODES[~held_out(PIECES)].std(axis=0)[:5]
-    assert np.linalg.norm(deviations) == pytest.approx(1.0)
+    fit = CODES[~held_out(PIECES)][:, :5]
+    deviations = each.vector[:5] / fit.std(axis=0)
+    along = (fit / fit.std(axis=0)) @ deviations / np.linalg.norm(deviations)
+    assert np.linalg.norm(deviations) == pytest.approx(along.std()), "a deviation of the codes"
+
+
+def test_a_direction_does_not_leave_the_codes_of_the_music() -> None:
+    """A code that only helps to tell the attribute from another's noise is not moved."""
+    rng = np.random.default_rng(5)
+    attribute, noise = rng.normal(size=(2, 600))
+    codes = np.stack([attribute + 2.0 * noise, noise], axis=1)
+    each = found(attribute, codes)
+    assert each.r2 > 0.999  # the first less twice the second
+    assert abs(each.vector[1]) < 0.1 * each.vector[0]
 
 
 def test_held_out_r2_is_the_share_of_the_variance_that_codes_can_tell() -> None:

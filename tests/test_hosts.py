@@ -220,7 +220,7 @@ def test_a_sweep_without_the_token_is_refused_in_one_line(cluster: Cluster, toke
     driver = cluster.start("strange", RAY_AUTH_TOKEN=token, RAY_AUTH_MODE=mode)
     out, err = driver.communicate(timeout=PATIENCE_S)
     assert (driver.returncode, err.count("\n")) == (2, 1), out + err
-    assert err.startswith("aurl: --address must name a running Ray cluster, got 'auto': "), err
+    assert err.startswith("aurl: --address must name a cluster that takes this account's token")
     assert not (cluster.out / "strange").exists(), "the name stays free"
 
 

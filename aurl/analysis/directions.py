@@ -1,12 +1,15 @@
 r"""Attribute directions: where in the latent space music grows denser, higher, more syncopated.
 
 An attribute is foretold from codes by ridge regression, and held to account on pieces that it was
-not fitted on: held-out :math:`R^2`. The direction is that of the steepest rise of what is
-foretold, in codes measured in their standard deviations over the music; a *strength* is how many
-of these it is moved. Whether the attribute really rises is measured on what is decoded
-(:func:`aurl.analysis.traversal.effects`).
+not fitted on: held-out :math:`R^2`. The direction is not that of the regression's weights, which
+leave the codes of the music for a rise that only they see, but the one in which codes of music
+with more of it differ: the covariance of the codes with what is foretold. A *strength* of 1 is the
+standard deviation of the music's codes along it. Whether the attribute really rises is measured on
+what is decoded (:func:`aurl.analysis.traversal.effects`).
 
-Source: Hoerl & Kennard 1970 for the regression; Golub, Heath & Wahba 1979, "Generalized
+Source: Haufe et al. 2014, "On the interpretation of weight vectors of linear models", eq. 6, for
+the direction, which for an attribute of two classes is the difference of their mean codes as in
+MusicVAE; Hoerl & Kennard 1970 for the regression; Golub, Heath & Wahba 1979, "Generalized
 cross-validation as a method for choosing a good ridge parameter", for its penalty.
 """
 
@@ -35,7 +38,7 @@ class Direction:
 
     attribute: str
     vector: Float[np.ndarray, " coordinate"]
-    """What is added to a code for a strength of 1: a unit vector in standard deviations."""
+    """What is added to a code for a strength of 1."""
 
     gain: float
     """Foretold rise at a strength of 1, in standard deviations of the attribute."""
@@ -101,17 +104,19 @@ def direction(name: str, known: Known) -> Direction | None:
     middle, spread = known.values[fit].mean(), known.values[fit].std()
     y = (known.values - middle) / spread
     weights, penalty = ridge(x[fit], y[fit])
-    length = float(np.linalg.norm(weights))
+    pattern = x[fit].T @ (x[fit] @ weights)
+    length = float(np.linalg.norm(pattern))
     if not length > 0.0:
         return None
+    pattern *= (x[fit] @ pattern).std() / length**2
     truth, told = y[held], x[held] @ weights
     (interval,) = score_intervals(
         lambda rows: np.maximum([r2(truth[rows], told[rows])], 0.0), known.pieces[held]
     )
     return Direction(
         attribute=name,
-        vector=weights / length * np.where(usable, scale, 0.0),
-        gain=length,
+        vector=pattern * np.where(usable, scale, 0.0),
+        gain=float(weights @ pattern),
         penalty=penalty,
         r2=r2(truth, told),
         r2_interval=interval,
