@@ -68,8 +68,8 @@ class Cluster:
         self.out = shared / "out"
         save(tiny_corpus(), shared / "tiny")
         (shared / "space.yaml").write_text(SPACE)
-        slow = SPACE.replace(f"steps_per_trial: {STEPS}", "steps_per_trial: 6000")
-        (shared / "long.yaml").write_text(slow.replace("every: 20", "every: 6000"))
+        slow = SPACE.replace(f"steps_per_trial: {STEPS}", "steps_per_trial: 100000")
+        (shared / "long.yaml").write_text(slow.replace("every: 20", "every: 100000"))
         self.join(self.head)
 
     def join(self, host: Host) -> None:
