@@ -13,6 +13,7 @@ from pathlib import Path
 from aurl.errors import SweepError
 from aurl.files import atomic
 from aurl.search.ranking import FINALISTS
+from aurl.search.wishes import NAME
 from aurl.training.checkpoint import FILE_NAME
 from aurl.training.store import Remote
 
@@ -20,7 +21,7 @@ ABOUT = "sweep.yaml"
 JOURNAL = "study.journal"
 ARCHIVE = "folder.zip"
 _PIECE = re.compile(r"study\.journal\.(\d{12})")
-_TRIAL = re.compile(rf"(trials|{FINALISTS})/(t\d{{4,}}(?:\.\d+)?)/{re.escape(ARCHIVE)}")
+_TRIAL = re.compile(rf"(trials|{FINALISTS})/({NAME.pattern})/{re.escape(ARCHIVE)}")
 _MEMBER = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*")
 """A file of a trial's folder, or of a folder in it: no name leads elsewhere."""
 
@@ -116,7 +117,7 @@ def _restore(place: Remote, folder: Path) -> None:
                 journal.write(place.read(name) or b"")
     for name in names:
         if trial := _TRIAL.fullmatch(name):
-            kind, own = trial.groups()
+            kind, own = trial.group(1, 2)
             packed = place.below(kind, own).read(ARCHIVE) or b""
             _unpack(packed, folder / kind / own)
 

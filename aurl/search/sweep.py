@@ -23,6 +23,7 @@ from aurl.files import read_lines, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
+from aurl.search.copies import JOURNAL
 from aurl.search.front import FrontPicture, conditional, domains
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
@@ -63,7 +64,7 @@ def run(sweep: Sweep, display: Display) -> None:
     """
     with journal(sweep.folder / "sweep.log"), contextlib.ExitStack() as stack:
         _tidy(sweep)
-        proposals = Proposals(sweep.folder / "study.journal", sweep.space, sweep.folder.name)
+        proposals = Proposals(sweep.folder / JOURNAL, sweep.space, sweep.folder.name)
         proposals.begin_with(sweep.beginnings)
         supply = _Supply(sweep, proposals, Recorder(sweep.trials_folder, display, sweep.remote))
         scratch = ""
