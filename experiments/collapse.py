@@ -91,6 +91,7 @@ COLUMNS = {
     "NLL": "val/reconstruction_nats",
     "NLL, z shuffled": "val/reconstruction_shuffled_z_nats",
     "whole melodies": "val/sequence_accuracy",
+    "with z sampled": "val/sequence_accuracy/sampled_z",
     "token accuracy": "val/token_accuracy",
     "MIG": "val/mig_rank32",
     "negative ELBO": "val/negative_elbo_nats",

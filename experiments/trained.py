@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any, TypeAlias
 
 import torch
@@ -129,12 +129,13 @@ def _one(experiment: Experiment, case: Case, folder: Path) -> dict[str, Any]:
     started = process_time()
     config = _config(experiment, case)
     corpus = load_named(config.data.corpus, config.data.melodies)
-    row = {
+    row: dict[str, Any] = {
         "name": case.name,
         "corpus": experiment.corpus,
         "kind": case.kind,
         "settings": case.settings,
     }
+    began = perf_counter()
     weights = folder / _weights_name(experiment, case)
     model = Vae(config, corpus.vocabulary, corpus.n_bars)
     if not weights.exists():
@@ -143,6 +144,7 @@ def _one(experiment: Experiment, case: Case, folder: Path) -> dict[str, Any]:
             _train(config, corpus, model, weights, torch.device(experiment.device))
         except DivergedError as error:
             return {**row, "failure": str(error), "seconds": process_time() - started}
+    row["training_s"] = perf_counter() - began
     checkpoint.load_weights(weights, model)
     if experiment.operate is not None and case.surgery:
         experiment.operate(model, case.surgery)

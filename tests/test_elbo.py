@@ -66,7 +66,7 @@ def test_under_bfloat16_only_matrix_products_are_rounded() -> None:
     def note(_module: nn.Module, _inputs: object, logits: Tensor) -> None:
         seen.append(logits)
 
-    hook = trainer.model.decoder.logits.register_forward_hook(note)
+    hook = trainer.model.decoder.register_forward_hook(note)
     terms, posterior = trainer.elbo(tokens, places, noise, None, context, (0.5, 0.0))
     hook.remove()
     assert [logits.dtype for logits in seen] == [torch.bfloat16]

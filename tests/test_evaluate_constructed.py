@@ -83,7 +83,12 @@ def test_whole_windows_are_the_score_of_constructed_music_and_notes_of_other(
     truth = TokenStore(corpus).padded(torch.from_numpy(found.windows[:4]))
     almost = truth.clone()
 
+    asked: list[torch.Tensor] = []
+
     def answers(model: Vae, z: torch.Tensor, **rest: Any) -> torch.Tensor:
+        asked.append(z)
+        if len(asked) == 2:  # samples of the posteriors: two of four come back
+            return torch.cat([truth[:2], truth[:2]])
         assert len(z) == 5
         assert not z[4].any()
         return torch.cat([almost, truth[1:2]])  # z = 0 gives the second window
@@ -93,10 +98,15 @@ def test_whole_windows_are_the_score_of_constructed_music_and_notes_of_other(
     values = found.evaluate(untrained(corpus, config), final=True)
     assert values["val/sequence_accuracy"] == 0.75
     if corpus is MELODIES:
+        assert values["val/sequence_accuracy/sampled_z"] == 0.5
+        mean, sampled = asked[0][:4], asked[1]
+        assert sampled.shape == mean.shape
+        assert 0.5 < (sampled - mean).std() < 2.0  # an untrained posterior is near N(0, 1)
         assert values["val/reconstruction_score"] == 0.75
         assert values["val/reconstruction_score/zero_z"] == 0.25
         assert values["val/reconstruction_score/gain"] == 0.5
     else:
+        assert len(asked) == 1
         assert 0.75 <= values["val/reconstruction_score"] < 1.0
     assert 0.0 <= values["val/token_accuracy"] <= 1.0
 

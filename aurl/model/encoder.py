@@ -7,18 +7,25 @@ slot's span can reach its code; coarser levels read from the layers above.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from aurl.config import ModelConfig
 from aurl.errors import ConfigError
 from aurl.model.latents import LatentLayout, Level, Posterior
-from aurl.model.layers import Block, MusicalEmbedding, full_precision, initialise, residual
+from aurl.model.layers import (
+    Block,
+    MusicalEmbedding,
+    full_precision,
+    initialise,
+    residual,
+)
 
 
 class SlotPooling(nn.Module):
     """Posterior of one level's slots: a learned query reads the tokens of each slot's span.
 
-    A slot without tokens reads a learned null entry, so its posterior is defined.
+    A slot without tokens reads a learned null entry, so its posterior is defined. As there is one
+    query, keys and values of single tokens are never made: the query is brought to the states, and
+    what it pools of them to the values.
     """
 
     MIN_LOG_VAR = -12.0
@@ -47,26 +54,26 @@ class SlotPooling(nn.Module):
             slot: The slot each token belongs to.
             valid: True for real tokens.
         """
-        batch, _, embed = x.shape
-        entries = torch.cat([self.null.expand(batch, 1, embed), self.norm(x)], dim=1)
-        key, value = self.key_value(entries).chunk(2, dim=-1)
+        x = self.norm(x)
+        with full_precision(self.query):
+            key, value = self.key_value.weight.view(2, self.n_heads, -1, x.shape[-1])
+            query = self.query.view(self.n_heads, -1) * key.shape[1] ** -0.5
+            asked = torch.einsum("hs,hse->he", query, key)  # the query, where the states are
+            null = (asked @ self.null[0])[:, None, None]
         slots = torch.arange(self.level.n_slots, device=x.device)
         own = (slot[:, None, :] == slots[None, :, None]) & valid[:, None, :]
-        visible = F.pad(own, (1, 0), value=True)
-        pooled = F.scaled_dot_product_attention(
-            self._heads(self.query.expand(batch, self.level.n_slots, embed)),
-            self._heads(key),
-            self._heads(value),
-            visible[:, None],
-        )
-        state = pooled.transpose(1, 2).reshape(batch, self.level.n_slots, embed)
-        with full_precision(state):
-            mean, log_var = self.head(state.to(self.head.weight.dtype)).chunk(2, dim=-1)
+        scores = (x @ asked.T).to(null.dtype).transpose(1, 2)[:, :, None]
+        scores = scores.masked_fill(~own[:, None], -torch.inf)
+        largest = scores.detach().amax(dim=-1, keepdim=True).maximum(null.detach())
+        weights, of_null = (scores - largest).exp(), (null - largest).exp()
+        total = weights.sum(dim=-1, keepdim=True) + of_null
+        pooled = (weights.flatten(1, 2) @ x).unflatten(1, weights.shape[1:3])
+        with full_precision(pooled):
+            pooled = (pooled.to(null.dtype) + of_null * self.null) / total
+            state = torch.einsum("bhne,hse->bnhs", pooled, value)
+            mean, log_var = self.head(state.flatten(2)).chunk(2, dim=-1)
         log_var = log_var.clamp(self.MIN_LOG_VAR, self.MAX_LOG_VAR)
         return Posterior(mean.flatten(1), log_var.flatten(1))
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
 
 class Encoder(nn.Module):
@@ -113,12 +120,14 @@ class Encoder(nn.Module):
             phase: Place of each token in its bar, in [0, 1).
         """
         x = residual(self.embedding(tokens) + self.place(bar, phase))
-        itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
         slots = {level.span: level.slot(bar, phase) for level in self.layout.levels}
+        visible: dict[float, Tensor] = {}
+        for level in self.layout.levels:
+            own = slots[level.span].where(valid, level.n_slots)  # padding sees padding
+            visible[level.span] = own[:, :, None] == own[:, None, :]
         states: dict[float, Tensor] = {}
         for block, span in zip(self.blocks, self.layer_spans, strict=True):
-            same = slots[span][:, :, None] == slots[span][:, None, :]
-            x = block(x, visible=(same & valid[:, None, :]) | itself)
+            x = block(x, visible=visible[span])
             states[span] = x
         parts = [
             pool(states[level.span], slots[level.span], valid)

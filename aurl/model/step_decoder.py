@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
-from aurl.model.decoder import Decoder, LatentGate
+from aurl.model.decoder import Decoder
 from aurl.model.latents import EDGE
 from aurl.model.layers import Block, rotated
 
@@ -38,7 +37,7 @@ class StepDecoder:
         self, decoder: Decoder, z: Float[Tensor, "batch coordinate"], max_tokens: int
     ) -> None:
         batch, width = z.shape[0], decoder.embedding.weight.shape[1]
-        self._levels = decoder.layout.levels
+        self._levels = decoder.latent.layout.levels
         self._n_heads = decoder.n_heads
         self._rows = np.arange(batch)
         self._embedding = _array(decoder.embedding.weight)
@@ -47,13 +46,9 @@ class StepDecoder:
         self._octaves = (2.0 * math.pi * 2.0 ** np.arange(decoder.place.N_HARMONICS)).astype(
             self._embedding.dtype
         )
-        gates = [each for each in decoder.latent if isinstance(each, LatentGate)]
-        self._gate = np.concatenate([_array(each.gate.weight) for each in gates]).T
-        self._gate_bias = np.concatenate([_array(each.gate.bias) for each in gates])
-        self._told = [
-            np.stack(layers, axis=2)
-            for layers in zip(*(_told(each, z) for each in gates), strict=True)
-        ]
+        self._gate = _array(decoder.latent.stacked("gate.weight")).T
+        self._gate_bias = _array(decoder.latent.stacked("gate.bias"))
+        self._told = [each.transpose(1, 2).numpy() for each in decoder.latent.told(z)]
         self._blocks = [_Block(each) for each in decoder.blocks if isinstance(each, Block)]
         self._norm = (_array(decoder.norm.weight), _array(decoder.norm.bias))
         self._logits = (_array(decoder.logits.weight).T, _array(decoder.logits.bias))
@@ -148,23 +143,11 @@ class _Block:
         self.narrow, self.narrow_bias = _array(narrow.weight).T, _array(narrow.bias)
 
 
-def _told(gate: LatentGate, z: Tensor) -> list[np.ndarray]:
-    """What the codes of each level say to one layer, slot by slot, before its gates."""
-    following = iter(gate.following)
-    found: list[np.ndarray] = []
-    for current, codes in zip(gate.current, gate.layout.split(z), strict=True):
-        projected = current(codes)
-        if codes.shape[1] > 1:
-            projected = projected + F.pad(next(following)(codes)[:, 1:], (0, 0, 0, 1))
-        found.append(projected.numpy())
-    return found
-
-
 def _turns(max_tokens: int, like: Tensor, size: int) -> Float[np.ndarray, "2 token half"]:
     """Cosines and sines of the rotary embedding, read off what it makes of (1, 0)."""
-    one = like.new_zeros(1, 1, max_tokens, size)
+    one = like.new_zeros(1, max_tokens, 1, size)
     one[..., : size // 2] = 1.0
-    turned = rotated(one, 0)[0, 0].numpy()
+    turned = rotated(one, 0)[0, :, 0].numpy()
     return np.stack(np.split(turned, 2, axis=-1))
 
 

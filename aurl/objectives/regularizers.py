@@ -67,6 +67,14 @@ def stratified_log_weights(
     return weight.log()
 
 
+def covariances(
+    values: Float[Tensor, "batch coordinate"],
+) -> Float[Tensor, "coordinate coordinate"]:
+    """Unbiased estimates of all covariances; unlike :func:`torch.cov`, a GPU is not waited for."""
+    centred = values - values.mean(dim=0)
+    return centred.T @ centred / (len(values) - 1)
+
+
 def squared_covariances(
     values: Float[Tensor, "batch coordinate"],
 ) -> Float[Tensor, "coordinate coordinate"]:
@@ -116,7 +124,8 @@ def dip_off_diagonal(
     """
     squares = squared_covariances(mean)
     if prior is not None:
-        squares = squares - 2.0 * mean.T.cov() * prior.T.cov() + squared_covariances(prior)
+        products = covariances(mean) * covariances(prior)
+        squares = squares - 2.0 * products + squared_covariances(prior)
     return squares.sum() - squares.diagonal().sum()
 
 

@@ -124,12 +124,15 @@ class Evaluator:
             factor_names=self.factor_names,
         )
         reconstructed = self._reconstructions(
-            model, codes[: sizes["reconstructions"]], final=final
+            model, codes[: sizes["reconstructions"]], with_zero=final
         )
         values |= reconstructed.summary()
         values["rung_score"] = rung_score(health.kl_health, values["reconstruction_score"])
         if final:
             values |= measured.latent_use()
+            if self.corpus.is_constructed:
+                sampled = self._reconstructions(model, measured.z[: sizes["reconstructions"]])
+                values["sequence_accuracy/sampled_z"] = sampled.exact.mean()
             values |= self._importance(model, sizes["importance_windows"])
             values |= self._disentanglement(model, codes, piece, health)
             values["score"] = trial_score(
@@ -212,14 +215,14 @@ class Evaluator:
         return scores.to_dict() | factor_evidence(scores, windows, FOREST)
 
     def _reconstructions(
-        self, model: Vae, codes: Float[np.ndarray, "sample coordinate"], *, final: bool
+        self, model: Vae, codes: Float[np.ndarray, "sample coordinate"], *, with_zero: bool = False
     ) -> Reconstructions:
         chosen = self.windows[: len(codes)]
         for window in chosen[len(self._truth) :]:  # the same in each evaluation
             self._truth.append(notes_of(self.corpus.window(int(window)), model))
         z = torch.from_numpy(codes).to(next(model.parameters()))
         truth = self._truth[: len(codes)]
-        return Reconstructions(model, self.corpus, chosen, z, truth, with_zero=final)
+        return Reconstructions(model, self.corpus, chosen, z, truth, with_zero=with_zero)
 
 
 def target_rate_nats(settings: EvaluationConfig, corpus: Corpus) -> float:
@@ -262,6 +265,7 @@ class Measured:
         log_var = torch.cat([posterior.log_var for posterior in encoded])[back]
         posterior = Posterior(mean, log_var)
         z = posterior.sample(noise.to(mean))
+        self.z = z.double().cpu().numpy()
         self.mean = mean.double().cpu().numpy()
         self.log_var = log_var.double().cpu().numpy()
         base = model.prior.in_base(posterior, z, store.context[torch.from_numpy(windows)])

@@ -126,8 +126,7 @@ def serve(settings: dict[str, Any]) -> None:
         ended = _train_one(task, corpus, mailbox, workers, drains)
         if workers.rank == 0:
             ray.get(mailbox.post.remote(number, ended))
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        workers.release()
 
 
 def _train_one(

@@ -25,7 +25,7 @@ class Reconstructions:
         model: The model.
         corpus: The music.
         windows: Windows to decode.
-        z: Their codes: posterior means.
+        z: Their codes.
         truth: Their notes.
         with_zero: Also decode z = 0.
     """

@@ -4,6 +4,7 @@ What has a gradient is reduced so that W workers, whose parameters' gradients ar
 the gradient of one worker with the whole batch.
 """
 
+import gc
 import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -37,6 +38,12 @@ class Workers:
             return torch.cuda.max_memory_allocated(self.device) / 2**30
         unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, kibibytes on Linux
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+    def release(self) -> None:
+        """Give back the memory of a GPU that no run holds any more."""
+        if self.device.type == "cuda":
+            gc.collect()  # a run and the steps that it has recorded hold each other
+            torch.cuda.empty_cache()
 
     def mean(self, value: Tensor) -> Tensor:
         """Average of a detached tensor over the workers."""
