@@ -23,14 +23,13 @@ from aurl.files import read_lines, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
-from aurl.search.copies import JOURNAL
 from aurl.search.front import FrontPicture, conditional, domains
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep
 from aurl.search.probe import check_remote, check_storage
-from aurl.search.ranking import FINALISTS, SCORE, finalists
+from aurl.search.ranking import FINALISTS, JOURNAL, SCORE, finalists
 from aurl.search.recorder import (
     Display,
     Recorder,
