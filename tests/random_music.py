@@ -8,6 +8,7 @@ from jaxtyping import Int
 from aurl.data.grammar import Grammar
 from aurl.data.metrical import BAR_TICKS, DRUMS, METRES, Metrical, tempos
 from aurl.data.piece import NOTE, Metre, Piece, Tempo, sorted_notes
+from aurl.data.vocabulary import GrammarState, Vocabulary
 
 VOCABULARIES = {
     "default": Metrical(),
@@ -85,3 +86,16 @@ def random_walks(
         grammar.advance(tokens)
         drawn.append(tokens)
     return torch.stack(drawn, dim=1)
+
+
+def knows_where_it_is(
+    grammar: GrammarState, vocabulary: Vocabulary, tokens: Int[torch.Tensor, "batch token"]
+) -> bool:
+    """The law of every grammar: after each token its place is the vocabulary's position."""
+    bars, phases = vocabulary.positions(tokens)
+    for index, column in enumerate(tokens.unbind(dim=1)):
+        grammar.advance(column)
+        bar, phase = grammar.place()
+        if not (torch.equal(bar, bars[:, index]) and torch.equal(phase, phases[:, index])):
+            return False
+    return True

@@ -14,7 +14,6 @@ from torch import nn
 from aurl.data.corpus import save
 from aurl.errors import SweepError
 from aurl.search import sweep as sweeps
-from aurl.search.copies import ARCHIVE
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.recorder import Recorder
 from aurl.search.sampler import Proposals
@@ -69,6 +68,14 @@ def begin(root: Path) -> Sweep:
     return made
 
 
+def archives(made: Sweep, name: str) -> dict[str, zipfile.ZipFile]:
+    """The archives of a trial, the first one first."""
+    assert made.remote is not None
+    there = made.remote.below("trials", name)
+    names = sorted(each for each in there.files() if each.endswith(".zip"))
+    return {each: zipfile.ZipFile(io.BytesIO(there.read(each) or b"")) for each in names}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     paths = [path for path in folder.rglob("*") if path.is_file()]
     kept = ("trials", "sweep.yaml", "study.journal")
@@ -98,6 +105,48 @@ def test_a_sweep_whose_folder_is_gone_goes_on_from_its_copies(root: Path) -> Non
     place = checkpoint.place_of(again.trials_folder / name / "checkpoint")
     assert (name, checkpoint.step_of(place)) == ("t0001", 2)
     assert killed.study_states(again.folder) == ["COMPLETE", "RUNNING"]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_report_copies_what_is_new(root: Path) -> None:
+    made = begin(root)
+    found = archives(made, "t0001")
+    assert list(found) == ["000000.all.zip", "000001.all.zip", "000002.new.zip"]
+    first, new = list(found.values())[1:]
+    events = next(name for name in first.namelist() if name.startswith("events."))
+    assert new.namelist() == [events, "metrics.jsonl", "status.json"]
+    for name in (events, "metrics.jsonl"):
+        whole = (made.trials_folder / "t0001" / name).read_bytes()
+        assert first.read(name) + new.read(name) == whole
+        assert new.read(name)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_trial_that_has_ended_is_in_one_archive(root: Path) -> None:
+    made = begin(root)
+    before = contents(made.folder)
+    assert made.remote is not None
+    for name in list(archives(made, "t0000"))[:-1]:
+        made.remote.below("trials", "t0000").write(name, b"no archive")
+    shutil.rmtree(made.folder)
+    assert contents(planned(root).folder) == before
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["another_driver", "the_same_driver"])
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_rows_that_an_attempt_took_back_do_not_return(root: Path, *, is_new: bool) -> None:
+    made = begin(root)
+    recorder = Recorder(made.trials_folder, Silent(), made.remote)
+    recorder.start("t0001")
+    recorder.report("t0001", [{"step": 3, "train/kl_nats": 1.0}])
+    if is_new:
+        recorder = Recorder(made.trials_folder, Silent(), made.remote)
+    recorder.start("t0001")  # from the checkpoint of step 2, with fewer rows than were reported
+    for step in (3, 4):
+        recorder.report("t0001", [{"step": step, "train/kl_nats": 2.0}])
+    before = contents(made.folder)
+    shutil.rmtree(made.folder)
+    assert contents(planned(root).folder) == before
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -147,8 +196,8 @@ def test_no_name_in_a_copy_leads_out_of_a_trials_folder(root: Path, name: str) -
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("status.json", "{}")
         archive.writestr(name, "gotcha")
-    made.remote.below("trials", "t0000").write(ARCHIVE, packed.getvalue())
-    made.remote.below("trials", "x..y").write(ARCHIVE, packed.getvalue())
+    for own in ("t0000", "x..y"):
+        made.remote.below("trials", own).write("000000.all.zip", packed.getvalue())
     shutil.rmtree(made.folder)
     again = planned(root)
     found = {path.name for path in again.folder.rglob("*") if path.is_file()}

@@ -1,5 +1,6 @@
 """Evaluation on constructed music: its factors, its rate and its score."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from aurl.config import MelodiesConfig, RunConfig
 from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus, load_named
+from aurl.data.grid import Grid
 from aurl.data.melodies import ENTROPY_NATS, FACTORS
 from aurl.metrics.kl_health import KLHealth, KLHealthSettings
 from aurl.model.generation import Sampling, generate
@@ -109,6 +111,49 @@ def test_whole_windows_are_the_score_of_constructed_music_and_notes_of_other(
         assert len(asked) == 1
         assert 0.75 <= values["val/reconstruction_score"] < 1.0
     assert 0.0 <= values["val/token_accuracy"] <= 1.0
+
+
+@pytest.fixture
+def _alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The codes of untrained models are dead: here they have a KL health of 0.36."""
+
+    def alive(evidence: Any, settings: KLHealthSettings) -> KLHealth:
+        return replace(real(evidence, settings), kl_health=0.36)
+
+    real = evaluate.kl_health
+    monkeypatch.setattr(evaluate, "kl_health", alive)
+
+
+@pytest.mark.usefixtures("_alive")
+def test_a_rung_tells_models_apart_of_which_no_melody_comes_back() -> None:
+    config = small_config(evaluation__reconstructions=4)
+    found, model = evaluator(MELODIES, config), untrained(MELODIES, config)
+    scores: list[float] = []
+    for less in (0.0, 10.0):  # neither is ever a right token
+        with torch.no_grad():
+            model.decoder.logits.bias[[Grid.pad, Grid.start]] -= less
+        values = found.evaluate(model, final=False)
+        assert values["val/reconstruction_score"] == 0.0
+        probability = np.exp(-values["val/reconstruction_nats"] / 16)
+        assert values["val/token_probability"] == pytest.approx(probability)
+        assert values["val/rung_score"] == pytest.approx(0.6 * probability**0.5)
+        scores.append(values["val/rung_score"])
+    assert scores[0] < scores[1]
+
+
+@pytest.mark.usefixtures("_alive")
+def test_a_rung_of_found_music_is_of_the_notes_that_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = small_config(evaluation__reconstructions=8)
+    found = evaluator(tiny_corpus(), config)
+    truth = TokenStore(tiny_corpus()).padded(torch.from_numpy(found.windows[:2]))
+    monkeypatch.setattr(reconstructions, "generate", lambda *_, **__: truth[[0, 0]])
+    values = found.evaluate(untrained(tiny_corpus(), config), final=False)
+    assert 0.5 <= values["val/reconstruction_score"] < 1.0
+    assert values["val/rung_score"] == pytest.approx(
+        0.6 * values["val/reconstruction_score"] ** 0.5
+    )
 
 
 def test_an_untrained_model_of_melodies_makes_only_what_the_grammar_allows() -> None:

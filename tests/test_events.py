@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from random_music import knows_where_it_is
 
 from aurl.data.clock import BAR, clocked, is_clocked, seconds
 from aurl.data.events import Events
@@ -86,13 +87,7 @@ def batch_of(tokens: np.ndarray) -> torch.Tensor:
 
 def test_the_grammar_knows_where_it_is() -> None:
     tokens = walks(batch=4, n_bars=2, budget=80, seed=7)
-    bars, phases = EVENTS.positions(tokens)
-    grammar = EVENTS.grammar(4, 2)
-    for index, column in enumerate(tokens.unbind(dim=1)):
-        grammar.advance(column)
-        bar, phase = grammar.place()
-        assert torch.equal(bar, bars[:, index])
-        assert torch.equal(phase, phases[:, index])
+    assert knows_where_it_is(EVENTS.grammar(4, 2), EVENTS, tokens)
 
 
 def test_the_layout_is_the_seed_s() -> None:

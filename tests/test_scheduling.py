@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import FIFOScheduler
 
+from aurl.files import append_lines
 from aurl.search.scheduling import (
     Brackets,
     Referee,
@@ -21,6 +22,7 @@ from aurl.search.space import Space, space_of
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import REASON, STOP
 from aurl.training.evaluate import target_rate_nats
+from aurl.training.reporters import METRICS_FILE
 from tests.tiny import small_config, tiny_corpus
 
 
@@ -164,13 +166,17 @@ def test_the_referee_holds_the_rate_against_the_target_of_the_corpus() -> None:
 
 
 @pytest.mark.parametrize("scheduler", [{"grace": 0.5}, HYPERBAND], ids=["asha", "hyperband"])
-def test_a_resumed_sweep_holds_trials_against_those_of_before(scheduler: dict[str, Any]) -> None:
-    referee = Referee(scheduler_of(space(**scheduler)), None, tiny_corpus(), Path("trials"))
+def test_a_resumed_sweep_holds_trials_against_those_of_before(
+    tmp_path: Path, scheduler: dict[str, Any]
+) -> None:
+    referee = Referee(scheduler_of(space(**scheduler)), None, tiny_corpus(), tmp_path)
     steps = range(20, 200, 20)
     of_before = {"t0000": 0.5, "t0001": 0.6, "t0002": 0.1}
     for name, score in of_before.items():
         rows = [{"step": step, "val/rung_score": score} for step in steps]
-        referee.remember(name, [{"step": 10, "train/kl_nats": 1.0}, *rows], 200)
+        (tmp_path / name).mkdir()
+        append_lines(tmp_path / name / METRICS_FILE, [{"step": 10, "train/kl_nats": 1.0}, *rows])
+        referee.remember(name, 200)
 
     def decided(name: str, score: float, step: int) -> str:
         task = SimpleNamespace(
@@ -184,6 +190,16 @@ def test_a_resumed_sweep_holds_trials_against_those_of_before(scheduler: dict[st
     assert decided("t0003", 0.2, 100) == FIFOScheduler.STOP
     assert decided("t0010", 0.7, 100) == FIFOScheduler.CONTINUE
     assert decided("t0002", 0.1, 100) == FIFOScheduler.CONTINUE, "that was decided before"
+
+
+def test_where_nothing_is_compared_no_rows_are_read(tmp_path: Path) -> None:
+    (tmp_path / "t0000" / METRICS_FILE).mkdir(parents=True)  # reading it would fail
+    Referee(None, HealthStopper(StopperConfig(), 200), tiny_corpus(), tmp_path).remember(
+        "t0000", 200
+    )
+    compares = Referee(scheduler_of(space()), None, tiny_corpus(), tmp_path)
+    with pytest.raises(IsADirectoryError):
+        compares.remember("t0000", 200)
 
 
 def test_a_trial_that_is_behind_has_asha_for_its_reason() -> None:

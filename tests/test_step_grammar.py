@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from random_music import VOCABULARIES, random_walks
+from random_music import VOCABULARIES, knows_where_it_is, random_walks
 
 from aurl.data.grammar import Grammar
 from aurl.data.metrical import FEW, Kind
@@ -32,13 +32,8 @@ def test_it_allows_what_the_grammar_allows(name: str, *, tight: bool) -> None:
 def test_places_are_those_of_the_vocabulary(name: str) -> None:
     vocabulary = VOCABULARIES[name]
     walks = random_walks(vocabulary, batch=6, n_bars=2, budget=BUDGET, seed=4)
-    bars, phases = vocabulary.positions(walks)
     for grammar in (Grammar(vocabulary, 6, 2), StepGrammar(vocabulary, 6, 2)):
-        for index, column in enumerate(walks.unbind(dim=1)):
-            grammar.advance(column)
-            bar, phase = grammar.place()
-            assert torch.equal(bar, bars[:, index])
-            assert torch.equal(phase, phases[:, index])
+        assert knows_where_it_is(grammar, vocabulary, walks)
 
 
 def test_a_prompt_is_read_as_token_after_token() -> None:

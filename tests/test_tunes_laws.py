@@ -1,7 +1,15 @@
-"""What holds of every bundled tune: the round-trip laws of both vocabularies, and pickups."""
+"""What holds of every bundled tune: the round-trip laws of both vocabularies, and pickups.
+
+The laws run in a process without the checks of shapes that tests have: these take six times as
+long as the code itself, and every other test of the same functions has them.
+"""
 
 import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -14,23 +22,31 @@ from aurl.data.midi import read_midi
 from aurl.data.piece import Piece, bar_length, quantized
 from aurl.data.tokenizer import choose_vocabulary
 
-pytestmark = pytest.mark.xdist_group("tunes")  # they are read once
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tunes")]  # they are read once
 HALF_STEP_S = 1 / 128
+_tunes: list[Piece] = []
+
+
+def read_tunes() -> None:
+    with TemporaryDirectory() as folder, zipfile.ZipFile(TUNES) as archive:
+        archive.extractall(folder)
+        _tunes.extend(read_midi(path) for path in sorted(Path(folder).rglob("*.mid")))
+    assert len(_tunes) == 1059
 
 
 @pytest.fixture(scope="module")
-def tunes(tmp_path_factory: pytest.TempPathFactory) -> list[Piece]:
-    folder = tmp_path_factory.mktemp("tunes")
-    with zipfile.ZipFile(TUNES) as archive:
-        archive.extractall(folder)
-    pieces = [read_midi(path) for path in sorted(Path(folder).rglob("*.mid"))]
-    assert len(pieces) == 1059
-    return pieces
+def reader() -> Iterator[ProcessPoolExecutor]:
+    """The process that has read the tunes; what fails there fails here, with its message."""
+    with ProcessPoolExecutor(1, get_context("spawn"), read_tunes) as pool:
+        yield pool
 
 
-@pytest.mark.slow
-def test_metrical_gives_every_tune_back_on_its_grid(tunes: list[Piece]) -> None:
-    pieces = [with_pickup(quantized(tune)) for tune in tunes]
+def test_metrical_gives_every_tune_back_on_its_grid(reader: ProcessPoolExecutor) -> None:
+    reader.submit(metrical_law).result()
+
+
+def metrical_law() -> None:
+    pieces = [with_pickup(quantized(tune)) for tune in _tunes]
     vocabulary = choose_vocabulary(pieces, velocity_bins=32)
     columns = ["onset", "duration", "pitch", "program", "is_drum"]
     for piece in pieces:
@@ -43,10 +59,13 @@ def test_metrical_gives_every_tune_back_on_its_grid(tunes: list[Piece]) -> None:
         assert np.array_equal(decoded.notes["velocity"], vocabulary.velocities()[loud])
 
 
-@pytest.mark.slow
-def test_events_gives_every_tune_back_within_half_a_step(tunes: list[Piece]) -> None:
+def test_events_gives_every_tune_back_within_half_a_step(reader: ProcessPoolExecutor) -> None:
+    reader.submit(events_law).result()
+
+
+def events_law() -> None:
     vocabulary = Events()
-    for piece in tunes:
+    for piece in _tunes:
         said, counts = vocabulary.said(piece)
         decoded = vocabulary.decode(vocabulary.encode(piece))
         assert np.array_equal(decoded.notes, said.notes), piece.name
@@ -59,10 +78,19 @@ def test_events_gives_every_tune_back_within_half_a_step(tunes: list[Piece]) -> 
             assert max(error.min(axis=1).max(), error.min(axis=0).max()) <= HALF_STEP_S + 1e-9
 
 
-@pytest.mark.slow
-def test_pickups_put_the_accents_of_the_bundled_tunes_on_bar_lines(tunes: list[Piece]) -> None:
+def test_pickups_put_the_accents_of_the_bundled_tunes_on_bar_lines(
+    reader: ProcessPoolExecutor,
+) -> None:
+    n_pickups, n_accents, n_before, n_after = reader.submit(pickups).result()
+    assert n_pickups == 743
+    assert n_before / n_accents < 0.26
+    assert n_after / n_accents > 0.91
+
+
+def pickups() -> tuple[int, int, int, int]:
+    """Tunes with a pickup, accents, and those on bar lines before it is found and after."""
     n_pickups = n_accents = n_before = n_after = 0
-    for tune in tunes:
+    for tune in _tunes:
         piece = quantized(tune)
         found = with_pickup(piece)
         accents = piece.notes["onset"][piece.notes["velocity"] >= 105]
@@ -70,6 +98,4 @@ def test_pickups_put_the_accents_of_the_bundled_tunes_on_bar_lines(tunes: list[P
         n_accents += len(accents)
         n_before += int(np.isin(accents, piece.bar_lines()).sum())
         n_after += int(np.isin(accents, found.bar_lines()).sum())
-    assert n_pickups == 743
-    assert n_before / n_accents < 0.26
-    assert n_after / n_accents > 0.91
+    return n_pickups, n_accents, n_before, n_after

@@ -6,16 +6,28 @@ trial early and to order the trials of one Pareto front.
 Source: own; a geometric mean, so that no objective can be bought with another that is zero.
 """
 
+import math
+
 OBJECTIVES = ("val/kl_health", "val/disentanglement", "val/reconstruction_score")
 """What Optuna maximises and the Pareto front is of, by metric name."""
 
 
-def rung_score(kl_health: float, reconstruction_score: float) -> float:
+def rung_score(kl_health: float, reconstruction: float) -> float:
     """Geometric mean of KL health and reconstruction, in [0, 1].
 
     Disentanglement is left out: it means nothing before the KL has settled.
+
+    Args:
+        kl_health: Is the latent space alive, in balance and used.
+        reconstruction: A share that tells young models apart, the same one for all trials of a
+            sweep: the reconstruction score, or the probability of a token where that counts whole
+            windows. docs/decisions/0024 argues for it.
+
+    Returns:
+        0 if one of them is not a number: that is behind everybody.
     """
-    return float((kl_health * reconstruction_score) ** 0.5)
+    product = kl_health * reconstruction
+    return 0.0 if math.isnan(product) else product**0.5
 
 
 def trial_score(kl_health: float, disentanglement: float, reconstruction_score: float) -> float:

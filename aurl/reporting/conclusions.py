@@ -14,7 +14,7 @@ from aurl.plain import Plain
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import duration, number, settings
-from aurl.search.ranking import SCORE, STATUSES, TrialStatus, counts
+from aurl.search.ranking import ABOUT, SCORE, STATUSES, TrialStatus, counts
 
 FEW_TRIALS = 20
 """Completed trials below which an importance is called a hint."""
@@ -195,7 +195,7 @@ def caveats(found: Findings) -> list[str]:
     ]
     space = found.space
     if "resumed_by" in found.about:
-        lines.append("The sweep was resumed by other versions than began it: see sweep.yaml.")
+        lines.append(f"The sweep was resumed by other versions than began it: see {ABOUT}.")
     if found.is_running:
         lines.insert(
             0, f"Not all trials have ended; the last news is {duration(found.silent_s)} old."

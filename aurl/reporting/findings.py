@@ -12,6 +12,8 @@ from aurl.reporting.boundaries import Range, ranges_of
 from aurl.reporting.watching import planned_trials, silent_s
 from aurl.search.importance import LEAST_TRIALS, Importance, importances
 from aurl.search.ranking import (
+    ABOUT,
+    JOURNAL,
     Place,
     TrialStatus,
     counts,
@@ -87,7 +89,7 @@ def read_findings(sweep: Path) -> Findings:
     shares: Sequence[Importance] = ()
     try:
         if counts(trials)["completed"] >= LEAST_TRIALS:
-            shares = importances(sweep / "study.journal")
+            shares = importances(sweep / JOURNAL)
     except AurlError as error:
         notes.append(str(error))
     best = [place.trial for place in places if place.rank is not None][:BEST]
@@ -109,12 +111,12 @@ def read_findings(sweep: Path) -> Findings:
 
 def _about(sweep: Path, notes: list[str]) -> tuple[Plain, Space | None]:
     try:
-        about = read_yaml(sweep / "sweep.yaml")
+        about = read_yaml(sweep / ABOUT)
     except ConfigError as error:
         notes.append(str(error))
         return {}, None
     try:
         return about, space_of(about["space"], overrides=about.get("overrides") or {})
     except (AurlError, KeyError, TypeError, AttributeError) as error:
-        notes.append(f"sweep.yaml has no search space that can be read: {error}")
+        notes.append(f"{ABOUT} has no search space that can be read: {error}")
         return about, None

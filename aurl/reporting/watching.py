@@ -13,7 +13,7 @@ from aurl.errors import ConfigError
 from aurl.files import read_yaml
 from aurl.reporting.progress import ENDS, Progress
 from aurl.reporting.tables import duration, status_table
-from aurl.search.ranking import TrialStatus, read_trials
+from aurl.search.ranking import ABOUT, TrialStatus, read_trials
 
 AROUND = 8
 """Lines of a terminal that a table needs beside its rows."""
@@ -91,6 +91,6 @@ def _is_over(trials: Sequence[TrialStatus], planned: int) -> bool:
 def planned_trials(sweep: Path) -> int:
     """Trials that the sweep is to have; 1 where its record does not say."""
     try:
-        return int(read_yaml(sweep / "sweep.yaml")["space"]["budget"]["trials"])
+        return int(read_yaml(sweep / ABOUT)["space"]["budget"]["trials"])
     except (ConfigError, KeyError, TypeError, ValueError):
         return 1

@@ -1,29 +1,35 @@
 """Copies at ``--storage`` of what a sweep cannot lose with its driver's machine.
 
-Beside the checkpoints stand ``sweep.yaml``, each trial's folder as one archive, written anew at
-each of its reports, and the study's journal in pieces, each from the byte that its name says. A
-sweep whose folder is gone is made of them again.
+Beside the checkpoints stand ``sweep.yaml``, archives of each trial's folder, and the study's
+journal in pieces, each from the byte that its name says. A trial's archives have numbers and never
+change. One holds *all* of the folder when the trial is proposed, at the first report of an attempt
+and when it ends; in between, at each report, one holds what is *new*. A sweep whose folder is gone
+is made of them again.
 """
 
 import io
+import os
 import re
 import zipfile
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from aurl.errors import SweepError
 from aurl.files import atomic
-from aurl.search.ranking import FINALISTS
+from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL
 from aurl.search.wishes import NAME
 from aurl.training.checkpoint import FILE_NAME
+from aurl.training.reporters import METRICS_FILE
 from aurl.training.store import Remote
 
-ABOUT = "sweep.yaml"
-JOURNAL = "study.journal"
-ARCHIVE = "folder.zip"
-_PIECE = re.compile(r"study\.journal\.(\d{12})")
-_TRIAL = re.compile(rf"(trials|{FINALISTS})/({NAME.pattern})/{re.escape(ARCHIVE)}")
+_PIECE = re.compile(rf"{re.escape(JOURNAL)}\.(\d{{12}})")
+_ARCHIVE = re.compile(rf"(trials|{FINALISTS})/({NAME.pattern})/(\d{{6}})\.(?:all|new)\.zip")
 _MEMBER = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*")
 """A file of a trial's folder, or of a folder in it: no name leads elsewhere."""
+
+_GROWS = re.compile(rf"{re.escape(METRICS_FILE)}|events\.out\.tfevents\.\d+")
+"""A file that an attempt only appends to: what is new of it is its end."""
 
 
 class Copies:
@@ -41,7 +47,14 @@ class Copies:
         self._folder = folder
         self._remote = remote
         self._journal = folder.parent / JOURNAL
-        self._copied = _end_of(remote)
+        there = remote.files()
+        self._copied = _end_of(there)
+        self._count = {
+            own: _number(names[-1]) + 1
+            for (kind, own), names in _archives(there).items()
+            if kind == folder.name
+        }
+        self._seen: dict[str, dict[str, os.stat_result]] = {}
         here = self._journal.stat().st_size if self._journal.exists() else 0
         if here < self._copied:
             raise SweepError(
@@ -49,19 +62,26 @@ class Copies:
                 f"than its copy at {remote.uri}. Move that folder away, and the copy is used."
             )
 
+    def forget(self, name: str) -> None:
+        """Have the next copy of a trial be of all: its files may have been made anew, or it ends.
+
+        A trial that has ended is read from one archive then, whatever was reported before.
+        """
+        self._seen.pop(name, None)
+
     def take(self, name: str) -> None:
-        """Copy a trial's folder as it is now, but for a checkpoint, and the journal so far.
+        """Copy what is new in a trial's folder, but for a checkpoint, and in the journal.
 
         Raises:
             StorageError: If the storage does not take it.
         """
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            for path in sorted((self._folder / name).rglob("*")):
-                inside = path.relative_to(self._folder / name).as_posix()
-                if path.is_file() and path.name != FILE_NAME and _MEMBER.fullmatch(inside):
-                    archive.write(path, inside)
-        self._remote.below(self._folder.name, name).write(ARCHIVE, packed.getvalue())
+        before = self._seen.get(name)
+        packed, now = _packed(self._folder / name, before or {})
+        number = self._count.get(name, 0)
+        kind = "all" if before is None else "new"
+        self._remote.below(self._folder.name, name).write(f"{number:06d}.{kind}.zip", packed)
+        self._count[name] = number + 1
+        self._seen[name] = now
         self._copy_journal()
 
     def _copy_journal(self) -> None:
@@ -107,6 +127,29 @@ def restored(folder: Path, storage: Remote) -> bool:
     return bool(found)
 
 
+def _packed(
+    folder: Path, before: dict[str, os.stat_result]
+) -> tuple[bytes, dict[str, os.stat_result]]:
+    """An archive of what is new since ``before``, and how the files are now."""
+    packed, now = io.BytesIO(), dict[str, os.stat_result]()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            inside = path.relative_to(folder).as_posix()
+            if not path.is_file() or path.name == FILE_NAME or not _MEMBER.fullmatch(inside):
+                continue
+            now[inside] = path.stat()
+            was = before.get(inside)
+            if was is None or _differs(was, now[inside]):
+                begin = was.st_size if was is not None and _GROWS.fullmatch(inside) else 0
+                archive.writestr(inside, path.read_bytes()[begin:])
+    return packed.getvalue(), now
+
+
+def _differs(was: os.stat_result, now: os.stat_result) -> bool:
+    """Whether a file was written to, or another was moved into its place."""
+    return (was.st_ino, was.st_size, was.st_mtime_ns) != (now.st_ino, now.st_size, now.st_mtime_ns)
+
+
 def _restore(place: Remote, folder: Path) -> None:
     folder.mkdir()
     (folder / ABOUT).write_bytes(place.read(ABOUT) or b"")
@@ -115,23 +158,38 @@ def _restore(place: Remote, folder: Path) -> None:
         for name in names:
             if _PIECE.fullmatch(name):
                 journal.write(place.read(name) or b"")
-    for name in names:
-        if trial := _TRIAL.fullmatch(name):
-            kind, own = trial.group(1, 2)
-            packed = place.below(kind, own).read(ARCHIVE) or b""
-            _unpack(packed, folder / kind / own)
+    for (kind, own), archives in _archives(names).items():
+        there = place.below(kind, own)
+        begin = max((i for i, name in enumerate(archives) if name.endswith(".all.zip")), default=0)
+        for name in archives[begin:]:
+            _unpack(there.read(name) or b"", folder / kind / own)
 
 
 def _unpack(packed: bytes, folder: Path) -> None:
+    """Write the files of an archive; the end of a file that grows is appended."""
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         for name in archive.namelist():
             if _MEMBER.fullmatch(name):
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(archive.read(name))
+                with path.open("ab" if _GROWS.fullmatch(name) else "wb") as file:
+                    file.write(archive.read(name))
 
 
-def _end_of(remote: Remote) -> int:
+def _archives(names: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+    """Names of the archives of each trial, by its folder and its own name, the first one first."""
+    found = defaultdict[tuple[str, str], list[str]](list)
+    for name in sorted(names):
+        if match := _ARCHIVE.fullmatch(name):
+            found[match[1], match[2]].append(name.rpartition("/")[2])
+    return found
+
+
+def _number(archive: str) -> int:
+    return int(archive.partition(".")[0])
+
+
+def _end_of(files: dict[str, int]) -> int:
     """Bytes of a journal that have been copied."""
-    pieces = {name: size for name, size in remote.files().items() if _PIECE.fullmatch(name)}
+    pieces = {name: size for name, size in files.items() if _PIECE.fullmatch(name)}
     return max((int(name[-12:]) + size for name, size in pieces.items()), default=0)

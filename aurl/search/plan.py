@@ -15,6 +15,7 @@ from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
 from aurl.search.copies import copy_about, restored
 from aurl.search.provenance import provenance, space_hash
+from aurl.search.ranking import ABOUT
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.training.fits import check_fits
@@ -86,7 +87,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         SweepError: If the folder exists, or does not fit what is to be resumed.
     """
     folder = options.folder
-    about = folder / "sweep.yaml"
+    about = folder / ABOUT
     exists = _is_there(options)
     again = not exists and write and _is_there_again(options)
     values = read_yaml(options.space)
@@ -141,7 +142,7 @@ def _is_there(options: SweepOptions) -> bool:
     """Whether the sweep is there and to be resumed; anything else in its place is refused."""
     folder = options.folder
     try:
-        exists = (folder / "sweep.yaml").exists()
+        exists = (folder / ABOUT).exists()
         taken = folder.exists() and not (options.resume and _never_began(folder))
     except OSError as error:
         raise _unusable(options, error) from error
@@ -164,7 +165,7 @@ def _is_there_again(options: SweepOptions) -> bool:
 def _write(options: SweepOptions, record: Plain, remote: Remote | None) -> None:
     """Write ``sweep.yaml``, and its copy."""
     try:
-        write_yaml(options.folder / "sweep.yaml", record)
+        write_yaml(options.folder / ABOUT, record)
     except OSError as error:
         raise _unusable(options, error) from error
     if remote is not None:
@@ -185,7 +186,7 @@ def _kept_at(options: SweepOptions, record: Plain) -> Remote:
 def _never_began(folder: Path) -> bool:
     """Whether a driver was killed over a folder's ``sweep.yaml``, which is the first in it."""
     return folder.is_dir() and all(
-        path.match(".sweep.yaml.*.part") and path.is_file() for path in folder.iterdir()
+        path.match(f".{ABOUT}.*.part") and path.is_file() for path in folder.iterdir()
     )
 
 
@@ -274,5 +275,5 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
         if new[key] != value:
             raise SweepError(
                 f"--resume must be given the {key} that {folder.name} was started with, got a "
-                f"different one. See {folder / 'sweep.yaml'}, or start a new sweep with --name."
+                f"different one. See {folder / ABOUT}, or start a new sweep with --name."
             )

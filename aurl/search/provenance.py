@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aurl.files import read_yaml
 from aurl.plain import Plain
+from aurl.search.ranking import ABOUT
 
 PACKAGES = ("aurl", "torch", "ray", "optuna", "numpy", "miditoolkit")
 HERE = Path(__file__).parents[2]
@@ -69,6 +70,6 @@ def command_line(words: Sequence[str]) -> str:
 
 def of_sweep(folder: Path) -> Plain:
     """What an export takes over from the record of the sweep that it comes from."""
-    about = read_yaml(folder / "sweep.yaml") if (folder / "sweep.yaml").exists() else {}
+    about = read_yaml(folder / ABOUT) if (folder / ABOUT).exists() else {}
     kept = {name: about[name] for name in ("space_sha256", "seeds", "commands") if name in about}
     return {"sweep": folder.name, **kept}

@@ -26,6 +26,12 @@ from aurl.search.constraints import Bounds, read_constraints, violation
 SCORE = "val/score"
 """The one number that orders a front, in [0, 1]; it comes with a finished trial's metrics."""
 
+ABOUT = "sweep.yaml"
+"""File of a sweep: what it asks, and with what it was begun."""
+
+JOURNAL = "study.journal"
+"""File of a sweep: Optuna's study."""
+
 FINALISTS = "finalists"
 """Folder of a sweep with the runs of finalists with other seeds: ``finalists/t0003.1``."""
 
@@ -96,9 +102,9 @@ def read_trials(sweep: Path) -> list[TrialStatus]:
             f"SWEEP must be a sweep's folder, got {sweep}, which is not there. Check the path."
         )
     trials = sweep / "trials"
-    if not trials.is_dir() and not (sweep / "sweep.yaml").exists():
+    if not trials.is_dir() and not (sweep / ABOUT).exists():
         raise SweepError(
-            f"SWEEP must be a sweep's folder, got {sweep}, which has no sweep.yaml and no trials. "
+            f"SWEEP must be a sweep's folder, got {sweep}, which has no {ABOUT} and no trials. "
             "Give the folder that `aurl sweep` named."
         )
     folders = sorted(path for path in trials.glob("[!.]*") if path.is_dir())
@@ -166,7 +172,7 @@ def finalists(sweep: Path, count: int) -> list[TrialStatus]:
 
 def _constraints(sweep: Path) -> Mapping[str, Bounds]:
     """What the space that the sweep was started with demands."""
-    about = sweep / "sweep.yaml"
+    about = sweep / ABOUT
     space = read_yaml(about).get("space", {}) if about.exists() else {}
     demands = cast("Plain", space).get("constraints") if isinstance(space, dict) else None
     return read_constraints(demands or {})

@@ -113,6 +113,8 @@ class Recorder:
         rewind(folder, _step_to_start_from(folder))
         status |= {"step": 0, "metrics": {}}
         self._keep_metrics(status, read_lines(folder / METRICS_FILE))
+        if self._copies is not None:
+            self._copies.forget(name)
         status["attempts"] += 1
         started = datetime.fromisoformat(status["started"]).timestamp()
         self._writers[name] = open_trial(folder, params=status["params"], started=started)
@@ -164,6 +166,8 @@ class Recorder:
             self._writers.pop(name).close(end)
         status |= {"status": end, "reason": reason}
         self._write(name)
+        if self._copies is not None:
+            self._copies.forget(name)
         self._copy(name)
         self._display.trial_ended(name, end, reason, status["metrics"])
         return dict(status["metrics"])

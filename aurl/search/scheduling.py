@@ -15,12 +15,14 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from aurl.data.corpus import Corpus
+from aurl.files import read_lines
 from aurl.search.recorder import trial_number
 from aurl.search.settings import SchedulerConfig
 from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import REASON, is_to_stop
 from aurl.training.evaluate import target_rate_nats
+from aurl.training.reporters import METRICS_FILE
 
 RUNG = "val/rung_score"
 
@@ -149,6 +151,7 @@ class Referee(FIFOScheduler):
         super().__init__()
         self._folder = folder
         self._scheduler = scheduler or FIFOScheduler()
+        self._compares = scheduler is not None
         self._stopper = stopper
         self._corpus = corpus
         self._verdicts: dict[str, Verdict] = {}
@@ -158,12 +161,14 @@ class Referee(FIFOScheduler):
         if self._stopper is not None:
             self._stopper.begin(name, rows)
 
-    def remember(self, name: str, rows: Sequence[Mapping[str, Any]], steps: int) -> None:
-        """A trial of before the sweep was resumed, with its rows: others are held against it."""
+    def remember(self, name: str, steps: int) -> None:
+        """A trial is of before the sweep was resumed: others are held against its rows."""
+        if not self._compares:
+            return
         trial = SimpleNamespace(trial_id=name)
         scheduler: Any = self._scheduler
         scheduler.on_trial_add(None, trial)
-        for row in rows:
+        for row in read_lines(self._folder / name / METRICS_FILE):
             if RUNG in row:
                 scheduler.on_trial_result(None, trial, scalars(row, steps))
         scheduler.on_trial_remove(None, trial)

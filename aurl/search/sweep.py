@@ -8,7 +8,7 @@ new Tune run that is given the trials that have not ended.
 import contextlib
 import logging
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +23,13 @@ from aurl.files import read_lines, read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
-from aurl.search.copies import JOURNAL
 from aurl.search.front import FrontPicture, conditional, domains
 from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep
 from aurl.search.probe import check_remote, check_storage
-from aurl.search.ranking import FINALISTS, SCORE, finalists
+from aurl.search.ranking import FINALISTS, JOURNAL, SCORE, finalists
 from aurl.search.recorder import (
     Display,
     Recorder,
@@ -162,7 +161,8 @@ class _Queue(Searcher):
         self.referee = referee
         self.outage = Outage()
         self._names: dict[str, str] = {}
-        self._given: dict[str, list[RunConfig]] = {}
+        self._configs: dict[str, RunConfig] = {}
+        self._times = Counter[str]()  # that each run was given to Tune
         self._again = deque[str]()
 
     @property
@@ -172,7 +172,7 @@ class _Queue(Searcher):
 
     def take_back(self, name: str) -> bool:
         """Keep a run that Tune could not begin, to be given again; False after so many times."""
-        is_taken = len(self._given[name]) < ATTEMPTS
+        is_taken = self._times[name] < ATTEMPTS
         if is_taken:
             self._again.append(name)
         return is_taken
@@ -191,14 +191,15 @@ class _Queue(Searcher):
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - or the text FINISHED
         self.outage.check()
-        name = self._again.popleft() if self._again else ""
-        found = (name, self._given[name][0]) if name else self.next_run()
-        if found is None:
+        if self._again:
+            name = self._again.popleft()
+        elif found := self.next_run():
+            name, self._configs[found[0]] = found
+        else:
             return Searcher.FINISHED
-        name, config = found
         self._names[trial_id] = name
-        self._given.setdefault(name, []).append(config)
-        return {"task": task_for(self.folder / name, config)}
+        self._times[name] += 1
+        return {"task": task_for(self.folder / name, self._configs[name])}
 
     def name_of(self, tune_trial_id: str) -> str:
         """Our name of a Tune trial."""
@@ -239,8 +240,7 @@ class _Supply(_Queue):
                 self.front.add(name, status["metrics"])
             if status["status"] != "running":
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
-            rows = read_lines(sweep.trials_folder / name / METRICS_FILE)
-            referee.remember(name, rows, sweep.space.budget.steps_per_trial)
+            referee.remember(name, sweep.space.budget.steps_per_trial)
         self._unended = deque(
             name for name, status in found.items() if status["status"] == "running"
         )

@@ -127,7 +127,9 @@ class Evaluator:
             model, codes[: sizes["reconstructions"]], with_zero=final
         )
         values |= reconstructed.summary()
-        values["rung_score"] = rung_score(health.kl_health, values["reconstruction_score"])
+        whole = self.corpus.is_constructed  # of a young model, no window comes back so
+        share = values["token_probability" if whole else "reconstruction_score"]
+        values["rung_score"] = rung_score(health.kl_health, share)
         if final:
             values |= measured.latent_use()
             if self.corpus.is_constructed:
@@ -314,6 +316,7 @@ class Measured:
     def likelihood(self) -> dict[str, float]:
         """Terms of the ELBO in nats per sequence, and their ratios to tokens and notes.
 
+        ``token_probability`` is of the reconstruction alone: the geometric mean over all tokens.
         ``bits_per_token`` and ``nats_per_note`` are of the negative ELBO: what the music costs,
         its code included.
         """
@@ -325,6 +328,7 @@ class Measured:
             "reconstruction_shuffled_z_nats": self.nll_shuffled.mean(),
             "kl_nats": kl.mean(),
             "token_accuracy": self.n_correct.sum() / self.n_tokens.sum(),
+            "token_probability": np.exp(-self.nll.sum() / self.n_tokens.sum()),
             "bits_per_token": negative_elbo.sum() / self.n_tokens.sum() / np.log(2.0),
             "nats_per_note": negative_elbo.sum() / max(1, self.n_notes.sum()),
             "active_units": float(active_units(self.mean, self.dimension)),

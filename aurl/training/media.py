@@ -51,6 +51,7 @@ LAYOUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "accuracy": {
         "share of tokens and windows": ("val/token_accuracy", "val/sequence_accuracy"),
+        "probability of a token": ("val/token_probability",),
         "notes that come back (F1)": ("val/reconstruction_score",),
     },
     "cost": {
