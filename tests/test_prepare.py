@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from damaged_midi import CASES, GOOD, write_all
 from made_pieces import random_tune, tune
 
+from aurl.data import intake, isolation
 from aurl.data.corpus import load
 from aurl.data.isolation import Limits
 from aurl.data.midi import write_midi
@@ -26,6 +28,19 @@ def write_tunes(folder: Path, count: int = N_TUNES) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(count):
         write_midi(random_tune(seed), folder / f"tune{seed:02}.mid")
+
+
+@pytest.fixture
+def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read in this process: what isolation is for, other tests have."""
+
+    def attempted(
+        function: Callable[[Any], Any], items: Sequence[Any], **_: object
+    ) -> Iterator[tuple[int, Any]]:
+        for index, item in enumerate(items):
+            yield index, isolation._attempt(function, item)  # pyright: ignore[reportPrivateUsage]
+
+    monkeypatch.setattr(intake, "each_isolated", attempted)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +155,7 @@ def test_a_corpus_does_not_depend_on_the_place_or_the_workers(tmp_path: Path) ->
     assert str(tmp_path) not in "".join(manifests)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("_here")
 def test_a_change_of_files_options_or_corpus_is_prepared_again(tmp_path: Path) -> None:
     source, out = tmp_path / "midi", tmp_path / "data"
     write_tunes(source, 6)
@@ -190,6 +205,7 @@ def test_a_folder_without_a_usable_file_is_one_line_and_a_list(tmp_path: Path) -
     assert len(read_lines(tmp_path / "data" / REFUSED)) == 2
 
 
+@pytest.mark.usefixtures("_here")
 def test_two_pieces_cannot_be_split_in_three(tmp_path: Path) -> None:
     write_tunes(tmp_path / "midi", 2)
     message = r"midi holds 2 different pieces, and train, val and test need 3\. Add music\."
@@ -198,6 +214,7 @@ def test_two_pieces_cannot_be_split_in_three(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "manifest.json").exists()
 
 
+@pytest.mark.usefixtures("_here")
 def test_a_failure_leaves_the_corpus_that_was_there(tmp_path: Path) -> None:
     write_tunes(tmp_path / "midi", 3)
     summary = prepare(tmp_path / "midi", tmp_path / "data", QUICK)
