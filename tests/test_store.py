@@ -3,6 +3,8 @@
 # pyarrow has no types:
 # pyright: reportUnknownParameterType=false, reportUntypedBaseClass=false, reportUnknownLambdaType=false
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,41 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(
     assert waits == list(PAUSES_S)
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "far" / "a").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("act", ["mkdir", "write", "move", "read"])
+def test_a_store_that_gives_no_answer_is_not_waited_for_for_ever(
+    tmp_path: Path, mood: Mood, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def stands_still(given: str) -> bool:
+        if given == act:
+            hangs.set()
+            goes_on.wait(30.0)
+        return False
+
+    mood(lambda given: False)
+    Remote("far").write("a", b"before")
+    monkeypatch.setattr(store, "PATIENCE_S", 0.2)
+    handler = mood(stands_still)
+    what = "read" if act == "read" else "written"
+    with pytest.raises(
+        StorageError, match=rf"^far: a cannot be {what}: there is no answer within"
+    ):
+        Remote("far").read("a") if act == "read" else Remote("far").write("a", DATA)
+    assert hangs.is_set()
+    assert handler.acts.count(act) == 1, "it is not asked twice"
+    assert (tmp_path / "far" / "a").read_bytes() == b"before"
+    goes_on.set()
+
+
+def test_what_is_large_is_given_longer(mood: Mood, monkeypatch: pytest.MonkeyPatch) -> None:
+    mood(lambda given: bool(time.sleep(0.5)) if given == "write" else False)
+    monkeypatch.setattr(store, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(store, "SLOWEST_BYTES_S", 10)
+    Remote("far").write("a", DATA)
+    assert Remote("far").read("a") == DATA
 
 
 @pytest.mark.usefixtures("waits")
