@@ -1,8 +1,7 @@
 """A network path that is slow or stands still: what is between a sweep and its store.
 
-It passes on what it is given, on a port of this machine. Each request that brings a file (PUT,
-unless it copies what is there) waits for a while first; while the path stands still, nothing
-passes either way, and nobody is told.
+It passes on what it is given, on a port of this machine. Each request that brings a file waits for
+a while first; while the path stands still, nothing passes either way, and nobody is told.
 """
 
 import contextlib
@@ -47,7 +46,7 @@ class Link:
         """Pass on one direction of a connection until it ends."""
         with contextlib.suppress(OSError):
             while data := near.recv(1 << 16):
-                if outwards and data.startswith(b"PUT ") and b"x-amz-copy-source" not in data:
+                if outwards and data.startswith(b"PUT ") and brings_a_file(data):
                     self.delayed += 1
                     time.sleep(self.delay_s)
                 self._open.wait()
@@ -67,6 +66,12 @@ class Link:
                     threading.Thread(
                         target=self.pass_on, args=pair, kwargs=named, daemon=True
                     ).start()
+
+
+def brings_a_file(request: bytes) -> bool:
+    """Whether a request to write brings contents: it neither copies nor makes a folder."""
+    head = request.lower()
+    return b"x-amz-copy-source" not in head and b"content-length: 0\r" not in head
 
 
 @contextlib.contextmanager

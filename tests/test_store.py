@@ -3,6 +3,9 @@
 # pyarrow has no types:
 # pyright: reportUnknownParameterType=false, reportUntypedBaseClass=false, reportUnknownLambdaType=false
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -207,6 +210,34 @@ def test_a_store_that_gives_no_answer_is_not_waited_for_for_ever(
     assert handler.acts.count(act) == 1, "it is not asked twice"
     assert (tmp_path / "far" / "a").read_bytes() == b"before"
     goes_on.set()
+
+
+SILENT = """
+import socket, sys
+from aurl.errors import StorageError
+from aurl.training import store
+
+store.PATIENCE_S = 0.5
+server = socket.create_server(("127.0.0.1", 0))
+options = f"endpoint_override=127.0.0.1:{server.getsockname()[1]}&scheme=http&region=x"
+try:
+    store.Remote(f"s3://bucket/folder?{options}").write("a", b"0")
+except StorageError:
+    sys.exit(2)
+"""
+
+
+def test_a_process_ends_though_a_store_still_owes_it_an_answer() -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    ended = subprocess.run(
+        [sys.executable, "-c", SILENT],
+        env={**os.environ, **keys},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (2, "")
 
 
 def test_what_is_large_is_given_longer(mood: Mood, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,10 @@ A URI never holds a secret: it is written into sweep folders and logs. Credentia
 each cloud's own programs find them: the environment, a file in the account, the machine's role.
 """
 
+import atexit
 import contextlib
+import importlib
+import os
 import threading
 import time
 import urllib.parse
@@ -206,11 +209,25 @@ def _answered(act: Callable[[], _T], seconds: float) -> _T:
     threading.Thread(target=run, daemon=True, name="store").start()
     try:
         found = done.get(timeout=seconds)
-    except Empty:
-        raise _UnansweredError from None
+    except BaseException as error:  # Ctrl-C, too
+        _leave_s3_as_it_is()
+        if isinstance(error, Empty):
+            raise _UnansweredError from None
+        raise
     if isinstance(found, BaseException):
         raise found
     return found[0]
+
+
+def _leave_s3_as_it_is() -> None:
+    """Have this process end without pyarrow's farewell to S3, which waits for every answer.
+
+    Arrow complains of that in its last moment, to a standard error that nobody reads by then.
+    """
+    with contextlib.suppress(ImportError):
+        s3: Any = importlib.import_module("pyarrow._s3fs")
+        atexit.unregister(s3.ensure_s3_finalized)
+        atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
 
 def _check_size(system: Any, path: str, size: int) -> None:  # noqa: ANN401 - pyarrow has no types
