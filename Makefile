@@ -5,7 +5,7 @@
 #   make sweep DATA=corpora/mine   ... on a corpus by `aurl prepare`
 #   make sweep ARGS="--trials 4"   ... with any other option of run_sweep.py
 #   make test                      every test that needs no GPU
-#   make hosts                     clusters of several hosts, as network namespaces: root, 8 minutes
+#   make hosts                     clusters of several hosts, as network namespaces: root, 10 minutes
 #   make check                     format, lint and types
 #   make bench                     every benchmark, one after another
 #   make clean                     remove what tests, tools and installation left, but no results

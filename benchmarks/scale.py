@@ -4,23 +4,28 @@ Run it with ``python benchmarks/scale.py``; the tables of docs/scale.md say with
 Real are Ray and Tune, the slots as processes, proposals, verdicts, the trials' folders and event
 files and the picture of the front. Not real is what a slot holds: a sleeper that imports no torch
 in place of a worker group, rows as wide as a trial's but drawn at random, no checkpoints, no
-pictures and no sounds. ``--without-ray`` leaves out Ray, Tune and the sleep as well.
+pictures and no sounds. ``--without-ray`` leaves out Ray, Tune and the sleep as well; ``--gangs``
+has real slots and worker groups, in which only the training is a sleeper, on a machine that Ray is
+told has a CPU for each. With Ray, a last table has what all processes took at the most.
 """
 
 import argparse
+import contextlib
 import functools
 import os
 import random
 import tempfile
+import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock, patch
 
+import ray
 from ray import tune
 
 from aurl.config import TrainingConfig
@@ -28,14 +33,15 @@ from aurl.files import write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.tables import status_table
-from aurl.search import sweep
+from aurl.search import gang, sweep
 from aurl.search.cluster import Shape
 from aurl.search.front import FrontPicture
+from aurl.search.gang import GangSettings, TrialSlot
 from aurl.search.plan import SweepOptions, plan
 from aurl.search.ranking import read_trials
 from aurl.training.look import Look
 from aurl.training.loop import Run, train
-from aurl.training.messages import Task
+from aurl.training.messages import Event, Task
 from aurl.training.pictures import pictures_of, sounds_of
 from aurl.training.reporters import open_trial
 from aurl.training.workers import Workers
@@ -93,6 +99,30 @@ class SleeperSlot(tune.Trainable):
         """Take the next trial."""
         self._sleeper = Sleeper(new_config["task"])
         return True
+
+
+class SleeperGang(TrialSlot):
+    """A slot as it is, whose workers sleep where they would train."""
+
+    seconds: float = 1.0
+
+    def setup(self, config: dict[str, Any], settings: GangSettings | None = None) -> None:
+        """Start a gang of sleepers."""
+        gang.serve = functools.partial(sleeping, seconds=self.seconds)
+        super().setup(config, settings)
+
+
+def sleeping(settings: dict[str, Any], seconds: float) -> None:
+    """What a worker does in place of :func:`aurl.training.ray_worker.serve`."""
+    mailbox, number = settings["mailbox"], 0
+    while (task := cast("Task | None", ray.get(mailbox.next_task.remote(number)))) is not None:
+        number += 1
+        sleeper, goes_on = Sleeper(task), True
+        while goes_on:
+            time.sleep(seconds / REPORTS * sleeper.pause)
+            rows = sleeper.result()["rows"]
+            goes_on = bool(rows) and ray.get(mailbox.report.remote(Event(rows=rows)))
+        ray.get(mailbox.post.remote(number, Event(ended=True)))
 
 
 def without_ray(planned: sweep.Sweep, meter: "Meter", n_slots: int) -> None:
@@ -154,13 +184,18 @@ class Meter:
     def __init__(self, folder: Path, costs: Costs) -> None:
         self._folder = folder
         self._costs = costs
-        self._ended = 0
+        self._ended = self._running = self.most_running = 0
+        self.all_after_s = 0.0
         self._first: tuple[float, float] | None = None
         self.lines: list[str] = []
 
     def trial_started(self, trial_id: str, params: Mapping[str, Any]) -> None:
         """The first one ends what is start-up."""
         self._first = self._first or (time.perf_counter(), time.process_time())
+        self._running += 1
+        if self._running > self.most_running:
+            self.most_running = self._running
+            self.all_after_s = time.perf_counter() - self._first[0]
 
     def trial_progress(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> None:
         """Nothing to note."""
@@ -169,6 +204,7 @@ class Meter:
         self, trial_id: str, status: str, reason: str, metrics: Mapping[str, float]
     ) -> None:
         """Note what it has cost until the trials are as many as one of the marks."""
+        self._running -= 1
         self._ended += 1
         if self._ended in MARKS and self._first is not None:
             wall, cpu = (
@@ -178,6 +214,7 @@ class Meter:
                 )
             )
             ours = self._costs.seconds
+            cpu -= ours["counting"]
             last = self._costs.decisions[-20:]
             self.lines.append(
                 f"| {self._ended} | {wall:.0f} | {1e3 * cpu / self._ended:.0f} "
@@ -188,6 +225,47 @@ class Meter:
             )
 
 
+@contextlib.contextmanager
+def counted(costs: Costs) -> Generator[dict[str, list[float]]]:
+    """MiB of each process of this one's tree, by kind, at the time when they are the most."""
+    most: dict[str, list[float]] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(5.0):
+            kinds = costs.timed("counting", processes)()
+            if sum(map(sum, kinds.values())) > sum(map(sum, most.values())):
+                most.clear()
+                most.update(kinds)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield most
+    finally:
+        over.set()
+
+
+def processes() -> dict[str, list[float]]:
+    """MiB (PSS) of this process and all below it, by what they call themselves."""
+    kinds: dict[str, list[float]] = defaultdict(list)
+    pids = [os.getpid()]
+    for pid in pids:
+        with contextlib.suppress(OSError, StopIteration):
+            for path in Path(f"/proc/{pid}/task").glob("*/children"):
+                pids += map(int, path.read_text().split())
+            words = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            kinds[words.split(" ")[0].rpartition("/")[2].split(".")[0]].append(resident_mib(pid))
+    return kinds
+
+
+def table(kinds: dict[str, list[float]]) -> str:
+    """How many processes of each kind, and what they took."""
+    lines = ["| process | how many | MiB in all |", "|---|---|---|"]
+    for kind, found in sorted(kinds.items(), key=lambda item: -sum(item[1])):
+        lines.append(f"| {kind} | {len(found)} | {sum(found):.0f} |")
+    return "\n".join(lines)
+
+
 HEADER = (
     "| trials ended | s since the first began | driver CPU ms a trial | of it, recording | of it, "
     "front | CPU ms a decision, last 20 | driver MiB | folder KiB a trial |\n" + "|---" * 8 + "|"
@@ -195,7 +273,7 @@ HEADER = (
 
 
 def resident_mib(pid: int) -> float:
-    """Memory of a process, with its part of what it shares."""
+    """PSS of a process."""
     with Path(f"/proc/{pid}/smaps_rollup").open() as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
 
@@ -219,11 +297,11 @@ def simulate(args: argparse.Namespace, out: Path) -> None:
     costs = Costs()
     meter = Meter(planned.folder, costs)
     with (
-        patch.object(sweep, "TrialSlot", SleeperSlot),
-        patch.object(sweep, "GangSettings", Mock(return_value={"seconds": args.seconds})),
+        in_place_of_training(args),
         timed(costs, sweep.Proposals, "propose"),
         timed(costs, sweep.Recorder, "record", "propose", "start", "report", "end"),
         timed(costs, FrontPicture, "front", "draw"),
+        counted(costs) as most,
     ):
         if args.without_ray:
             without_ray(planned, meter, args.slots)
@@ -232,9 +310,28 @@ def simulate(args: argparse.Namespace, out: Path) -> None:
     how = "without Ray" if args.without_ray else f"each sleeping {args.seconds:g} s"
     print(f"{args.trials} trials on {args.slots} slots, {how}")
     print("\n".join((HEADER, *meter.lines)))
+    if not args.without_ray:
+        print(f"{meter.most_running} at a time, {meter.all_after_s:.0f} s after the first began")
+        print(table(most))
     print(f"study.journal: {(planned.folder / 'study.journal').stat().st_size / 1024:.0f} KiB")
     after(planned)
     pictures(planned, out / "one")
+
+
+@contextlib.contextmanager
+def in_place_of_training(args: argparse.Namespace) -> Generator[None]:
+    """A block in which nothing is trained, as the arguments say."""
+    with contextlib.ExitStack() as stack:
+        if args.gangs:
+            SleeperGang.seconds = args.seconds
+            stack.enter_context(patch.object(sweep, "TrialSlot", SleeperGang))
+            init = functools.partial(ray.init, num_cpus=args.slots)
+            stack.enter_context(patch.object(ray, "init", init))
+        else:
+            pause = Mock(return_value={"seconds": args.seconds})
+            stack.enter_context(patch.object(sweep, "TrialSlot", SleeperSlot))
+            stack.enter_context(patch.object(sweep, "GangSettings", pause))
+        yield
 
 
 def timed(costs: Costs, kind: type, name: str, *methods: str) -> Any:
@@ -291,6 +388,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=1.0, help="sleep of a trial")
     parser.add_argument("--without-ray", action="store_true", help="the sweep's own part alone")
+    parser.add_argument("--gangs", action="store_true", help="real slots, whose workers sleep")
     parser.add_argument("--space", type=Path, default=Path("search_spaces/quick.yaml"))
     parser.add_argument("--sampler", help="in place of the space's, with its defaults")
     args = parser.parse_args()

@@ -61,7 +61,8 @@ def _faults() -> list[Fault]:
         for target in ("raylet", "gcs")
         for phase in ("suggesting", *busy)
     ]
-    return driver + asked + workers + ray
+    between = [Fault("slot", kill, "ending")] * 3  # while Tune hands it the next trial, or before
+    return driver + asked + workers + ray + between
 
 
 PAUSES = {"starting": 12.0, "training": 2.0, "exporting": 1.5}
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the order and the times")
     parser.add_argument("--part", default="0/1", help="1/3 is the second third of the faults")
     parser.add_argument("--slots", type=int, default=2, help="trials of a sweep at a time")
+    parser.add_argument("--only", nargs="+", help="some, as TARGET-PHASE")
     args = parser.parse_args()
     if args.table:
         print(table([row for path in args.table for row in read_lines(path)]))
@@ -186,6 +188,8 @@ def main() -> None:
     before = read_lines(place / "faults.jsonl")
     done = {_order(row) for row in before if "target" in row}
     left = [each for each in faults[part::parts] if _key(each) not in done]
+    if args.only:
+        left = [each for each in left if f"{each.target}-{each.phase}" in args.only]
     run(place, args.slots, left, chance)
 
 

@@ -76,7 +76,9 @@ def trainable(params: dict[str, Any], corpus: Corpus, steps: int) -> None:
         tune.report({"step": 0, **dict.fromkeys((*METRICS, "rung_score"), 0.0)})
 
 
-def search(trials: int, steps: int, seed: int, out: Path) -> tuple[Any, Any]:
+def search(
+    trials: int, steps: int, seed: int, out: Path, seconds: float | None = None
+) -> tuple[Any, Any]:
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=5)
     optuna_search = OptunaSearch(space, metric=METRICS, mode=["max"] * 3, sampler=sampler)
     tuner = tune.Tuner(
@@ -95,6 +97,8 @@ def search(trials: int, steps: int, seed: int, out: Path) -> tuple[Any, Any]:
             ),
             num_samples=trials,
             max_concurrent_trials=2,
+            reuse_actors=True,
+            time_budget_s=seconds,
         ),
         run_config=tune.RunConfig(storage_path=str(out), verbose=0),
     )

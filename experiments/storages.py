@@ -6,20 +6,24 @@ The sweep of :mod:`experiments.faults`, with the same undisturbed one to be held
 takes root to mount. *full*: the sweep's folder is a tmpfs that is too small; it gets room, and the
 sweep is gone on with. *read-only*: ``--storage`` is a tmpfs that cannot be written from the first
 report on, for a while. *file* and *s3*: with ``--storage``, the driver is killed at a random time
-once a trial has ended, the sweep's folder is removed, and the sweep gone on with. *hangs*: the S3
-server that ``--pid`` names is stopped for some seconds, then until the sweep ends. Without
-``--s3``, *s3* and *hangs* are left out.
+once a trial has ended, the sweep's folder is removed, and the sweep gone on with. *frozen*: the
+sweep's folder is a disk on which every write stands still for a minute. Behind a link of our own
+to the S3 server (``proxy.py``), *slow*: every file takes two seconds more; *hangs*: nothing is
+answered for a minute; *gone*: nothing is any more. Without ``--s3``, the cases that need it are
+left out.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +39,14 @@ from experiments.disturbed import (
     marked,
     waited,
 )
+from experiments.proxy import Link, link_to
 
 FULL_KIB = 2500
 READ_ONLY = "read-only"
-PAUSE_S = 4.0
-"""For which an S3 server hangs and comes back: shorter than a sweep waits."""
+PAUSE_S = 60.0
+"""For which a store or a disk stands still."""
+
+DELAY_S = 2.0
 
 
 def mount(place: Path, *options: str) -> None:
@@ -98,20 +105,89 @@ def lost(sweep: Disturbed, row: dict[str, Any]) -> None:
     shutil.rmtree(sweep.folder)
 
 
-def hangs(sweep: Disturbed, row: dict[str, Any], server: int) -> None:
-    """A store that does not answer for a while, and later for good."""
+def slow(sweep: Disturbed, row: dict[str, Any], link: Link) -> None:
+    """A store for which every file takes seconds more."""
+    link.delay_s = DELAY_S
+    began = time.monotonic()
     sweep.start()
-    until(sweep, lambda: reports(sweep))
-    os.kill(server, signal.SIGSTOP)
-    time.sleep(PAUSE_S)
-    os.kill(server, signal.SIGCONT)
+    ended(sweep, row)
+    row |= {"seconds": round(time.monotonic() - began), "files that waited": link.delayed}
+
+
+def hangs(sweep: Disturbed, row: dict[str, Any], link: Link) -> None:
+    """A store that does not answer for a minute, once a trial has ended."""
+    sweep.start()
     until(sweep, lambda: len(sweep.ended()) > 0)
-    row["ended after a pause"] = len(sweep.ended())
-    os.kill(server, signal.SIGSTOP)
+    before = progress(sweep)
+    with link.standing_still():
+        time.sleep(PAUSE_S)
+        row["ended in the pause"] = not sweep.runs()
+        row["steps in the pause"] = progress(sweep) - before
+    ended(sweep, row)
+
+
+def gone(sweep: Disturbed, row: dict[str, Any], link: Link) -> None:
+    """A store that does not answer any more, once a trial has ended."""
+    sweep.start()
+    until(sweep, lambda: len(sweep.ended()) > 0)
+    began = time.monotonic()
+    with link.standing_still():
+        sweep.wait()
+        row["seconds until it ended"] = round(time.monotonic() - began)
+    ended(sweep, row)
+
+
+def frozen(sweep: Disturbed, row: dict[str, Any]) -> None:
+    """A disk of the sweep's folder on which every write stands still for a minute.
+
+    As on a network file system whose server is away: a process that writes cannot even be killed.
+    """
+    image = sweep.place / "frozen.img"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    sweep.folder.mkdir(parents=True)
+    subprocess.run(["mount", "-o", "loop", image, sweep.folder], check=True)
+    (sweep.folder / "lost+found").rmdir()
+    sweep.start()
+    until(sweep, lambda: len(sweep.ended()) > 0)
+    before = progress(sweep)
+    subprocess.run(["fsfreeze", "-f", sweep.folder], check=True)
     try:
-        ended(sweep, row)
+        time.sleep(PAUSE_S)
+        row["ended in the pause"] = not sweep.runs()
+        row["steps in the pause"] = progress(sweep) - before
     finally:
-        os.kill(server, signal.SIGCONT)
+        subprocess.run(["fsfreeze", "-u", sweep.folder], check=True)
+    ended(sweep, row)
+
+
+def progress(sweep: Disturbed) -> int:
+    """Steps that have been reported."""
+    return sum(int(status["step"]) for status in sweep.statuses().values())
+
+
+@contextlib.contextmanager
+def link_of(uri: str) -> Generator[tuple[str, Link]]:
+    """A URI as that of ``uri``, behind a link to the server that its endpoint names."""
+    (server,) = re.findall(r"endpoint_override=([\w.-]+:\d+)", uri)
+    host, _, port = server.partition(":")
+    with link_to(host, int(port)) as link:
+        yield uri.replace(server, f"127.0.0.1:{link.port}"), link
+
+
+HERE: dict[str, Callable[[Disturbed, dict[str, Any]], None]] = {
+    "full": full,
+    "frozen": frozen,
+    READ_ONLY: read_only,
+    "file": lost,
+    "s3": lost,
+}
+LINKED: dict[str, Callable[[Disturbed, dict[str, Any], Link], None]] = {
+    "slow": slow,
+    "hangs": hangs,
+    "gone": gone,
+}
 
 
 def main() -> None:
@@ -119,8 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("faults"), help="a folder to work in")
     parser.add_argument("--s3", default="", help="URI of a folder that can be written")
-    parser.add_argument("--pid", type=int, help="process of the S3 server")
-    parser.add_argument("--only", nargs="*", help="some of full read-only file s3 hangs")
+    parser.add_argument("--only", nargs="*", help=f"some of {' '.join((*HERE, *LINKED))}")
     parser.add_argument("--slots", type=int, default=2, help="trials of a sweep at a time")
     args = parser.parse_args()
     place = args.out.absolute()
@@ -131,28 +206,30 @@ def main() -> None:
     while not (calm.folder / "best").exists():
         calm.start()
         calm.wait()
-    far = (place / "far").as_uri()
-    cases: dict[str, tuple[str, Callable[[Disturbed, dict[str, Any]], None]]] = {
-        "full": ("", full),
-        READ_ONLY: ((place / READ_ONLY).as_uri(), read_only),
-        "file": (far, lost),
-        **({"s3": (args.s3, lost)} if args.s3 else {}),
-        **({"hangs": (args.s3, lambda s, row: hangs(s, row, args.pid))} if args.pid else {}),
-    }
-    for name in args.only or cases:
-        uri, disturb = cases[name]
-        options = ("--storage", uri) if uri else ()
-        sweep = Disturbed(place, f"storage-{name}", options, slots=args.slots)
+    local = [name for name in HERE if name != "s3"]
+    for name in args.only or ([*HERE, *LINKED] if args.s3 else local):
         row: dict[str, Any] = {"case": name}
-        disturb(sweep, row)
-        sweep.start()
-        sweep.wait()
+        sweep = Disturbed(place, f"storage-{name}", slots=args.slots)
+        with contextlib.ExitStack() as stack:
+            if name in LINKED:
+                uri, link = stack.enter_context(link_of(args.s3))
+                sweep.options = ("--storage", uri)
+                LINKED[name](sweep, row, link)
+                link.delay_s = 0.0
+            else:
+                far = {READ_ONLY: READ_ONLY, "file": "far"}.get(name, "")
+                uri = args.s3 if name == "s3" else far and (place / far).as_uri()
+                sweep.options = ("--storage", uri) if uri else ()
+                HERE[name](sweep, row)
+            sweep.start()
+            sweep.wait()
         row |= {"exit at last": sweep.driver.returncode if sweep.driver else None}
+        row["attempts"] = [status["attempts"] for status in sweep.statuses().values()]
         row["wrong at last"] = hold_against(sweep, calm.folder)
         append_lines(place / "storages.jsonl", [row])
         print(json.dumps(row), flush=True)
-        if name in ("full", READ_ONLY):
-            mounted = place / READ_ONLY if uri else sweep.folder
+        if name in ("full", READ_ONLY, "frozen"):
+            mounted = place / READ_ONLY if name == READ_ONLY else sweep.folder
             subprocess.run(["umount", "--lazy", mounted], check=True)
 
 

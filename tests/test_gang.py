@@ -1,18 +1,24 @@
 """Warm gangs: the same processes train trial after trial, and none leaves a trace on another."""
 
+import pickle
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import ray
 import torch
+from ray.exceptions import RayTaskError
+from ray.tune.experiment import Trial
 
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError, StorageError
+from aurl.search import gang as gang_module
 from aurl.search.cluster import connected
 from aurl.search.gang import Gang, GangSettings, shared, task_for
 from aurl.search.scheduling import scalars
@@ -270,6 +276,39 @@ def test_a_machine_that_is_drained_has_a_checkpoint_at_once(
     steps = [[int(row["step"]) for row in event.rows] for event in heard.events]
     assert steps == [[1], [2, 3, 4, 4], [5, 6, 7, 8, 8]]
     assert [event.noted for event in heard.events] == [True, False, False]
+
+
+def lost(monkeypatch: pytest.MonkeyPatch, *events: Event) -> Exception:
+    """What a slot hears of a gang whose workers die after some events."""
+    waiting = deque(events)
+
+    def fit() -> None:
+        raise RuntimeError("a node is gone")
+
+    def get(answer: Mock) -> Event | None:
+        return waiting.popleft() if waiting else None
+
+    monkeypatch.setattr(gang_module, "ray", Mock(get=get))
+    monkeypatch.setattr(gang_module, "_GangTrainer", Mock(return_value=Mock(fit=fit)))
+    corpus = [ray.ObjectRef.nil()]
+    settings = GangSettings(workers=1, gpus_per_worker=0.0, scratch="", corpus=corpus)
+    gang = Gang(settings, "gang")
+    for event in events:
+        assert gang.next_event() == event
+    with pytest.raises(Exception, match="workers died: RuntimeError: a node is gone") as caught:
+        gang.next_event()
+    return caught.value
+
+
+@pytest.mark.parametrize("is_drained", [False, True])
+def test_workers_that_go_with_a_drained_machine_cost_their_trial_no_try(
+    monkeypatch: pytest.MonkeyPatch, is_drained: bool
+) -> None:
+    error = lost(monkeypatch, Event(rows=({"step": 1},), noted=is_drained))
+    monkeypatch.setattr(Trial, "local_path", None)  # it writes no file of the error
+    trial = Trial("trainable", stub=True)
+    trial.handle_error(RayTaskError("step", "Traceback", pickle.loads(pickle.dumps(error))))
+    assert trial.run_metadata.num_failures == (0 if is_drained else 1)
 
 
 class NoMailbox:

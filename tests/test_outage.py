@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -97,9 +98,11 @@ def test_a_server_of_ray_that_dies_ends_the_block_in_one_line(
 
 HELD = """
 import ctypes, subprocess, sys, time
+from pathlib import Path
 from types import SimpleNamespace
 from aurl.interrupts import terminated_as_interrupted
 from aurl.search import cluster
+from aurl.search.journal import journal
 
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 server, other = (subprocess.Popen(["sleep", "60"], **quiet) for _ in range(2))
@@ -109,7 +112,7 @@ cluster.worker._global_node = SimpleNamespace(all_processes=processes)
 cluster.WATCH_EVERY_S, cluster.LET_GO_S = 0.02, 0.2
 sys.stderr = open("/dev/null", "w")  # the display has one of its own
 print(other.pid, flush=True)
-with terminated_as_interrupted(), cluster._watched():
+with journal(Path(sys.argv[1])), terminated_as_interrupted(), cluster._watched():
     server.kill()
     lock = ctypes.create_string_buffer(64)
     for _ in range(2):  # for ever; as Ray's own calls, it looks for no interrupt
@@ -117,15 +120,15 @@ with terminated_as_interrupted(), cluster._watched():
 """
 
 
-def test_a_process_that_ray_holds_is_ended_all_the_same() -> None:
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", HELD], capture_output=True, text=True, check=False, timeout=60
-    )
+def test_a_process_that_ray_holds_is_ended_all_the_same(tmp_path: Path) -> None:
+    log, began = tmp_path / "sweep.log", time.monotonic()
+    command = [sys.executable, "-c", HELD, str(log)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert time.monotonic() - began < 50
     assert done.returncode == 2
     assert done.stderr.startswith("aurl: Ray's gcs_server on this machine has died, and Ray did")
     assert done.stderr.endswith("Give the same command again, with --resume.\n")
+    assert log.read_text().endswith(done.stderr), "it is in the log, too"
     assert not alive({int(done.stdout)}), "what Ray had started is ended, too"
 
 

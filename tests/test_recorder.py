@@ -260,6 +260,18 @@ def test_a_look_that_cannot_be_drawn_ends_no_sweep(
     assert made.end(NAME, "completed", "") == {"val/kl_nats": 0.5, "val/active_units": 3.0}
 
 
+@pytest.mark.parametrize(("step", "is_kept"), [(4, True), (5, True), (6, False), (8, False)])
+def test_a_checkpoint_between_two_rows_is_kept_and_one_beyond_the_next_is_not(
+    tmp_path: Path, step: int, is_kept: bool
+) -> None:
+    made = started(tmp_path)
+    made.report(NAME, ROWS)  # to step 4; there is a row every 2 steps
+    save_checkpoint(tmp_path, step)
+    made.start(NAME)
+    assert steps_logged(tmp_path) == ([2, 4, 4] if is_kept else [])
+    assert checkpoint.step_of(tmp_path / NAME / "checkpoint") == (step if is_kept else 0)
+
+
 def test_a_checkpoint_that_the_rows_do_not_reach_is_thrown_away(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,6 +3,11 @@
 # pyarrow has no types:
 # pyright: reportUnknownParameterType=false, reportUntypedBaseClass=false, reportUnknownLambdaType=false
 
+import os
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +183,69 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(
     assert waits == list(PAUSES_S)
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "far" / "a").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("act", ["mkdir", "write", "move", "read"])
+def test_a_store_that_gives_no_answer_is_not_waited_for_for_ever(
+    tmp_path: Path, mood: Mood, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def stands_still(given: str) -> bool:
+        if given == act:
+            hangs.set()
+            goes_on.wait(30.0)
+        return False
+
+    mood(lambda given: False)
+    Remote("far").write("a", b"before")
+    monkeypatch.setattr(store, "PATIENCE_S", 0.2)
+    handler = mood(stands_still)
+    what = "read" if act == "read" else "written"
+    with pytest.raises(
+        StorageError, match=rf"^far: a cannot be {what}: there is no answer within"
+    ):
+        Remote("far").read("a") if act == "read" else Remote("far").write("a", DATA)
+    assert hangs.is_set()
+    assert handler.acts.count(act) == 1, "it is not asked twice"
+    assert (tmp_path / "far" / "a").read_bytes() == b"before"
+    goes_on.set()
+
+
+SILENT = """
+import socket, sys
+from aurl.errors import StorageError
+from aurl.training import store
+
+store.PATIENCE_S = 0.5
+server = socket.create_server(("127.0.0.1", 0))
+options = f"endpoint_override=127.0.0.1:{server.getsockname()[1]}&scheme=http&region=x"
+try:
+    store.Remote(f"s3://bucket/folder?{options}").write("a", b"0")
+except StorageError:
+    sys.exit(2)
+"""
+
+
+def test_a_process_ends_though_a_store_still_owes_it_an_answer() -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    ended = subprocess.run(
+        [sys.executable, "-c", SILENT],
+        env={**os.environ, **keys},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (2, "")
+
+
+def test_what_is_large_is_given_longer(mood: Mood, monkeypatch: pytest.MonkeyPatch) -> None:
+    mood(lambda given: bool(time.sleep(0.5)) if given == "write" else False)
+    monkeypatch.setattr(store, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(store, "SLOWEST_BYTES_S", 10)
+    Remote("far").write("a", DATA)
+    assert Remote("far").read("a") == DATA
 
 
 @pytest.mark.usefixtures("waits")

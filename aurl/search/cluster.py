@@ -21,6 +21,7 @@ from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from aurl.errors import OutageError, SweepError
 from aurl.interrupts import terminated_as_interrupted
+from aurl.search.journal import last_words
 from aurl.search.scratch import scratch_folder
 
 _log = logging.getLogger(__name__)
@@ -190,12 +191,10 @@ def _watched() -> Generator[None]:
 
 def _leave(node: Any, server: str) -> None:  # noqa: ANN401 - Ray's, which is private
     """End this process and what it has started, with one line."""
-    shown = "\x1b[?25h" if os.isatty(2) else ""  # the cursor, which the display has hidden
-    line = (
-        f"{shown}aurl: Ray's {server} on this machine has died, and Ray did not let go of this "
-        "process. What was finished is kept. Give the same command again, with --resume.\n"
+    last_words(  # the display has a sys.stderr of its own, which shows it too late
+        f"aurl: Ray's {server} on this machine has died, and Ray did not let go of this process. "
+        "What was finished is kept. Give the same command again, with --resume."
     )
-    os.write(2, line.encode())  # the display has a sys.stderr of its own, which shows it too late
     for each in (one for several in node.all_processes.values() for one in several):
         with contextlib.suppress(OSError):
             each.process.kill()

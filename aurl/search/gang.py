@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import ray
 from ray import train, tune
+from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from aurl.data.corpus import Corpus
@@ -42,6 +43,16 @@ class GangSettings:
 
     corpus: list[ray.ObjectRef[Corpus]]
     """The corpus in Ray's object store (in a list, so that it is passed as a reference)."""
+
+
+class MachineTakenError(RayActorError):
+    """A machine of the gang is gone after Ray had said that it would be.
+
+    Tune counts no failure of a trial for an error of Ray's that says so, and tries it again.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(error_msg=message, preempted=True)
 
 
 class _GangTrainer(TorchTrainer):
@@ -111,6 +122,7 @@ class Gang:
             ),
         )
         self._error: BaseException | None = None
+        self._is_leaving = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -132,14 +144,17 @@ class Gang:
         """Wait for the next event of the task.
 
         Raises:
-            SweepError: If the worker group died.
+            MachineTakenError: If the worker group died after a machine of it was drained.
+            SweepError: If it died otherwise.
         """
         while True:
             event: Event | None = ray.get(self._mailbox.next_event.remote(_POLL_S))
             if event is not None:
+                self._is_leaving |= event.noted
                 return event
             if not self._thread.is_alive():
-                raise SweepError(f"the trial's workers died: {_first_line(self._error)}.")
+                kind = MachineTakenError if self._is_leaving else SweepError
+                raise kind(f"the trial's workers died: {_first_line(self._error)}.")
 
     def close(self) -> None:
         """Send the workers home and wait for Ray Train to free what they held."""
@@ -178,7 +193,8 @@ class TrialSlot(tune.Trainable):
             return {**self._last, "rows": (), **how, "done": True}
         self._waiting = not event.noted
         if event.noted:  # a rung of 0: nothing to compare
-            told = {**self._last, "step": event.rows[-1]["step"], "rung": 0}
+            step = event.rows[-1]["step"] if event.rows else self._last["step"]
+            told = {**self._last, "step": step, "rung": 0}
             return {**told, "rows": event.rows, "look": b"", "failure": ""}
         self._last = scalars(event.rows[-1], self._steps)
         return {**self._last, "rows": event.rows, "look": event.look, "failure": ""}

@@ -12,6 +12,9 @@ from rich.console import Console
 
 from aurl.errors import SweepError
 
+_terminal = [2]
+"""Descriptors of standard error: the one that leads to whoever started us comes last."""
+
 
 @contextlib.contextmanager
 def journal(path: Path) -> Generator[None]:
@@ -36,6 +39,7 @@ def journal(path: Path) -> Generator[None]:
         saved = os.dup(1), os.dup(2)
         handler = logging.FileHandler(path, encoding="utf-8")
         logging.getLogger().addHandler(handler)
+        _terminal.append(saved[1])
         try:
             with path.open("ab") as unlocked:  # what Ray starts inherits it, and may outlive us
                 os.dup2(unlocked.fileno(), 1)
@@ -45,11 +49,20 @@ def journal(path: Path) -> Generator[None]:
             _flush_or_drop()
             os.dup2(saved[0], 1)
             os.dup2(saved[1], 2)
+            _terminal.pop()
             os.close(saved[0])
             os.close(saved[1])
             logging.getLogger().removeHandler(handler)
             with contextlib.suppress(OSError):  # a full disk has been told of before
                 handler.close()
+
+
+def last_words(line: str) -> None:
+    """Tell whoever started this process, and the log if there is one, why it ends at once."""
+    shown = "\x1b[?25h" if os.isatty(_terminal[-1]) else ""  # the cursor, which a display hides
+    os.write(_terminal[-1], f"{shown}{line}\n".encode())
+    if len(_terminal) > 1:
+        os.write(2, f"{line}\n".encode())
 
 
 def _flush_or_drop() -> None:

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from aurl.config import RunConfig, to_plain
+from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import DataError, SweepError
-from aurl.files import read_json, read_lines, write_json, write_yaml
+from aurl.files import read_json, read_lines, read_yaml, write_json, write_yaml
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.ranking import FINALISTS
@@ -207,7 +207,7 @@ def _step_to_start_from(folder: Path) -> int:
         place.tidy()
     try:
         step = checkpoint.step_of(place)
-        if step <= max((row["step"] for row in read_lines(folder / METRICS_FILE)), default=0):
+        if _rows_reach(folder, step):
             return step
         _log.warning("%s: its checkpoint is of step %d, its rows end before.", folder, step)
     except DataError as error:
@@ -215,6 +215,16 @@ def _step_to_start_from(folder: Path) -> int:
     _log.warning("The trial starts over.")
     checkpoint.remove(place)
     return 0
+
+
+def _rows_reach(folder: Path, step: int) -> bool:
+    """Whether no row is missing until ``step``, at which there may be none."""
+    last = max((row["step"] for row in read_lines(folder / METRICS_FILE)), default=0)
+    if step <= last:
+        return True
+    config = from_plain(read_yaml(folder / "config.yaml"))
+    every = (config.training.log_every, config.evaluation.every)
+    return step < config.training.steps and all(step // each * each <= last for each in every)
 
 
 def statuses(folder: Path) -> dict[str, dict[str, Any]]:

@@ -99,8 +99,7 @@ class Drains:
         if not self.due:
             return False
         self._due.clear()
-        if rows:
-            ray.get(mailbox.note.remote(Event(rows=tuple(rows), noted=True)))
+        ray.get(mailbox.note.remote(Event(rows=tuple(rows), noted=True)))
         return True
 
 

@@ -2,19 +2,25 @@
 
 What is written there is whole or absent, as on a disk: it goes to a name of its own, its size is
 looked at, and it is moved into place (an object store copies it there, which is one act, too). An
-error may pass, so each act is tried again after a pause, and again after a longer one.
+error may pass, so each act is tried again after a pause, and again after a longer one. A store
+that gives no answer at all is waited for, but not for ever: pyarrow itself would.
 
 A URI never holds a secret: it is written into sweep folders and logs. Credentials come from where
 each cloud's own programs find them: the environment, a file in the account, the machine's role.
 """
 
+import atexit
 import contextlib
+import importlib
+import os
+import threading
 import time
 import urllib.parse
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
@@ -24,6 +30,12 @@ from aurl.errors import StorageError, SweepError
 
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each further try."""
+
+PATIENCE_S = 180.0
+"""For an act to be answered, and ..."""
+
+SLOWEST_BYTES_S = 2**20
+"""... longer by what so many bytes a second take."""
 
 HARMLESS = frozenset(
     {"region", "scheme", "endpoint_override", "anonymous", "project_id", "enable_tls"}
@@ -69,7 +81,7 @@ class Remote:
                     system.delete_file(temporary)
                 raise
 
-        self._patiently(write, f"{name} cannot be written")
+        self._patiently(write, f"{name} cannot be written", size=len(data))
 
     def read(self, name: str) -> bytes | None:
         """What a file holds; None if it is not there.
@@ -77,6 +89,10 @@ class Remote:
         Raises:
             StorageError: If that cannot be known, not even later.
         """
+
+        def size() -> int | None:
+            system, folder = filesystem_of(self.uri)
+            return system.get_file_info(f"{folder}/{name}").size
 
         def read() -> bytes | None:
             system, folder = filesystem_of(self.uri)
@@ -86,7 +102,9 @@ class Remote:
             except FileNotFoundError:
                 return None
 
-        return self._patiently(read, f"{name} cannot be read")
+        what = f"{name} cannot be read"
+        found = self._patiently(size, what)
+        return None if found is None else self._patiently(read, what, size=found)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -154,17 +172,62 @@ class Remote:
                 f"--storage must give back what it was given, and {self.uri} does not."
             )
 
-    def _patiently(self, act: Callable[[], _T], what: str) -> _T:
-        for pause in PAUSES_S:
+    def _patiently(self, act: Callable[[], _T], what: str, size: int = 0) -> _T:
+        seconds = PATIENCE_S + size / SLOWEST_BYTES_S
+        for pause in (*PAUSES_S, None):
             try:
-                return act()
-            except OSError:
+                return _answered(act, seconds)
+            except _UnansweredError as error:  # another try would meet the first, once it goes on
+                reason = f"there is no answer within {seconds:.0f} s"
+                raise StorageError(f"{self.uri}: {what}: {reason}.") from error
+            except OSError as error:
+                if pause is None:
+                    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                    raise StorageError(f"{self.uri}: {what}: {reason.rstrip('.')}.") from error
                 time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+
+class _UnansweredError(Exception):
+    """An act is still under way."""
+
+
+def _answered(act: Callable[[], _T], seconds: float) -> _T:
+    """What an act returns or raises; it goes on in its thread if that takes longer.
+
+    Raises:
+        _UnansweredError: If there is nothing after ``seconds``.
+    """
+    done: SimpleQueue[tuple[_T] | BaseException] = SimpleQueue()
+
+    def run() -> None:
         try:
-            return act()
-        except OSError as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise StorageError(f"{self.uri}: {what}: {reason}.") from error
+            done.put((act(),))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            done.put(error)
+
+    threading.Thread(target=run, daemon=True, name="store").start()
+    try:
+        found = done.get(timeout=seconds)
+    except BaseException as error:  # Ctrl-C, too
+        _leave_s3_as_it_is()
+        if isinstance(error, Empty):
+            raise _UnansweredError from None
+        raise
+    if isinstance(found, BaseException):
+        raise found
+    return found[0]
+
+
+def _leave_s3_as_it_is() -> None:
+    """Have this process end without pyarrow's farewell to S3, which waits for every answer.
+
+    Arrow complains of that in its last moment, to a standard error that nobody reads by then.
+    """
+    with contextlib.suppress(ImportError):
+        s3: Any = importlib.import_module("pyarrow._s3fs")
+        atexit.unregister(s3.ensure_s3_finalized)
+        atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
 
 def _check_size(system: Any, path: str, size: int) -> None:  # noqa: ANN401 - pyarrow has no types
