@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import logging
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if all went well, 1 if a run failed, 2 if what was asked for is wrong, 130 on Ctrl-C.
     """
-    args = _parser().parse_args(argv)
+    code = _ended(_parser().parse_args(argv))
+    store = sys.modules.get("aurl.training.store")  # for which no command is to wait
+    if store is not None and store.owes_an_answer():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _ended(args: argparse.Namespace) -> int:
     try:
         with terminated_as_interrupted():
             return _command(args.command)(args)

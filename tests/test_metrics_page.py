@@ -17,6 +17,8 @@ from aurl.training.loop import Run, train
 from aurl.training.media import LAYOUT
 from aurl.training.messages import Row
 from aurl.training.workers import Workers
+from tests.test_evaluate_constructed import MELODIES, evaluator
+from tests.test_evaluate_constructed import untrained as constructed
 from tests.test_musical import untrained
 from tests.test_scores import KEYS
 from tests.tiny import small_config, tiny_corpus
@@ -83,7 +85,9 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_page_lists_every_metric_and_no_other(emitted: set[str]) -> None:
-    assert {general(name) for name in emitted} == set(listed("name"))
+    config = small_config()
+    made = evaluator(MELODIES, config).evaluate(constructed(MELODIES, config), final=True)
+    assert {general(name) for name in emitted | made.keys()} == set(listed("name"))
 
 
 def test_validation_and_test_have_the_same_names_but_for_music_and_factors(

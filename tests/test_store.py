@@ -214,16 +214,19 @@ def test_a_store_that_gives_no_answer_is_not_waited_for_for_ever(
 
 SILENT = """
 import socket, sys
-from aurl.errors import StorageError
+from aurl import cli
 from aurl.training import store
 
 store.PATIENCE_S = 0.5
 server = socket.create_server(("127.0.0.1", 0))
 options = f"endpoint_override=127.0.0.1:{server.getsockname()[1]}&scheme=http&region=x"
-try:
+
+def asks(args):
+    print("asked")
     store.Remote(f"s3://bucket/folder?{options}").write("a", b"0")
-except StorageError:
-    sys.exit(2)
+
+cli.sweep = asks
+sys.exit(cli.main(["sweep", "space.yaml"]))
 """
 
 
@@ -237,7 +240,10 @@ def test_a_process_ends_though_a_store_still_owes_it_an_answer() -> None:
         timeout=60,
         check=False,
     )
-    assert (ended.returncode, ended.stderr) == (2, "")
+    assert (ended.returncode, ended.stdout) == (2, "asked\n")
+    assert ended.stderr.startswith("aurl: s3://bucket/folder?")
+    assert ended.stderr.count("\n") == 1
+    assert ": a cannot be written: there is no answer within" in ended.stderr
 
 
 def test_what_is_large_is_given_longer(mood: Mood, monkeypatch: pytest.MonkeyPatch) -> None:

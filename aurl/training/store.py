@@ -9,10 +9,7 @@ A URI never holds a secret: it is written into sweep folders and logs. Credentia
 each cloud's own programs find them: the environment, a file in the account, the machine's role.
 """
 
-import atexit
 import contextlib
-import importlib
-import os
 import threading
 import time
 import urllib.parse
@@ -206,11 +203,12 @@ def _answered(act: Callable[[], _T], seconds: float) -> _T:
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             done.put(error)
 
-    threading.Thread(target=run, daemon=True, name="store").start()
+    thread = threading.Thread(target=run, daemon=True, name="store")
+    thread.start()
     try:
         found = done.get(timeout=seconds)
     except BaseException as error:  # Ctrl-C, too
-        _leave_s3_as_it_is()
+        _unanswered.append(thread)
         if isinstance(error, Empty):
             raise _UnansweredError from None
         raise
@@ -219,15 +217,16 @@ def _answered(act: Callable[[], _T], seconds: float) -> _T:
     return found[0]
 
 
-def _leave_s3_as_it_is() -> None:
-    """Have this process end without pyarrow's farewell to S3, which waits for every answer.
+_unanswered: list[threading.Thread] = []
 
-    Arrow complains of that in its last moment, to a standard error that nobody reads by then.
+
+def owes_an_answer() -> bool:
+    """Whether an act that was given up is still under way.
+
+    A process must then end by :func:`os._exit`: pyarrow's farewell to S3 waits for every answer,
+    and without the farewell Arrow's own threads may crash.
     """
-    with contextlib.suppress(ImportError):
-        s3: Any = importlib.import_module("pyarrow._s3fs")
-        atexit.unregister(s3.ensure_s3_finalized)
-        atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
+    return any(thread.is_alive() for thread in _unanswered)
 
 
 def _check_size(system: Any, path: str, size: int) -> None:  # noqa: ANN401 - pyarrow has no types
