@@ -23,6 +23,10 @@ from aurl.model.layers import (
 )
 
 
+ALIGNED = 8
+"""Widths of matrix products are filled up to a multiple of this: a GPU has faster kernels then."""
+
+
 class LatentGate(nn.Module):
     """The weights of one decoder layer: what each level's codes say to it, and when."""
 
@@ -41,9 +45,6 @@ class LatentGates(nn.ModuleList):
     A sum over slots, of which each token stands in one a level: a matrix product with what the
     codes of all slots say.
     """
-
-    MULTIPLE = 8
-    """Of the columns of the product, slots of all levels and then none, as GPUs like it."""
 
     def __init__(self, layout: LatentLayout, d_model: int, n_layers: int) -> None:
         super().__init__(LatentGate(layout, d_model) for _ in range(n_layers))
@@ -99,7 +100,7 @@ class LatentGates(nn.ModuleList):
             slot = level.slot(bar, phase)[..., None]
             here = slot == torch.arange(level.n_slots, device=slot.device)
             columns.append(gates[..., index, None] * here[:, None])
-        spare = -sum(level.n_slots for level in self.layout.levels) % self.MULTIPLE
+        spare = -sum(level.n_slots for level in self.layout.levels) % ALIGNED
         return (
             F.pad(residual(torch.cat(columns, dim=-1)), (0, spare)),
             F.pad(torch.cat(said, dim=2), (0, 0, 0, spare)),
@@ -165,6 +166,6 @@ class Decoder(nn.Module):
 
     def _logits(self, x: Tensor) -> Float[Tensor, "batch token vocab"]:
         size = self.logits.out_features
-        spare = -size % LatentGates.MULTIPLE
+        spare = -size % ALIGNED
         weight = F.pad(self.logits.weight, (0, 0, 0, spare))
         return F.linear(x, weight, F.pad(self.logits.bias, (0, spare)))[..., :size]
