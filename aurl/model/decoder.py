@@ -22,7 +22,6 @@ from aurl.model.layers import (
     residual,
 )
 
-
 ALIGNED = 8
 """Widths of matrix products are filled up to a multiple of this: a GPU has faster kernels then."""
 
