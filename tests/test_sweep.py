@@ -72,7 +72,7 @@ stopper: {{name: none}}
 STEADY = f"""{BASE}
 scientific:
   objective.beta.value: {{log_uniform: [0.01, 1.0]}}
-budget: {{trials: 3, steps_per_trial: 200}}
+budget: {{trials: 4, steps_per_trial: 200}}
 sampler: {{name: random, seed: 0}}
 stopper: {{name: none}}
 """
@@ -330,7 +330,7 @@ def kill_a_worker(place: Place, killed: list[set[int]]) -> None:
 def test_a_killed_worker_costs_its_trial_an_attempt_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place(tmp_path, STEADY)
+    place = Place(tmp_path, STEADY.replace("trials: 4", "trials: 3"))
     monkeypatch.setattr(sweep, "scheduler_of", StopEveryOther)
     made = planned(place, Shape(workers_per_trial=2))
     killed: list[set[int]] = []
