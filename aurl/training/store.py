@@ -66,10 +66,9 @@ class Remote:
 
         def write() -> None:
             system, folder = filesystem_of(self.uri)
-            system.create_dir(folder, recursive=True)
             temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}.part"
             try:
-                with system.open_output_stream(temporary) as stream:
+                with _opened(system, folder, temporary) as stream:
                     stream.write(data)
                 _check_size(system, temporary, len(data))
                 system.move(temporary, f"{folder}/{name}")
@@ -227,6 +226,19 @@ def owes_an_answer() -> bool:
     and without the farewell Arrow's own threads may crash.
     """
     return any(thread.is_alive() for thread in _unanswered)
+
+
+def _opened(system: Any, folder: str, path: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """A stream to a new file in a folder, which is made only where it is missed.
+
+    An object store has no folders, and misses none: there pyarrow would put an empty object for
+    each level of it, with every file.
+    """
+    try:
+        return system.open_output_stream(path)
+    except FileNotFoundError:
+        system.create_dir(folder, recursive=True)
+        return system.open_output_stream(path)
 
 
 def _check_size(system: Any, path: str, size: int) -> None:  # noqa: ANN401 - pyarrow has no types
