@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import DataError, SweepError
 from aurl.files import read_json, read_lines, read_yaml, write_json, write_yaml
+from aurl.metrics.score import RUNG_SCALE
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.ranking import FINALISTS
@@ -94,6 +95,7 @@ class Recorder:
             "steps": config.training.steps,
             "seconds": 0.0,
             "attempts": 0,
+            "rung_scale": RUNG_SCALE,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "params": dict(params),
             "metrics": {},
