@@ -27,6 +27,7 @@ NEVER_CALLED = {
     *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"),
     *("torch.jit.load", "torch.hub.load", "subprocess.getoutput"),
 }
+NEVER_NAMED = {f"yaml.{kind}Loader" for kind in ("", "Full", "Unsafe", "C", "CFull", "CUnsafe")}
 PICKLES = {
     "data/isolation.py",  # of our own function, for a process of our own
     "training/look.py",  # from a worker to the driver of the same sweep, as Ray itself does
@@ -50,6 +51,8 @@ def faults(code: str, name: str = "") -> Iterator[str]:
             yield from sorted(names & NEVER_IMPORTED)
             if "pickle" in names and name not in PICKLES:
                 yield "pickle"
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in NEVER_NAMED:
+            yield ast.unparse(node)
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
@@ -79,7 +82,8 @@ def test_module_runs_nothing_that_a_file_says(path: Path) -> None:
         "torch.load(path)",
         "torch.load(path, weights_only=False)",
         "np.load(path, allow_pickle=True)",
-        "yaml.load(text, yaml.Loader)",
+        "yaml.load(text)",
+        "class Mine(yaml.UnsafeLoader): pass",
         "yaml.unsafe_load(text)",
         "eval(text)",
         "subprocess.run(text, shell=True)",
@@ -90,7 +94,7 @@ def test_the_check_finds_a_way_in(code: str) -> None:
 
 
 def test_the_check_lets_the_safe_ways_be() -> None:
-    assert not list(faults("torch.load(p, weights_only=True); np.load(p); yaml.safe_load(t)"))
+    assert not list(faults("torch.load(p, weights_only=True); np.load(p); yaml.SafeLoader(t)"))
 
 
 class Silent:
