@@ -15,6 +15,7 @@ from rich.console import Console
 from aurl.errors import AurlError, OutageError
 from aurl.interrupts import terminated_as_interrupted
 from aurl.model_options import add_latent_commands, add_metrics, add_model_commands
+from aurl.plain import printable
 from aurl.reporting.choosing import add_choice
 from aurl.studio.options import add_studio
 
@@ -46,7 +47,7 @@ def _ended(args: argparse.Namespace) -> int:
             return _command(args.command)(args)
     except AurlError as error:
         more = f" {_how_to_go_on(args)}" if isinstance(error, OutageError) else ""
-        print(f"aurl: {error}{more}", file=sys.stderr)
+        print(f"aurl: {printable(str(error))}{more}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"aurl: interrupted. {_how_to_go_on(args)}", file=sys.stderr)
@@ -105,7 +106,7 @@ def sweep(args: argparse.Namespace) -> int:
         return dry_run(plan(options, write=False))
     planned = plan(options)
     console = copy_of_stdout()
-    console.print(planned.space.question, style="bold", markup=False)
+    console.print(printable(planned.space.question), style="bold", markup=False)
     if planned.note:
         console.print(planned.note, markup=False)
     budget = planned.space.budget

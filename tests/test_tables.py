@@ -55,6 +55,20 @@ def test_leaderboard_shows_ranks_pareto_front_and_scores_in_80_columns() -> None
     assert "2 t0001 - 0.950 - -" in lines
 
 
+def test_what_a_stranger_wrote_moves_no_cursor() -> None:
+    trap = "\x1b]0;mine\x07\x1b[2J\nand"
+    trials = [
+        TrialStatus(trial=trap, status="failed", reason=trap),
+        TrialStatus(trial="t0001", status="completed", metrics=METRICS, params={trap: trap}),
+    ]
+    for table in (leaderboard_table(ranked(trials), with_unranked=True), status_table(trials)):
+        console = Console(file=io.StringIO(), width=300)
+        with console.capture() as capture:
+            console.print(table)
+        assert "\x1b" not in capture.get()
+        assert "\\x1b[2J\\nand" in capture.get()
+
+
 def test_leaderboard_counts_the_trials_that_have_no_rank() -> None:
     lines = drawn(leaderboard_table(ranked(TRIALS), limit=1))
     assert "4 trials: 2 completed, 1 running, 1 failed; best t0000" in lines
