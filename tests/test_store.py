@@ -341,6 +341,17 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
         ("folder", "must be a URI, got 'folder'"),
         ("ftp://host/folder", "must be a URI, got 'ftp"),
         ("file:///mnt/x#part", "must be a URI"),
+        ("s3://[::1", "no credentials .* got one with a name or password, or no address"),
+        ("s3://AKIA0:TOPSECRET/x", "no credentials .* or no address"),
+        ("s3://AKIA0%3ATOPSECRET%40bucket/x", "no credentials .* got one with a name or password"),
+        ("s3://b/x?endpoint_override=http://me:TOPSECRET@host", "got one with a name or password"),
+        ("s3://b/x;secret_key=TOPSECRET?region=eu", "got one with what may be one"),
+        ("s3://b/x&token=TOPSECRET", "got one with what may be one"),
+        (
+            "abfs://c:TOPSECRET@a.dfs.core.windows.net/x",
+            "got one with a name or password",
+        ),
+        ("mock:///x", "must be a place that lasts, got 'mock:///x'"),
     ],
 )
 def test_a_uri_that_is_none_or_holds_a_secret_is_refused_in_one_line(
@@ -350,6 +361,18 @@ def test_a_uri_that_is_none_or_holds_a_secret_is_refused_in_one_line(
         storage_at(uri)
     assert "\n" not in str(caught.value)
     assert "credentials" not in str(caught.value) or "TOPSECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "abfs://sweeps@account.dfs.core.windows.net/mine",
+        "s3://bucket/a@b/key=3?region=eu-west-1&endpoint_override=localhost:9000&scheme=http",
+        "file:///home/me@work/token=3",
+    ],
+)
+def test_a_uri_that_holds_no_secret_is_taken(uri: str) -> None:
+    assert storage_at(uri).below("a", "b").uri.partition("?")[0].endswith("/a/b")
 
 
 def test_a_run_whose_checkpoint_is_elsewhere_resumes_bitwise(tmp_path: Path) -> None:

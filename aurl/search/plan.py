@@ -88,6 +88,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     """
     folder = options.folder
     about = folder / ABOUT
+    _check_words(options)
     exists = _is_there(options)
     again = not exists and write and _is_there_again(options)
     values = read_yaml(options.space)
@@ -136,6 +137,30 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         remote=remote,
         beginnings=tuple(beginnings),
     )
+
+
+def _check_words(options: SweepOptions) -> None:
+    """Refuse a name that leads elsewhere, and a storage that is none."""
+    name = folder_name(options.name or options.space.stem)
+    if options.storage:
+        storage_at(options.storage)
+    if options.address == "":
+        raise SweepError(
+            f"--address must be auto or HOST:PORT, got nothing. Leave it out to run {name} here."
+        )
+
+
+def folder_name(name: str) -> str:
+    """The name of a sweep, which is that of its folder.
+
+    Raises:
+        SweepError: If it leads elsewhere, or could not be shown.
+    """
+    if name in (".", "..") or "/" in name or not name.isprintable() or name != name.strip():
+        raise SweepError(
+            f"--name must be one word for a folder, got {name!r}. Say where that is by --out."
+        )
+    return name
 
 
 def _is_there(options: SweepOptions) -> bool:
