@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
 from aurl.search.copies import copy_about, restored
 from aurl.search.provenance import provenance, space_hash
-from aurl.search.ranking import ABOUT
+from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.training.fits import check_fits
@@ -121,9 +122,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     if again:
         note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
     if exists or again:
-        before = read_yaml(about)
-        _check_same(before, record, folder)
-        record = _resumed(before, record)
+        record = _gone_on_with(read_yaml(about), record, folder)
     remote = _kept_at(options, record) if options.storage and write else None
     if write:
         _write(options, record, remote)
@@ -269,6 +268,32 @@ def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, 
         f"{training['batch_size']} (budget.tokens_per_step {most})."
     )
     return replace(space, base={**space.base, "training": {**training, "batch_size": size}}), note
+
+
+def _gone_on_with(before: Plain, now: Plain, folder: Path) -> Plain:
+    """The record of a sweep that is resumed.
+
+    Raises:
+        SweepError: If it is another sweep, its record is damaged, or a link is among its files.
+    """
+    _check_own(folder)
+    try:
+        _check_same(before, now, folder)
+        return _resumed(before, now)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SweepError(
+            f"{folder / ABOUT} is damaged: it does not say what a sweep was begun with. "
+            "Bring back a whole one, or begin a sweep of another --name."
+        ) from error
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a link where a sweep writes: it may lead to where it must not."""
+    own = [folder / name for name in (ABOUT, JOURNAL, LOG, "trials", FINALISTS)]
+    inside = (path for kind in own[-2:] for path in kind.rglob("*"))
+    for path in chain(own, inside):
+        if path.is_symlink():
+            raise SweepError(f"{path} must be the sweep's own, got a link. Remove it.")
 
 
 def _resumed(before: Plain, now: Plain) -> Plain:

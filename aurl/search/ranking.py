@@ -32,6 +32,9 @@ ABOUT = "sweep.yaml"
 JOURNAL = "study.journal"
 """File of a sweep: Optuna's study."""
 
+LOG = "sweep.log"
+"""File of a sweep: what Ray, Optuna and PyTorch had to say."""
+
 FINALISTS = "finalists"
 """Folder of a sweep with the runs of finalists with other seeds: ``finalists/t0003.1``."""
 
