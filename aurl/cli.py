@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if all went well, 1 if a run failed, 2 if what was asked for is wrong, 130 on Ctrl-C.
     """
+    # Read when torch is loaded. OpenMP's threads spin for each other by default: beside other work
+    # on the same cores an export took 137 s, and takes 38.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = _ended(_parser().parse_args(argv))
     store = sys.modules.get("aurl.training.store")  # for which no command is to wait
     if store is not None and store.owes_an_answer():

@@ -36,9 +36,10 @@ from aurl.reporting.tables import status_table
 from aurl.search import gang, sweep
 from aurl.search.cluster import Shape
 from aurl.search.front import FrontPicture
-from aurl.search.gang import GangSettings, TrialSlot
+from aurl.search.gang import GangSettings
 from aurl.search.plan import SweepOptions, plan
 from aurl.search.ranking import read_trials
+from aurl.search.slot import TrialSlot
 from aurl.training.look import Look
 from aurl.training.loop import Run, train
 from aurl.training.messages import Event, Task
@@ -82,7 +83,7 @@ class Sleeper:
 
 
 class SleeperSlot(tune.Trainable):
-    """What Tune sees of :class:`aurl.search.gang.TrialSlot`, with a sleeper for a gang."""
+    """What Tune sees of :class:`aurl.search.slot.TrialSlot`, with a sleeper for a gang."""
 
     def setup(self, config: dict[str, Any], settings: Mapping[str, float] | None = None) -> None:
         """Take the first trial."""

@@ -34,8 +34,9 @@ from aurl.files import append_lines, read_lines, write_yaml
 from aurl.search.plan import space_on_music
 from aurl.search.proof import draws
 from aurl.search.sampler import Proposals
-from aurl.search.scheduling import Referee, scalars, scheduler_of
+from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.settings import SchedulerConfig
+from aurl.search.slot import scalars
 from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper
 from aurl.training.loop import DivergedError, Run, train

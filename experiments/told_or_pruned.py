@@ -25,7 +25,8 @@ from typing import Any
 
 from aurl.metrics.score import OBJECTIVES, rung_score
 from aurl.search.sampler import End, Proposals
-from aurl.search.scheduling import scalars, scheduler_of
+from aurl.search.scheduling import scheduler_of
+from aurl.search.slot import scalars
 from aurl.search.space import Space, load_space
 from experiments.against_plain_tune import hypervolume
 

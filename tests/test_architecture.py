@@ -27,7 +27,8 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 EDGES = {  # the only files that may touch the outside world through these packages
     "ray": {
         "training/ray_worker.py",
-        *("search/gang.py", "search/sweep.py", "search/cluster.py", "search/jobs.py"),
+        *("search/gang.py", "search/slot.py", "search/sweep.py", "search/cluster.py"),
+        "search/jobs.py",
         *("search/scheduling.py", "search/probe.py", "search/room.py"),
     },
     "aiohttp": {"search/jobs.py", "studio/server.py"},

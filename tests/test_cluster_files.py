@@ -106,7 +106,7 @@ def words_in(text: str) -> set[str]:
         line if line.startswith("#SBATCH") else re.split(r"(?:^|\s)#", line)[0]
         for line in text.splitlines()
     ]
-    return set(re.findall(r"[A-Za-z]{2,}", " ".join(lines)))
+    return set(re.findall(r"[A-Za-z][A-Za-z0-9]+", " ".join(lines)))
 
 
 def check_spelling(text: str) -> None:

@@ -18,6 +18,7 @@ from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.recorder import Recorder
 from aurl.search.sampler import Proposals
 from aurl.training import checkpoint
+from aurl.training.place import place_of
 from tests import test_killed as killed
 from tests.test_sweep import Silent
 from tests.tiny import tiny_corpus
@@ -61,7 +62,7 @@ def begin(root: Path) -> Sweep:
             recorder.report(name, [killed.row(params, step)])
             model = nn.Linear(1, 1)
             optimizer = torch.optim.AdamW(model.parameters())
-            place = checkpoint.place_of(made.trials_folder / name / "checkpoint")
+            place = place_of(made.trials_folder / name / "checkpoint")
             checkpoint.save(place, step=step, model=model, optimizer=optimizer)
         if name == "t0000":
             proposals.tell(number, "completed", recorder.end(name, "completed", ""))
@@ -102,7 +103,7 @@ def test_a_sweep_whose_folder_is_gone_goes_on_from_its_copies(root: Path) -> Non
     supply: Any = sweeps._Supply(again, proposals, recorder)  # pyright: ignore[reportPrivateUsage]
     assert supply.remaining == killed.TRIALS - 1
     name, _ = supply.next_run()
-    place = checkpoint.place_of(again.trials_folder / name / "checkpoint")
+    place = place_of(again.trials_folder / name / "checkpoint")
     assert (name, checkpoint.step_of(place)) == ("t0001", 2)
     assert killed.study_states(again.folder) == ["COMPLETE", "RUNNING"]
 

@@ -21,7 +21,7 @@ from aurl.errors import ConfigError, StorageError
 from aurl.search import gang as gang_module
 from aurl.search.cluster import connected
 from aurl.search.gang import Gang, GangSettings, shared, task_for
-from aurl.search.scheduling import scalars
+from aurl.search.slot import scalars
 from aurl.training import checkpoint, ray_worker
 from aurl.training.look import unpacked
 from aurl.training.loop import DivergedError, Run, train

@@ -15,10 +15,10 @@ from aurl.search.scheduling import (
     Referee,
     bracket_graces,
     bracket_shares,
-    scalars,
     scheduler_of,
 )
 from aurl.search.settings import SchedulerConfig, StopperConfig
+from aurl.search.slot import scalars
 from aurl.search.space import Space, space_of
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import REASON, STOP

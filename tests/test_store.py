@@ -22,7 +22,7 @@ from aurl.errors import ConfigError, DataError, StorageError, SweepError
 from aurl.files import write_json
 from aurl.search.gang import task_for
 from aurl.search.recorder import Recorder
-from aurl.training import checkpoint, store
+from aurl.training import checkpoint, place, store
 from aurl.training.loop import Run, Trainer, train
 from aurl.training.store import PAUSES_S, Remote, storage_at
 from aurl.training.workers import Workers
@@ -423,7 +423,7 @@ def test_a_trial_says_where_its_checkpoint_is_and_starts_from_there(tmp_path: Pa
     task = task_for(trials / NAME, small_config())
     assert task.checkpoint_folder == trials / NAME / "checkpoint"
     assert task.remote == far.below("trials", NAME, "checkpoint")
-    assert checkpoint.place_of(task.checkpoint_folder) == task.remote
+    assert place.place_of(task.checkpoint_folder) == task.remote
     assert task.remote is not None
     made.start(NAME)
     made.report(NAME, ROWS)
@@ -437,9 +437,9 @@ def test_a_trial_says_where_its_checkpoint_is_and_starts_from_there(tmp_path: Pa
 
 
 def test_a_pointer_is_not_trusted(tmp_path: Path) -> None:
-    write_json(tmp_path / checkpoint.POINTER, {"uri": "s3://key:secret@bucket/x"})
+    write_json(tmp_path / place.POINTER, {"uri": "s3://key:secret@bucket/x"})
     with pytest.raises(SweepError, match="no credentials"):
-        checkpoint.place_of(tmp_path)
-    (tmp_path / checkpoint.POINTER).write_text("{")
+        place.place_of(tmp_path)
+    (tmp_path / place.POINTER).write_text("{")
     with pytest.raises(ConfigError, match="not JSON"):
-        checkpoint.place_of(tmp_path)
+        place.place_of(tmp_path)

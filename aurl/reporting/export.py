@@ -35,6 +35,7 @@ from aurl.search.ranking import TrialStatus, ranked, read_trials
 from aurl.seeding import torch_generator
 from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
+from aurl.training.place import place_of
 
 EXAMPLES = 8
 LEAST_EFFECT_NATS = 0.05
@@ -178,7 +179,7 @@ def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
     """
     config, made_by = read_config(folder / "config.yaml")
     model = Vae(config, corpus.vocabulary, corpus.n_bars)
-    checkpoint.load_run_weights(checkpoint.place_of(folder / "checkpoint"), model)
+    checkpoint.load_run_weights(place_of(folder / "checkpoint"), model)
     return TrainedModel(
         model=model.double().eval(),
         config=config,

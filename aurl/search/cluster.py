@@ -44,6 +44,7 @@ _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     # is lost, busy or still to be booted is waited for (`room.Patience` ends what waits in vain).
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "604800",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",  # for tasks: a sweep has actors only
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -3,27 +3,33 @@
 Starting a Ray Train run costs many seconds; a trial slot therefore starts one and streams trial
 after trial through it. A *mailbox* actor carries tasks to the workers and their events back. After
 each report the first worker waits for the verdict, so that a stop takes effect at that step.
+
+A trial slot imports this, and nothing in it needs torch: each second and megabyte of a slot counts
+once for every trial that runs at the same time.
 """
 
+import asyncio
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-from ray import train, tune
+from ray import train
 from ray.exceptions import RayActorError
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.search.mailbox import Mailbox
-from aurl.search.scheduling import scalars
-from aurl.training.checkpoint import place_of
 from aurl.training.messages import Event, Task
-from aurl.training.ray_worker import serve, use_rays_network
+from aurl.training.place import place_of
 from aurl.training.store import Remote
+
+if TYPE_CHECKING:
+    from aurl.data.corpus import Corpus
 
 _POLL_S = 0.5
 
@@ -41,7 +47,7 @@ class GangSettings:
     scratch: str
     """Folder for Ray Train's own files, which nothing reads."""
 
-    corpus: list[ray.ObjectRef[Corpus]]
+    corpus: "list[ray.ObjectRef[Corpus]]"
     """The corpus in Ray's object store (in a list, so that it is passed as a reference)."""
 
 
@@ -55,13 +61,31 @@ class MachineTakenError(RayActorError):
         super().__init__(error_msg=message, preempted=True)
 
 
-class _GangTrainer(TorchTrainer):
-    """A TorchTrainer without the helper actors that a gang has no use for.
+class _Unscaled(FixedScalingPolicy):
+    """So many workers, and nobody is told of them.
 
-    One cleans up after trials whose driver was killed: a gang's driver outlives its trials and
-    closes the gang itself, and that actor needs Ray's dashboard to judge by. The others hand out
-    shards of Ray Datasets, of which there are none. Each costs over 100 MB a gang. Should Ray
-    rename a callback, its actors come back.
+    Ray Train tells an actor what it would like to have. The placement group of a gang says the
+    same to Ray's autoscaler, and that actor is 110 MB, and waited for before the first step.
+    """
+
+    def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ANN401
+        pass
+
+    def _maybe_send_resource_request(self) -> None:
+        pass
+
+
+class _GangTrainer(DataParallelTrainer):
+    """A trainer without the processes that a gang has no use for.
+
+    Ray Train's controller is a process of its own, to outlive the one that asked for it. A gang
+    ends with its slot, and the controller runs in that: an import of Ray Train and 200 MB less for
+    each slot. A driver, which is no actor, has none to give the workers, and starts one as usual.
+
+    One callback's actor cleans up after trials whose driver was killed: a gang's driver outlives
+    its trials and closes the gang itself, and that actor needs Ray's dashboard to judge by. The
+    others hand out shards of Ray Datasets, of which there are none. Each costs over 100 MB a gang.
+    Should Ray rename a callback, or how a controller is run, its actors come back.
     """
 
     UNUSED = ("PlacementGroupCleanerCallback", "DatasetsCallback")
@@ -70,19 +94,33 @@ class _GangTrainer(TorchTrainer):
         callbacks = super()._create_default_callbacks()
         return [c for c in callbacks if type(c).__name__ not in self.UNUSED]
 
+    def _initialize_and_run_controller(self, **given: Any) -> train.Result:  # noqa: ANN401
+        given["scaling_policy"] = _Unscaled(self.scaling_config)
+        if ray.get_runtime_context().get_actor_id() is None:
+            return super()._initialize_and_run_controller(**given)
+        return asyncio.run(_controlled(given))
 
-class _Backend(TorchConfig().backend_cls):
-    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:  # noqa: ANN401
-        worker_group.execute(use_rays_network)
-        super().on_start(worker_group, backend_config)
+
+async def _controlled(given: dict[str, Any]) -> train.Result:
+    controller = TrainController(**given)
+    await controller.run()
+    return controller.get_result()
 
 
-class _OnRaysNetwork(TorchConfig):
-    """How workers find each other: on the network that Ray itself uses."""
+def serve(settings: dict[str, Any]) -> None:
+    """What each worker of a gang does; see :func:`aurl.training.ray_worker.serve`."""
+    from aurl.training import ray_worker  # with torch, which workers alone need
 
-    @property
-    def backend_cls(self) -> type[_Backend]:
-        return _Backend
+    ray_worker.serve(settings)
+
+
+def _backend(workers: int) -> train.BackendConfig:
+    """How the workers of a gang find each other; one alone needs nobody."""
+    if workers == 1:
+        return train.BackendConfig()
+    from aurl.training.ray_worker import OnRaysNetwork  # with torch
+
+    return OnRaysNetwork()
 
 
 class Gang:
@@ -110,7 +148,7 @@ class Gang:
                 use_gpu=settings.gpus_per_worker > 0,
                 resources_per_worker=resources,
             ),
-            torch_config=_OnRaysNetwork(),
+            backend_config=_backend(settings.workers),
             run_config=train.RunConfig(
                 name=name,
                 storage_path=settings.scratch,
@@ -162,62 +200,7 @@ class Gang:
         self._thread.join(20.0)
 
 
-class TrialSlot(tune.Trainable):
-    """A place where Tune runs trials one after the other, on one gang.
-
-    Tune reuses the slot for the next trial (``reset_config``). A result is what one report
-    measured, or, with ``done``, how the trial ended.
-    """
-
-    def setup(self, config: dict[str, Any], settings: GangSettings | None = None) -> None:
-        """Start the gang; Tune calls this once for each process."""
-        assert settings is not None
-        self._gang = Gang(settings, f"gang-{self.trial_id}")
-        self._task: Task | None = config["task"]
-        self._waiting = self._busy = False
-
-    def step(self) -> dict[str, Any]:
-        """Let the gang go on until its next event."""
-        if self._task is not None:
-            self._gang.submit(self._task)
-            self._steps = self._task.config.training.steps
-            self._task, self._busy = None, True
-            self._last = scalars({"step": 0}, self._steps)
-        elif self._waiting:
-            self._gang.answer(go_on=True)
-        self._waiting = False
-        event = self._gang.next_event()
-        if event.ended:
-            self._busy = False
-            how = {"failure": event.failure, "outage": event.outage}
-            return {**self._last, "rows": (), **how, "done": True}
-        self._waiting = not event.noted
-        if event.noted:  # a rung of 0: nothing to compare
-            step = event.rows[-1]["step"] if event.rows else self._last["step"]
-            told = {**self._last, "step": step, "rung": 0}
-            return {**told, "rows": event.rows, "look": b"", "failure": ""}
-        self._last = scalars(event.rows[-1], self._steps)
-        return {**self._last, "rows": event.rows, "look": event.look, "failure": ""}
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Stop the trial that is running, if one is, and take the next."""
-        if self._waiting:
-            self._gang.answer(go_on=False)
-        while self._busy:
-            event = self._gang.next_event()
-            self._busy = not event.ended
-            if self._busy and not event.noted:
-                self._gang.answer(go_on=False)
-        self._waiting = False
-        self._task = new_config["task"]
-        return True
-
-    def cleanup(self) -> None:
-        """Send the gang home."""
-        self._gang.close()
-
-
-def shared(corpus: Corpus) -> list[ray.ObjectRef[Corpus]]:
+def shared(corpus: "Corpus") -> "list[ray.ObjectRef[Corpus]]":
     """Put a corpus into Ray's object store, whence workers on every node read it."""
     arrays = ("tokens", "offsets", "piece", "first_bar", "split", "attributes")
     in_memory = {name: np.array(getattr(corpus, name)) for name in arrays}

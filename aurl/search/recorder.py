@@ -25,6 +25,7 @@ from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, unpacked
 from aurl.training.messages import Row
 from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
+from aurl.training.place import keep_at, place_of
 from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
 from aurl.training.store import Remote
 
@@ -84,7 +85,7 @@ class Recorder:
         if not (folder / "config.yaml").exists():
             write_yaml(folder / "config.yaml", to_plain(config))
         if self._remote is not None:
-            checkpoint.keep_at(
+            keep_at(
                 folder / "checkpoint", self._remote.below(self._folder.name, name, "checkpoint")
             )
         self._status[name] = {
@@ -204,7 +205,7 @@ def _step_to_start_from(folder: Path) -> int:
     A damaged one, as a power cut may leave it, is thrown away; so is one that the trial's rows do
     not reach, with which its curve would have a gap.
     """
-    place = checkpoint.place_of(folder / "checkpoint")
+    place = place_of(folder / "checkpoint")
     if isinstance(place, Remote):
         place.tidy()
     try:

@@ -20,6 +20,7 @@ from aurl.files import read_json, read_lines
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.recorder import trial_number
 from aurl.search.settings import SchedulerConfig
+from aurl.search.slot import RUNG, scalars
 from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import REASON, is_to_stop
@@ -27,17 +28,6 @@ from aurl.training.evaluate import target_rate_nats
 from aurl.training.reporters import METRICS_FILE
 
 _log = logging.getLogger(__name__)
-RUNG = "val/rung_score"
-
-
-def scalars(row: Mapping[str, float], steps: int) -> dict[str, float]:
-    """What trials are compared by: how far one came, and its rung score.
-
-    At its last step a trial has come through: a ``rung`` of 0 is below all that it can be stopped
-    at.
-    """
-    rung = row["step"] if row["step"] < steps else 0
-    return {"step": row["step"], "rung": rung, "rung_score": row.get(RUNG, 0.0)}
 
 
 def scheduler_of(space: Space) -> TrialScheduler | None:

@@ -24,7 +24,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
 from aurl.search.front import FrontPicture, conditional, domains
-from aurl.search.gang import GangSettings, TrialSlot, shared, task_for
+from aurl.search.gang import GangSettings, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep
@@ -42,6 +42,7 @@ from aurl.search.room import Patience, Room
 from aurl.search.sampler import End, Proposals
 from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.scratch import scratch_folder
+from aurl.search.slot import TrialSlot
 from aurl.search.stopper import HealthStopper
 from aurl.seeding import stream_seed
 from aurl.training.fits import check_fits

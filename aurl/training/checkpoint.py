@@ -1,14 +1,13 @@
 """Checkpoints: weights, optimizer state, step and beta in one safetensors file, whole or absent.
 
 Nothing else needs saving: order of data, noise and augmentation are functions of the seed and the
-step. No pickle is written or read. A run's checkpoint is in its folder, or at the URI that
-``storage.json`` there names.
+step. No pickle is written or read.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,31 +16,12 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from aurl.errors import DataError, StorageError
-from aurl.files import atomic, read_json, write_json
+from aurl.files import atomic
 from aurl.objectives.controllers import BetaSchedule
-from aurl.training.store import Remote, storage_at
+from aurl.training.place import Place
+from aurl.training.store import Remote
 
 FILE_NAME = "checkpoint.safetensors"
-POINTER = "storage.json"
-
-Place: TypeAlias = Path | Remote
-"""Where a run's checkpoint is kept: a folder of this machine, or one at a URI."""
-
-
-def place_of(folder: Path) -> Place:
-    """Where the checkpoint is kept of the run that has this checkpoint folder.
-
-    Raises:
-        ConfigError: If the folder names another place, and not as it should.
-        SweepError: If that is no URI, or may hold a secret.
-    """
-    pointer = folder / POINTER
-    return storage_at(str(read_json(pointer)["uri"])) if pointer.exists() else folder
-
-
-def keep_at(folder: Path, remote: Remote) -> None:
-    """Note in a run's checkpoint folder that its checkpoint is kept elsewhere."""
-    write_json(folder / POINTER, {"uri": remote.uri})
 
 
 def save(

@@ -25,6 +25,7 @@ from aurl.training.fits import check_parts
 from aurl.training.look import Look, look_at
 from aurl.training.messages import Row
 from aurl.training.optimizer import adamw, learning_rate, step_if
+from aurl.training.place import Place
 from aurl.training.regularization import Regularization
 from aurl.training.replay import Replay, Unchecked
 from aurl.training.workers import Workers
@@ -64,7 +65,7 @@ class Run:
 
     config: RunConfig
     corpus: Corpus
-    checkpoint_folder: checkpoint.Place
+    checkpoint_folder: Place
     show: Callable[[Look], None] | None = None
     """Given what there is to see and hear after the last evaluation, before its report."""
 

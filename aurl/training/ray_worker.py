@@ -20,7 +20,7 @@ from typing import Any, cast
 import ray
 import torch
 from ray._private.state import state as ray_state
-from ray.train.torch import get_device
+from ray.train.torch import TorchConfig, get_device
 from torch import distributed
 
 from aurl.data.corpus import Corpus
@@ -61,6 +61,21 @@ def _interface_of(address: str) -> str:
             if socket.inet_ntoa(found[20:24]) == address:
                 return name
     return ""
+
+
+class _Backend(TorchConfig().backend_cls):
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:  # noqa: ANN401
+        worker_group.execute(use_rays_network)
+        super().on_start(worker_group, backend_config)
+
+
+class OnRaysNetwork(TorchConfig):
+    """How workers find each other: on the network that Ray itself uses."""
+
+    @property
+    def backend_cls(self) -> type[_Backend]:
+        """The rendezvous; see :class:`ray.train.backend.Backend`."""
+        return _Backend
 
 
 class Drains:
@@ -110,9 +125,12 @@ def serve(settings: dict[str, Any]) -> None:
         settings: ``mailbox``, an actor handle, and ``corpus``, an object reference.
     """
     torch.set_num_threads(1)
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     mailbox = settings["mailbox"]
     corpus = cast("Corpus", ray.get(settings["corpus"]))
-    workers = Workers.of_this_process(get_device())
+    workers = Workers.of_this_process(device)
     drains = Drains(_machines(workers))
     if workers.rank == 0:
         drains.watch()
