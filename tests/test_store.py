@@ -443,3 +443,7 @@ def test_a_pointer_is_not_trusted(tmp_path: Path) -> None:
     (tmp_path / place.POINTER).write_text("{")
     with pytest.raises(ConfigError, match="not JSON"):
         place.place_of(tmp_path)
+    for text in ("[]", "{}", '{"uri": 3}'):
+        (tmp_path / place.POINTER).write_text(text)
+        with pytest.raises(ConfigError, match=r"storage\.json must hold a uri\. It is damaged\."):
+            place.place_of(tmp_path)
