@@ -145,12 +145,13 @@ class Remote:
 
         return self._patiently(look, "what is there cannot be listed")
 
-    def tidy(self) -> None:
-        """Remove what a process that was killed left half-written."""
+    def tidy(self, *, everywhere: bool = False) -> None:
+        """Remove what a killed process left half-written, here or also in all folders below."""
 
         def tidy() -> None:
             system, folder = filesystem_of(self.uri)
-            for each in system.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+            place = fs.FileSelector(folder, allow_not_found=True, recursive=everywhere)
+            for each in system.get_file_info(place):
                 if each.base_name.startswith(".") and each.base_name.endswith(".part"):
                     system.delete_file(each.path)
 
