@@ -39,6 +39,8 @@ def ids(*conditions: str, sort: str = "", reverse: bool = False) -> list[str]:
         (("value<1",), ["t0"]),
         (("on=true",), ["t2"]),
         (("score>2",), []),
+        (("reason=[Errno 28]",), []),
+        (("reason!=*x",), ["t0", "t1", "t2"]),
     ],
 )
 def test_conditions_leave_the_rows_that_fulfil_all(
