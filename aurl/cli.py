@@ -1,6 +1,7 @@
 """The command line: parse, call, and turn every expected error into one line and exit code 2."""
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when torch is loaded. OpenMP's threads spin for each other by default: beside other work
     # on the same cores an export took 137 s, and takes 38.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):  # a terminal, or a pipe, of few letters ends nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     code = _ended(_parser().parse_args(argv))
     store = sys.modules.get("aurl.training.store")  # for which no command is to wait
     if store is not None and store.owes_an_answer():

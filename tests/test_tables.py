@@ -5,6 +5,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from aurl.reporting.progress import Progress
+from aurl.reporting.space_tables import parameter_tree, sample_lines
 from aurl.reporting.tables import (
     duration,
     leaderboard_table,
@@ -14,6 +16,7 @@ from aurl.reporting.tables import (
     status_table,
 )
 from aurl.search.ranking import TrialStatus, ranked
+from aurl.search.space import space_of
 
 METRICS = {
     "val/kl_health": 0.9,
@@ -67,6 +70,26 @@ def test_what_a_stranger_wrote_moves_no_cursor() -> None:
             console.print(table)
         assert "\x1b" not in capture.get()
         assert "\\x1b[2J\\nand" in capture.get()
+
+
+def test_what_a_space_says_moves_no_cursor_either() -> None:
+    asked = space_of(
+        {
+            "question": "\x1b[2J why?",
+            "budget": {"trials": 1, "steps_per_trial": 1},
+            "fixed": {"latent.levels.global.name": "whole"},
+        },
+        overrides={},
+    )
+    console = Console(file=io.StringIO(), width=100)
+    with console.capture() as capture:
+        console.print(parameter_tree(asked))
+        console.print("\n".join(sample_lines([{"a\x1b": "\x1b"}])))
+        lines = Progress(console, 1, 1)
+        with lines:
+            lines.trial_ended("t0000", "failed", "\x1b[2J", {})
+    assert "\x1b" not in capture.get()
+    assert capture.get().count("\\x1b") == 4
 
 
 def test_leaderboard_counts_the_trials_that_have_no_rank() -> None:
