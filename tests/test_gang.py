@@ -1,12 +1,16 @@
 """Warm gangs: the same processes train trial after trial, and none leaves a trace on another."""
 
+import os
 import pickle
 import re
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -27,7 +31,7 @@ from aurl.training.look import unpacked
 from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Event, Row, Task
 from aurl.training.workers import Workers
-from tests.processes import workers_of_ray
+from tests.processes import until, workers_of_ray
 from tests.tiny import small_config, tiny_corpus
 
 pytestmark = [
@@ -364,3 +368,35 @@ def test_the_last_report_is_below_every_rung() -> None:
     assert scalars(row, 8) == {"step": 4, "rung": 4, "rung_score": 0.5}
     assert scalars(row, 4) == {"step": 4, "rung": 0, "rung_score": 0.5}
     assert scalars({"step": 0}, 4)["rung_score"] == 0.0
+
+
+def owner() -> Any:
+    """An actor with the placement group that a slot's workers have; Ray sends it by value."""
+
+    class Owner:
+        def hold(self) -> int:
+            from aurl.search.gang import _Workers  # pyright: ignore[reportPrivateUsage]
+
+            workers: Any = _Workers
+            asked = SimpleNamespace(
+                resources_per_worker={"CPU": 1.0}, num_workers=1, placement_strategy="PACK"
+            )
+            assert workers._create_placement_group(None, None, asked).wait(30.0)
+            return os.getpid()
+
+    return ray.remote(num_cpus=0)(Owner).remote()
+
+
+@pytest.mark.cluster
+def test_what_a_killed_slot_held_is_freed_and_what_a_living_one_holds_is_not(
+    corpus: list[ray.ObjectRef[Corpus]],
+) -> None:
+    living, killed = owner(), owner()
+    _, process = ray.get([living.hold.remote(), killed.hold.remote()])
+    before = ray.available_resources().get("CPU", 0.0)
+    os.kill(process, signal.SIGKILL)
+    until(lambda: gang_module.free_orphans() == 1, 30.0, "what the killed one held")
+    until(lambda: ray.available_resources().get("CPU", 0.0) == before + 1.0, 30.0, "a free CPU")
+    assert gang_module.free_orphans() == 0
+    ray.kill(living)
+    until(lambda: gang_module.free_orphans() == 1, 30.0, "what the other held")

@@ -88,3 +88,19 @@ def test_a_cluster_that_holds_nothing_is_waited_for_but_not_for_ever(
     wait(room.PATIENCE_S - 1)
     with pytest.raises(SweepError, match=r"hold a trial of 2 workers, and has not for 10 min"):
         wait(5.0)
+
+
+def test_what_killed_slots_held_is_looked_for_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    machines = Machines(monkeypatch, 2)
+    left = [0, 3, 0]
+    monkeypatch.setattr(room, "free_orphans", lambda: left.pop(0))
+    orphans = room.Orphans()
+    for now in (1.0, 3.0, 4.0, 6.0, 9.0):
+        machines.now = now
+        orphans.on_step_begin(0, [])
+    assert left == []
+    assert [record.message for record in caplog.records] == [
+        "freed what 3 slots held that have died"
+    ]

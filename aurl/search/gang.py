@@ -10,6 +10,7 @@ once for every trial that runs at the same time.
 
 import asyncio
 import threading
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 from ray import train
+from ray._private.state import actors
 from ray.exceptions import RayActorError
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
+from ray.train.v2._internal.execution.worker_group.placement_group_handle import (
+    DefaultPlacementGroupHandle,
+)
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from aurl.errors import SweepError
 from aurl.search.mailbox import Mailbox
@@ -32,6 +44,7 @@ if TYPE_CHECKING:
     from aurl.data.corpus import Corpus
 
 _POLL_S = 0.5
+_OF_SLOT = "aurl-slot-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +114,50 @@ class _GangTrainer(DataParallelTrainer):
         return asyncio.run(_controlled(given))
 
 
+class _Workers(WorkerGroup):
+    """Workers whose placement group says whose they are; see :func:`free_orphans`."""
+
+    def _create_placement_group(
+        self,
+        scaling_config: train.ScalingConfig,
+        worker_group_context: Any,  # noqa: ANN401 - Ray's, which is private
+    ) -> DefaultPlacementGroupHandle:
+        slot, each = ray.get_runtime_context().get_actor_id(), uuid.uuid4().hex[:8]
+        group = placement_group(
+            [worker_group_context.resources_per_worker] * worker_group_context.num_workers,
+            strategy=worker_group_context.placement_strategy,
+            name=f"{_OF_SLOT}{slot}-{each}",
+        )
+        return DefaultPlacementGroupHandle(group)
+
+
+class _Controller(TrainController):
+    worker_group_cls = _Workers
+
+
+def free_orphans() -> int:
+    """Free what the workers of slots held that are dead; returns how many there were.
+
+    Ray keeps the placement group of an actor that was killed as long as the job lasts. The next
+    gang would wait for ever for the processors that nobody uses.
+    """
+    orphans = [
+        PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group["placement_group_id"])))
+        for group in placement_group_table().values()
+        if group["name"].startswith(_OF_SLOT) and group["state"] != "REMOVED"
+        if _is_dead(group["name"].removeprefix(_OF_SLOT).partition("-")[0])
+    ]
+    for each in orphans:
+        remove_placement_group(each)
+    return len(orphans)
+
+
+def _is_dead(actor: str) -> bool:
+    return actors(actor).get("State") == "DEAD"
+
+
 async def _controlled(given: dict[str, Any]) -> train.Result:
-    controller = TrainController(**given)
+    controller = _Controller(**given)
     await controller.run()
     return controller.get_result()
 

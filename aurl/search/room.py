@@ -1,5 +1,6 @@
 """Room for trials on a cluster whose machines come and go while a sweep runs."""
 
+import logging
 import time
 from typing import Any
 
@@ -8,7 +9,9 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from aurl.errors import SweepError
 from aurl.search.cluster import Shape, held
+from aurl.search.gang import free_orphans
 
+_log = logging.getLogger(__name__)
 PATIENCE_S = 600.0
 """How long a sweep waits for a machine when none is left that holds a trial."""
 
@@ -40,6 +43,21 @@ class Room(ConcurrencyLimiter):
             self._looked = time.monotonic()
             self.max_concurrent = max(self.max_concurrent, min(held(self._shape), self._most))
         return super().suggest(trial_id)
+
+
+class Orphans(tune.Callback):
+    """Frees what slots that were killed have left, so that those in their place have room."""
+
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
+        """See Ray: called often, whatever the trials do."""
+        now = time.monotonic()
+        if now - self._looked > _LOOK_S:
+            self._looked = now
+            if found := free_orphans():
+                _log.warning("freed what %d slots held that have died", found)
 
 
 class Patience(tune.Callback):

@@ -38,7 +38,7 @@ from aurl.search.recorder import (
     trial_id,
     trial_number,
 )
-from aurl.search.room import Patience, Room
+from aurl.search.room import Orphans, Patience, Room
 from aurl.search.sampler import End, Proposals
 from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.scratch import scratch_folder
@@ -139,7 +139,7 @@ def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tu
             name=queue.folder.name,
             storage_path=scratch,
             verbose=0,
-            callbacks=[_Record(queue), *([Patience(sweep.shape)] if joins else [])],
+            callbacks=[_Record(queue), Orphans(), *([Patience(sweep.shape)] if joins else [])],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
