@@ -1,6 +1,7 @@
 """The command line: parse, call, and turn every expected error into one line and exit code 2."""
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from rich.console import Console
 from aurl.errors import AurlError, OutageError
 from aurl.interrupts import terminated_as_interrupted
 from aurl.model_options import add_latent_commands, add_metrics, add_model_commands
+from aurl.plain import printable
 from aurl.reporting.choosing import add_choice
 from aurl.studio.options import add_studio
 
@@ -33,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when torch is loaded. OpenMP's threads spin for each other by default: beside other work
     # on the same cores an export took 137 s, and takes 38.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):  # a terminal, or a pipe, of few letters ends nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     code = _ended(_parser().parse_args(argv))
     store = sys.modules.get("aurl.training.store")  # for which no command is to wait
     if store is not None and store.owes_an_answer():
@@ -49,7 +54,7 @@ def _ended(args: argparse.Namespace) -> int:
             return _command(args.command)(args)
     except AurlError as error:
         more = f" {_how_to_go_on(args)}" if isinstance(error, OutageError) else ""
-        print(f"aurl: {error}{more}", file=sys.stderr)
+        print(f"aurl: {printable(str(error))}{more}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"aurl: interrupted. {_how_to_go_on(args)}", file=sys.stderr)
@@ -108,7 +113,7 @@ def sweep(args: argparse.Namespace) -> int:
         return dry_run(plan(options, write=False))
     planned = plan(options)
     console = copy_of_stdout()
-    console.print(planned.space.question, style="bold", markup=False)
+    console.print(printable(planned.space.question), style="bold", markup=False)
     if planned.note:
         console.print(planned.note, markup=False)
     budget = planned.space.budget

@@ -32,7 +32,7 @@ from aurl.reporting.tables import latent_use, leaderboard_table
 from aurl.search import full_run
 from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
-from aurl.search.plan import Sweep, space_on_music
+from aurl.search.plan import Sweep, folder_name, space_on_music
 from aurl.search.proof import prove
 from aurl.search.provenance import of_sweep, provenance
 from aurl.search.space import space_of
@@ -353,7 +353,7 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
         storage_at(args.storage)
     shape = shape_of(args)
     words = ["sweep", args.space.name, "--address", args.address, "--out", str(args.out)]
-    words += ["--name", args.name or args.space.stem]
+    words += ["--name", folder_name(args.name or args.space.stem)]
     files = [args.space]
     if args.data:
         folder = Path(args.data)

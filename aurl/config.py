@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 from aurl.errors import ConfigError
-from aurl.latent_config import LatentConfig
+from aurl.latent_config import MOST, LatentConfig
 from aurl.objective_config import ObjectiveConfig
 from aurl.plain import Plain, build
 
@@ -97,7 +97,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("d_model", "n_heads", "encoder_layers", "decoder_layers"):
-            _require_positive(f"model.{name}", getattr(self, name))
+            value = getattr(self, name)
+            if not 1 <= value <= MOST:
+                raise ConfigError(f"model.{name} must be in 1..{MOST}, got {value}.")
         if self.d_model % (2 * self.n_heads) != 0:
             raise ConfigError(
                 "model.d_model must be a multiple of 2 * model.n_heads, "

@@ -11,6 +11,7 @@ from rich.console import Console
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
+from aurl.plain import printable
 from aurl.reporting.tables import duration
 from aurl.search.cluster import connected, slots
 from aurl.search.plan import Sweep
@@ -105,7 +106,7 @@ def lines(sweep: Sweep) -> list[str]:
         "note": sweep.note,
         "cost": _cost(sweep, runs, at_a_time),
     }
-    return [f"{name:10} {words}" for name, words in said.items() if words]
+    return [printable(f"{name:10} {words}") for name, words in said.items() if words]
 
 
 def _ended(folder: Path) -> int:

@@ -13,11 +13,17 @@ import shutil
 import uuid
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from aurl.errors import ConfigError
+
+MOST_ENTRIES = 1_000_000
+"""Of a YAML file: far more than any that is meant."""
+
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What reading YAML raises: of a number of 5,000 digits, or of 5,000 brackets, something else."""
 
 
 @contextlib.contextmanager
@@ -48,9 +54,12 @@ def atomic(path: Path) -> Generator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
+    """Write ``text`` as UTF-8, whole or not at all.
+
+    A name of a file may hold bytes that are no text: what UTF-8 does not have is written escaped.
+    """
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
@@ -68,7 +77,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}.") from error
 
 
@@ -81,15 +90,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping, safely.
 
     Raises:
-        ConfigError: If the file is missing, is not YAML, or does not hold a mapping.
+        ConfigError: If the file is missing, is not YAML, says a key twice, or does not hold a
+            mapping.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = _loaded(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a YAML file: it is not UTF-8 text.") from error
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is not valid YAML: {reason}.") from error
     if not isinstance(value, dict):
@@ -100,9 +110,60 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_value(text: str) -> Any:  # noqa: ANN401
     """Read one value as YAML reads it, for ``--set key=value``."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set value must be YAML, got {text!r}.") from error
+        return _loaded(text)
+    except _NOT_YAML as error:
+        raise ConfigError(f"--set value must be YAML, got {text[:80]!r}.") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and strict: of a key that stands twice, YAML's last would win without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, Any]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value} stands twice", problem_mark=key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return node
+
+
+def _loaded(text: str) -> Any:  # noqa: ANN401
+    """What a text of one YAML document says."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, {})
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Entries of a node with all that its aliases repeat, of which a few lines can make billions.
+
+    Raises:
+        yaml.YAMLError: If there are too many, or one holds itself.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MOST_ENTRIES  # for an alias to a node that is not done
+        parts = node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_check_size(part, known) for part in parts)
+    if known[id(node)] >= MOST_ENTRIES:
+        raise yaml.MarkedYAMLError(
+            problem=f"it repeats itself to over {MOST_ENTRIES} entries",
+            problem_mark=node.start_mark,
+        )
+    return known[id(node)]
 
 
 def append_lines(path: Path, rows: list[Mapping[str, Any]]) -> None:
@@ -119,14 +180,28 @@ def append_lines(path: Path, rows: list[Mapping[str, Any]]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a JSON-lines file; a missing file is empty, and a torn last line is left out."""
+    """Read a JSON-lines file; a missing file is empty, and a torn last line is left out.
+
+    Raises:
+        ConfigError: If another line is no JSON object.
+    """
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            rows.append(json.loads(line))
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n"):
+                rows.append(_object(line))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged: row {len(rows) + 1} is no JSON object.") from error
     return rows
+
+
+def _object(line: str) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise TypeError("it is no object")
+    return cast("dict[str, Any]", row)
 
 
 def file_hash(path: Path) -> str:

@@ -8,6 +8,9 @@ from aurl.errors import ConfigError
 PriorKind = Literal["standard", "mixture", "planar", "spline"]
 ContextName = Literal["key", "mode", "metre", "tempo"]
 
+MOST = 65_536
+"""Of dimensions, layers and the like: no machine holds a model with more."""
+
 FLOWS = ("planar", "spline")
 
 
@@ -30,8 +33,10 @@ class LevelConfig:
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ConfigError(f"latent.levels name must be one plain word, got {self.name!r}.")
-        if not self.dim >= 0:
-            raise ConfigError(f"latent.levels.{self.name}.dim must be >= 0, got {self.dim}.")
+        if not 0 <= self.dim <= MOST:
+            raise ConfigError(
+                f"latent.levels.{self.name}.dim must be in 0..{MOST}, got {self.dim}."
+            )
         if self.span != "sequence" and not 0.0 < self.span < float("inf"):
             raise ConfigError(
                 f"latent.levels.{self.name}.span must be bars > 0 or 'sequence', got {self.span}."
@@ -60,10 +65,10 @@ class PriorConfig:
     """Transforms of a flow; if left out, 8 for ``planar`` and 2 for ``spline``."""
 
     def __post_init__(self) -> None:
-        if self.components is not None and not self.components >= 2:
-            raise ConfigError(f"latent.prior.components must be >= 2, got {self.components}.")
-        if self.layers is not None and not self.layers >= 1:
-            raise ConfigError(f"latent.prior.layers must be >= 1, got {self.layers}.")
+        for name, least in (("components", 2), ("layers", 1)):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= MOST:
+                raise ConfigError(f"latent.prior.{name} must be in {least}..{MOST}, got {value}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

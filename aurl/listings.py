@@ -13,6 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 
 from aurl.errors import ConfigError
+from aurl.plain import printable
 from aurl.reporting.choosing import Choice, as_csv, chosen
 from aurl.reporting.leaderboard import columns, record, status_record
 from aurl.reporting.tables import leaderboard_table, status_table
@@ -74,7 +75,7 @@ def report(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
-        print("\n".join([*found["answer"], f"Report: {out / PAGE}"]))
+        print("\n".join([*map(printable, found["answer"]), f"Report: {out / PAGE}"]))
     return 0
 
 

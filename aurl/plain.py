@@ -1,9 +1,10 @@
 """Strict building of dataclasses from plain data, with messages that name the key to change.
 
 Integers are accepted where floats are declared, and ``1e-3`` (text to PyYAML) is read as the
-number it looks like; nothing else is coerced.
+number it looks like; nothing else is coerced. And text as a terminal may be given it.
 """
 
+import contextlib
 import copy
 import difflib
 import types
@@ -35,7 +36,9 @@ def build(cls: type[ConfigT], values: Mapping[str, Any], *, at: str = "") -> Con
     for key, value in values.items():
         path = f"{at}.{key}" if at else str(key)
         if key not in known:
-            raise ConfigError(f"{path} is not a setting.{suggestion(str(key), known)}")
+            raise ConfigError(
+                f"{path or repr(key)} is not a setting.{suggestion(str(key), known)}"
+            )
         arguments[key] = _coerce(hints[key], value, path)
     for entry in fields(cast("Any", cls)):
         required = entry.default is MISSING and entry.default_factory is MISSING
@@ -147,8 +150,9 @@ def _coerce_union(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
 def _coerce_scalar(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
     if kind is float:
         number = as_number(value)
-        if number is not None:
-            return float(number)
+        with contextlib.suppress(OverflowError):  # of a whole number of 400 digits
+            if number is not None:
+                return float(number)
     if type(value) is not kind:
         names = {
             "int": "a whole number",
@@ -178,3 +182,8 @@ def _entry_name(entry: Any, index: int) -> str:  # noqa: ANN401
     if isinstance(entry, Mapping):
         return str(cast("Mapping[str, Any]", entry).get("name", index))
     return str(index)
+
+
+def printable(text: str) -> str:
+    """The text with everything that could move a cursor or break a line escaped."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

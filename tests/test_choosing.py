@@ -8,6 +8,7 @@ import pytest
 from aurl.cli import main
 from aurl.errors import ConfigError
 from aurl.reporting.choosing import Choice, as_csv, chosen
+from aurl.reporting.leaderboard import write_leaderboard
 from tests.fake_sweep import fake_sweep, write_status
 
 ROWS: list[dict[str, Any]] = [
@@ -39,6 +40,8 @@ def ids(*conditions: str, sort: str = "", reverse: bool = False) -> list[str]:
         (("value<1",), ["t0"]),
         (("on=true",), ["t2"]),
         (("score>2",), []),
+        (("reason=[Errno 28]",), []),
+        (("reason!=*x",), ["t0", "t1", "t2"]),
     ],
 )
 def test_conditions_leave_the_rows_that_fulfil_all(
@@ -99,3 +102,15 @@ def test_a_filter_that_leaves_nothing_is_no_sweep_without_trials(
     with pytest.raises(SystemExit, match="2"):
         main([command, str(tmp_path), "--csv", "--json"])
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_what_no_terminal_has_letters_for_is_shown_and_written_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = fake_sweep(tmp_path / "s", trials=1)
+    write_status(sweep, "t0001", status="failed", reason="no corpus at /data/\udcff")
+    for words in (("status",), ("leaderboard",), ("leaderboard", "--csv")):
+        assert main([words[0], str(sweep), *words[1:]]) == 0
+        assert "/data/\\udcff" in capsys.readouterr().out.replace("\n", "")
+    write_leaderboard(sweep)
+    assert "/data/\\udcff" in (sweep / "leaderboard.csv").read_text()

@@ -55,6 +55,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("list.yaml").write_text("- 1\n")
     Path("number.yaml").write_text("1: 2\n")
     Path("code.yaml").write_text("question: !!python/object/apply:os.system ['touch ran']\n")
+    Path("twice.yaml").write_text("question: Who?\nquestion: Why?\n")
     Path("no_budget.yaml").write_text("question: q\nbudget: 5\n")
     corpora.save(tiny_corpus(), Path("corpus"))
     write_yaml(Path("run.yaml"), to_plain(small_config()))
@@ -148,6 +149,30 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "name too long": (
         (*TINY, "--out", ".", "--name", "n" * 300),
         "--out and --name must make a folder that can be written, got nnnn",
+    ),
+    "name that leads elsewhere": (
+        (*TINY, "--name", "../up"),
+        "--name must be one word for a folder, got '../up'. Say where that is by --out.",
+    ),
+    "name from the root": ((*TINY, "--name", "/tmp/x"), "--name must be one word for a folder"),
+    "name of the folder above": ((*TINY, "--name", ".."), "--name must be one word for a folder"),
+    "name that moves the cursor": (
+        (*TINY, "--name", "\x1b[2J"),
+        "--name must be one word for a f",
+    ),
+    "name that no file has": ((*TINY, "--name", "a\0b"), "--name must be one word for a folder"),
+    "storage in a dry run": (
+        (*TINY, "--dry-run", "--storage", "s3://me:secret@bucket/x"),
+        "--storage must hold no credentials",
+    ),
+    "no address": ((*TINY, "--address", ""), "--address must be auto or HOST:PORT, got nothing"),
+    "a key twice": (
+        ("sweep", "twice.yaml"),
+        "twice.yaml is not valid YAML: the key question stands twice",
+    ),
+    "a message of many lines": (
+        (*TINY, "--storage", "s3://bucket/a\nb?region=\x1b[2J"),
+        "--storage must be a URI, got 's3://bucket/a\\nb?region=\\x1b[2J': Cannot parse URI",
     ),
     "name of something else": (
         (*TINY, "--out", ".", "--name", "empty"),

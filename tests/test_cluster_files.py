@@ -50,6 +50,7 @@ MACHINE_KEYS = {
     },
     "local": set[str](),
 }
+WORDS = ROOT / "tests" / "data" / "cluster_words.txt"
 KUBERNETES_VERSION = "1.33"
 INSTRUCTIONS = {"FROM", "RUN", "WORKDIR", "COPY", "ENV", "USER"}
 SECRET = re.compile(
@@ -83,7 +84,35 @@ def text_of(name: str) -> str:
 
 
 def documents(text: str) -> list[dict[str, Any]]:
+    for node in yaml.compose_all(text, yaml.SafeLoader):
+        check_keys(node)
     return list(yaml.safe_load_all(text))
+
+
+def check_keys(node: yaml.Node) -> None:
+    """Of a key that stands twice in a mapping, the last would win without a word."""
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        must(len(keys) == len(set(keys)), f"a key stands once: {keys}")
+    if not isinstance(node, yaml.ScalarNode):
+        for each in node.value:
+            for part in each if isinstance(each, tuple) else (each,):
+                check_keys(part)
+
+
+def words_in(text: str) -> set[str]:
+    """Every word of a file, without its comments; options of sbatch stand in such."""
+    lines = [
+        line if line.startswith("#SBATCH") else re.split(r"(?:^|\s)#", line)[0]
+        for line in text.splitlines()
+    ]
+    return set(re.findall(r"[A-Za-z][A-Za-z0-9]+", " ".join(lines)))
+
+
+def check_spelling(text: str) -> None:
+    """No engine's schema knows a shell's commands, a machine's region or an image's name."""
+    unknown = words_in(text) - set(WORDS.read_text(encoding="utf-8").split())
+    must(not unknown, f"words are known, or stand in {WORDS.name}: {sorted(unknown)}")
 
 
 def check(name: str, text: str) -> None:
@@ -95,6 +124,7 @@ def check(name: str, text: str) -> None:
         "slurm.sbatch": check_batch_script,
     }
     checks[name](text)
+    check_spelling(text)
     must(not SECRET.search(text), "no secret stands in a file")
     must("0.0.0.0/0" not in text, "nothing is open to the world")
     for command in sweeps_in(text):
@@ -147,14 +177,18 @@ def check_bill(config: dict[str, Any]) -> None:
     if config["provider"]["type"] == "aws":
         for node in (head["node_config"], worker["node_config"]):
             must(node["InstanceInitiatedShutdownBehavior"] == "terminate", "shutting down ends")
-            must(node["BlockDeviceMappings"][0]["Ebs"]["DeleteOnTermination"], "disks go along")
+            disk = node["BlockDeviceMappings"][0]["Ebs"]
+            must(disk["DeleteOnTermination"] is True, "disks go along")
+            must(disk["VolumeSize"] <= 100, "disks are bounded")
             must(bool(node.get("SecurityGroupIds")), "the security group is the user's own")
         market = worker["node_config"].get("InstanceMarketOptions", {}).get("MarketType")
         must(market == "spot", "workers are spot machines")
         must("InstanceMarketOptions" not in head["node_config"], "the head is not")
     else:
         for node in (head["node_config"], worker["node_config"]):
-            must(node["disks"][0]["autoDelete"], "disks go along")
+            must(node["disks"][0]["autoDelete"] is True, "disks go along")
+            size = node["disks"][0]["initializeParams"]["diskSizeGb"]
+            must(size <= 100, "disks are bounded")
             must(node["tags"]["items"] == ["aurl"], "firewall rules know the machines")
             must("default" not in node["networkInterfaces"][0]["subnetwork"], "own network")
         model = worker["node_config"].get("scheduling", {}).get("provisioningModel")
@@ -167,6 +201,7 @@ def check_kubernetes(text: str) -> None:
         kind = value.get("kind")
         if kind not in kuberay_schema.RESOURCES:
             kubernetes_validate.validate(value, KUBERNETES_VERSION, strict=True)
+            check_service(value)
             continue
         jsonschema.validate(value, kuberay_schema.RESOURCES[kind])
         spec = value["spec"]
@@ -176,7 +211,9 @@ def check_kubernetes(text: str) -> None:
         if kind == "RayJob":
             templates.append(spec["submitterPodTemplate"])
             must(spec["shutdownAfterJobFinishes"], "the cluster ends with its job")
-            must(spec["activeDeadlineSeconds"] <= 86400, "the job ends within a day")
+            tries = 1 + spec["backoffLimit"]  # KubeRay counts the time of each anew
+            must(spec["activeDeadlineSeconds"] * tries <= 36 * 3600, "the job ends")
+            must(spec["ttlSecondsAfterFinished"] <= 3600, "the cluster goes after its job")
         for template in templates:
             check_pod(template)
         must(cluster["authOptions"] == {"mode": "token"}, "Ray asks for a token")
@@ -189,6 +226,19 @@ def check_kubernetes(text: str) -> None:
         must(all(group["maxReplicas"] <= 8 for group in workers), "workers are bounded")
 
 
+def check_service(value: dict[str, Any]) -> None:
+    """What Kubernetes' schemas take for any text."""
+    spec = value.get("spec", {})
+    if value["kind"] == "PersistentVolumeClaim":
+        must(spec["accessModes"] == ["ReadWriteMany"], "every node can write")
+        must(int(spec["resources"]["requests"]["storage"].removesuffix("Gi")) <= 100, "bounded")
+    if value["kind"] == "NetworkPolicy":
+        must(spec["policyTypes"] == ["Ingress"], "who may come is said")
+        own, operator = spec["ingress"]
+        must("ports" not in own and own["from"] == [{"podSelector": spec["podSelector"]}], "own")
+        must(operator["ports"] == [{"protocol": "TCP", "port": 8265}], "one port of another")
+
+
 def check_pod(template: dict[str, Any]) -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", **template}
     pod["metadata"] = {"name": "pod", **template["metadata"]}
@@ -196,7 +246,15 @@ def check_pod(template: dict[str, Any]) -> None:
     must(template["metadata"]["labels"] == {"app": "aurl"}, "the network policy covers the pod")
     for container in template["spec"]["containers"]:
         must(container["image"].endswith(f"/aurl:{version()}"), "the image is this version's")
-        must(set(container["resources"]) == {"requests", "limits"}, "a pod has a size")
+        size = container["resources"]
+        must(set(size) == {"requests", "limits"}, "a pod has a size")
+        for each in size.values():
+            must({"cpu", "memory"} <= each.keys() <= {"cpu", "memory", "nvidia.com/gpu"}, "sizes")
+            cpus = float(each["cpu"].removesuffix("m")) / (
+                1000 if each["cpu"].endswith("m") else 1
+            )
+            must(cpus <= 8, "a pod is small")
+            must(int(each.get("nvidia.com/gpu", 0)) <= 1, "a pod has one GPU at most")
 
 
 def check_container(text: str) -> None:
@@ -238,6 +296,13 @@ def check_batch_script(text: str) -> None:
     must("RAY_AUTH_MODE=token" in text, "Ray asks for a token")
     must("--dashboard-host=127.0.0.1" in text, "the dashboard stays on the head")
     must("SLURM_RESTART_COUNT" in text, "restarts are bounded")
+    numbers = {
+        name: int(value)
+        for name, value in re.findall(r"(time|nodes|MOST_RESTARTS|@)=?(\d+)", text)
+    }
+    must(numbers["time"] <= 24 and numbers["nodes"] <= 4, "a job is bounded")
+    must(numbers["MOST_RESTARTS"] <= 3, "restarts are few")
+    must("--signal=B:USR1@" in text and "trap again USR1" in text, "the warning is heard")
 
 
 def sweeps_in(text: str) -> list[str]:
@@ -325,6 +390,15 @@ def test_job_may_be_tried_again() -> None:
         ("aws.yaml", "RAY_AUTH_MODE=token", "RAY_AUTH_MOD=token"),
         ("aws.yaml", "--dashboard-host=127.0.0.1", "--dashboard-host=0.0.0.0"),
         ("aws.yaml", "sg-REPLACE", "AKIAABCDEFGHIJKLMNOP"),
+        ("aws.yaml", "max_workers: 4  #", "max_workers: 4\nmax_workers: 400  #"),
+        ("aws.yaml", "DeleteOnTermination: true", "DeleteOnTermination: treu"),
+        ("aws.yaml", "VolumeSize: 60", "VolumeSize: 6000"),
+        ("aws.yaml", "us-west-2", "us-wset-2"),
+        ("aws.yaml", "--address=$RAY_HEAD_IP", "--adress=$RAY_HEAD_IP"),
+        ("aws.yaml", "sudo mount ", "suod mount "),
+        ("gcp.yaml", "instanceTerminationAction: DELETE", "instanceTerminationAction: DELTE"),
+        ("gcp.yaml", "diskSizeGb: 60", "diskSizeGb: 6000"),
+        ("onprem.yaml", "make -C ~/aurl", "make -C ~/arul"),
         ("gcp.yaml", "project_id:", "projectid:"),
         ("gcp.yaml", "machineType:", "machinetype:"),
         ("gcp.yaml", "provisioningModel: SPOT", "provisioningModel: STANDARD"),
@@ -333,6 +407,10 @@ def test_job_may_be_tried_again() -> None:
         ("onprem.yaml", "worker_ips:", "worker_ip:"),
         ("onprem.yaml", "  head_ip: 192.0.2.1\n", ""),
         ("kubernetes.yaml", "storageClassName:", "storageClasName:"),
+        ("kubernetes.yaml", "[ReadWriteMany]", "[ReadWriteOnce]"),
+        ("kubernetes.yaml", "storage: 50Gi", "storage: 5000Gi"),
+        ("kubernetes.yaml", "port: 8265", "port: 6379"),
+        ("kubernetes.yaml", "kubernetes.io/metadata.name", "kubernetes.io/metadata.nmae"),
         ("kubernetes.yaml", "podSelector:", "podSelektor:"),
         ("kubernetes.yaml", "kind: NetworkPolicy", "kind: NetworkPolicie"),
         ("raycluster.yaml", "authOptions: {mode: token}", "authOptions: {mode: tokn}"),
@@ -342,6 +420,12 @@ def test_job_may_be_tried_again() -> None:
         ("raycluster.yaml", "rayVersion: 2.60.0", "rayVersion: 2.59.0"),
         ("raycluster.yaml", "aurl:0.1.0", "aurl:latest"),
         ("raycluster.yaml", "labels: {app: aurl}", "labels: {app: arul}"),
+        ("raycluster.yaml", "memory: 8Gi", "memroy: 8Gi"),
+        ("raycluster.yaml", 'nvidia.com/gpu: "1"', 'nvidia.com/gpu: "8"'),
+        ("raycluster.yaml", "operator: Exists", "operator: Exits"),
+        ("rayjob.yaml", "backoffLimit: 2", "backoffLimit: 20"),
+        ("rayjob.yaml", "ttlSecondsAfterFinished: 300", "ttlSecondsAfterFinished: 3000000"),
+        ("rayjob.yaml", "search_spaces/quick", "search_space/quick"),
         ("rayjob.yaml", "shutdownAfterJobFinishes:", "shutdownAfterJobFinish:"),
         ("rayjob.yaml", "backoffLimit: 2", 'backoffLimit: "2"'),
         ("rayjob.yaml", "restartPolicy: Never", "restartPolice: Never"),
@@ -354,6 +438,12 @@ def test_job_may_be_tried_again() -> None:
         ("Dockerfile", "python:3.11-slim-bookworm", "python"),
         ("Dockerfile", "-c constraints.txt ", ""),
         ("Dockerfile", "&& rm", "&& (rm"),
+        ("Dockerfile", "useradd", "usradd"),
+        ("slurm.sbatch", "--time=12", "--time=120"),
+        ("slurm.sbatch", "MOST_RESTARTS=3", "MOST_RESTARTS=300"),
+        ("slurm.sbatch", "trap again USR1", "trap again USR2"),
+        ("slurm.sbatch", "--kill-on-bad-exit", "--kil-on-bad-exit"),
+        ("slurm.sbatch", "scontrol requeue", "scontrol reqeue"),
         ("slurm.sbatch", '"$OUT" \\', "$OUT \\"),
         ("slurm.sbatch", "exit 2\nfi", "exit 2"),
         ("slurm.sbatch", "#SBATCH --nodes", "#SBATCH --node"),

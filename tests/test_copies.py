@@ -123,6 +123,29 @@ def test_a_report_copies_what_is_new(root: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_damaged_archive_is_named(root: Path) -> None:
+    made = begin(root)
+    assert made.remote is not None
+    last = list(archives(made, "t0000"))[-1]
+    made.remote.below("trials", "t0000").write(last, b"no archive")
+    shutil.rmtree(made.folder)
+    with pytest.raises(SweepError, match=rf"trials/t0000: {last} is damaged\. Remove what is the"):
+        planned(root)
+    assert not made.folder.exists()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_what_a_killed_driver_left_half_copied_is_tidied_away(root: Path) -> None:
+    made = begin(root)
+    assert made.remote is not None
+    before = made.remote.files()
+    for place in (made.remote, made.remote.below("trials", "t0001")):
+        place.write(".000003.new.zip.0123abcd.part", b"half")
+    Recorder(made.trials_folder, Silent(), made.remote)
+    assert made.remote.files() == before
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_a_trial_that_has_ended_is_in_one_archive(root: Path) -> None:
     made = begin(root)
     before = contents(made.folder)

@@ -58,6 +58,12 @@ def test_a_dry_run_says_what_would_run_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("place")
+def test_no_more_finalists_are_foretold_than_there_are_trials() -> None:
+    Path("space.yaml").write_text(SPACE + "seeds: {finalists: 50, runs: 3}\n")
+    assert said(planned())["finalists"] == "6 runs with other seeds"
+
+
+@pytest.mark.usefixtures("place")
 def test_a_cost_is_measured_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(planned())["cost"].startswith("at most 8 device-hours, 4:00:00 on 2 CPUs")
 

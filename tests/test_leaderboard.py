@@ -1,4 +1,5 @@
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -6,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aurl.errors import SweepError
+from aurl.errors import ConfigError, SweepError
 from aurl.files import write_json, write_text, write_yaml
 from aurl.metrics.pareto import non_dominated_fronts
-from aurl.reporting.leaderboard import record, write_leaderboard
+from aurl.reporting.leaderboard import record, status_record, write_leaderboard
 from aurl.search.ranking import (
     Status,
     TrialStatus,
@@ -178,6 +179,15 @@ def test_status_is_read_back_whole(tmp_path: Path) -> None:
         pytest.param(
             '{"status": "failed", "metrics": {"a": "b"}}', "status.json cannot be read", id="text"
         ),
+        pytest.param(
+            '{"status": "failed", "step": 1e999}', "status.json cannot be read", id="inf"
+        ),
+        pytest.param(
+            f'{{"status": "failed", "seconds": {10**400}}}',
+            "status.json cannot be read",
+            id="huge",
+        ),
+        pytest.param("[" * 100_000, "status.json cannot be read", id="deep"),
     ],
 )
 def test_trial_without_a_readable_status_is_unknown(
@@ -204,6 +214,52 @@ def test_metric_that_is_not_finite_counts_as_missing(tmp_path: Path) -> None:
     )
     (found,) = read_trials(tmp_path)
     assert found.metrics == {"val/score": 0.5}
+
+
+def test_a_parameter_that_no_space_can_have_is_left_out_and_none_takes_a_place(
+    tmp_path: Path,
+) -> None:
+    params = (
+        '{"a": 1e999, "b": [1], "c": null, "optimizer.lr": 0.1, "rank": 1, "trial_id": "../x"}'
+    )
+    write_text(
+        tmp_path / "trials" / "t0000" / "status.json",
+        f'{{"status": "failed", "params": {params}}}',
+    )
+    (place,) = write_leaderboard(tmp_path)
+    assert place.trial.params == {"optimizer.lr": 0.1, "rank": 1, "trial_id": "../x"}
+    for row in (record(place), status_record(place.trial)):
+        assert (row["trial_id"], row["optimizer.lr"]) == ("t0000", 0.1)
+    assert record(place)["rank"] is None
+    header = (tmp_path / "leaderboard.csv").read_text().splitlines()[0].split(",")
+    assert len(header) == len(set(header))
+
+
+@pytest.mark.parametrize("name", ["**", "[", "a b", "ünï", "t1\n"])
+def test_a_folder_of_any_name_is_listed(tmp_path: Path, name: str) -> None:
+    write_status(tmp_path, name)
+    (tmp_path / "finalists" / "t0000.1").mkdir(parents=True)
+    assert [trial.trial for trial in read_trials(tmp_path)] == [name]
+
+
+def test_a_link_and_a_pipe_are_not_read(tmp_path: Path) -> None:
+    write_status(tmp_path / "other", "t0000")
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials" / "t0000").symlink_to(tmp_path / "other" / "trials" / "t0000")
+    (tmp_path / "trials" / "t0001").mkdir()
+    os.mkfifo(tmp_path / "trials" / "t0001" / "status.json")
+    found = read_trials(tmp_path)
+    assert [trial.reason for trial in found] == [
+        "a link, which is not followed",
+        "no status.json",
+    ]
+
+
+@pytest.mark.parametrize("constraints", ["3", "{val/kl_nats: 3}", "[a]"])
+def test_a_record_whose_constraints_are_none_is_one_line(tmp_path: Path, constraints: str) -> None:
+    write_text(tmp_path / "sweep.yaml", f"space: {{constraints: {constraints}}}")
+    with pytest.raises(ConfigError, match=r"^constraints(\.val/kl_nats)? must be a mapping"):
+        read_trials(tmp_path)
 
 
 def test_half_written_folders_are_not_trials(tmp_path: Path) -> None:

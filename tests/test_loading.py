@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from aurl.data.corpus import save
 from aurl.data.midi import read_midi, write_midi
 from aurl.data.piece import sorted_notes
 from aurl.errors import ConfigError, DataError
-from aurl.files import write_json, write_yaml
+from aurl.files import read_json, write_json, write_yaml
 from aurl.reporting.loading import Model
 from aurl.training import checkpoint
 from aurl.training.loop import Run, Trainer
@@ -171,6 +172,39 @@ def test_a_window_that_is_too_long_says_which(monkeypatch: pytest.MonkeyPatch) -
 def test_a_damaged_vocabulary_is_said_to_be_damaged(tmp_path: Path) -> None:
     write_json(export_of(tmp_path) / "vocabulary.json", {"vocabulary": VOCABULARY.to_dict()})
     with pytest.raises(DataError, match=r"vocabulary\.json must hold n_bars"):
+        aurl.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (3, "vocabulary, n_bars, max_tokens"),
+        ({"n_bars": "two"}, "n_bars"),
+        ({"n_bars": 10**12}, "n_bars"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"vocabulary": "metrical"}, "vocabulary"),
+    ],
+)
+def test_a_vocabulary_of_a_stranger_is_read_with_suspicion(
+    tmp_path: Path, change: Any, said: str
+) -> None:
+    path = export_of(tmp_path) / "vocabulary.json"
+    write_json(path, read_json(path) | change if isinstance(change, dict) else change)
+    with pytest.raises(DataError, match=rf"vocabulary\.json must hold {said}\. It is damaged"):
+        aurl.load(tmp_path)
+
+
+def test_weights_that_are_no_numbers_and_an_origin_that_is_none_are_refused(
+    tmp_path: Path,
+) -> None:
+    trained = untrained(small_config())
+    with torch.no_grad():
+        next(trained.model.parameters()).fill_(float("nan"))
+    checkpoint.save_weights(export_of(tmp_path) / "model.safetensors", trained.model)
+    with pytest.raises(DataError, match=r"model\.safetensors cannot be used: .* holds NaN or inf"):
+        aurl.load(tmp_path)
+    write_yaml(tmp_path / "config.yaml", {**to_plain(small_config()), "made_by": [1]})
+    with pytest.raises(ConfigError, match=r"config\.yaml: made_by must be a mapping, got \[1\]\."):
         aurl.load(tmp_path)
 
 

@@ -8,10 +8,11 @@ from damaged_midi import CASES, METRE, TEMPO, header, note, notes, number, song,
 from hypothesis import given
 from made_pieces import Plan, made, notes_of, plans, tune
 
-from aurl.data.midi import MAX_BYTES, parse_midi, printable, read_midi, write_midi
+from aurl.data.midi import MAX_BYTES, parse_midi, read_midi, write_midi
 from aurl.data.midi_bytes import MAX_CHANGES, MAX_STACK
 from aurl.data.piece import Key, Metre, Piece, Tempo
 from aurl.errors import DataError
+from aurl.plain import printable
 
 
 @pytest.mark.parametrize("name", CASES)

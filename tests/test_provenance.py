@@ -19,6 +19,7 @@ SPACE = {"question": "Which?", "budget": {"trials": 2}, "fixed": {"seed": 1}}
         (["aurl", "--out", "s3://me:pw@host/x"], "aurl --out 's3://***@host/x'"),
         (["aurl", "--set", "API_KEY=abc"], "aurl --set 'API_KEY=***'"),
         (["aurl", "s3://b/x?session_token=abc&region=eu"], "session_token=***&region=eu"),
+        (["aurl", "--set", "x.password=my pw abc", "space.yaml"], "x.password=*** space.yaml"),
         (["aurl", "--set", "training.tokens_per_step=3"], "training.tokens_per_step=3"),
         (["aurl", "--set", "model.token_dropout=0.9"], "model.token_dropout=0.9"),
     ],

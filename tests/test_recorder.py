@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from aurl.files import read_json, read_lines, read_yaml
+from aurl.metrics.score import RUNG_SCALE
 from aurl.search.distributions import Value
 from aurl.search.recorder import Recorder, trial_id, trial_number
 from aurl.search.sampler import End
@@ -102,6 +103,7 @@ def test_a_proposed_trial_is_a_folder_that_can_be_resumed(tmp_path: Path) -> Non
     written = status(tmp_path)
     assert (written["status"], written["attempts"], written["step"]) == ("running", 0, 0)
     assert (written["params"], written["steps"]) == (PARAMS, 8)
+    assert written["rung_scale"] == RUNG_SCALE
     assert read_yaml(folder / "config.yaml")["training"]["steps"] == 8
     begin(recorder(tmp_path))  # by another process, which knows the folder alone
     assert status(tmp_path)["attempts"] == 1

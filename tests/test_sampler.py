@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.distributions import Value
 from aurl.search.sampler import End, Proposals
@@ -203,6 +204,38 @@ def test_a_journal_that_was_torn_by_a_kill_is_mended(tmp_path: Path) -> None:
     opened(tmp_path).propose()
     assert len(trials(tmp_path)) == 4
     assert path.read_bytes().startswith(whole)
+
+
+def test_a_sweep_whose_folder_was_given_another_name_goes_on(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    drive(lambda: study, 2)
+    renamed = Proposals(tmp_path / "study.journal", space(), "another")
+    renamed.tell(1, "completed", {})
+    renamed.fail_unknown({0, 1})
+    assert renamed.propose()[0] == 2
+    assert len(trials(tmp_path)) == 3
+
+
+def test_a_journal_that_lacks_trials_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "study.journal").touch()
+    study = opened(tmp_path)
+    for act in (lambda: study.tell(1, "completed", {}), lambda: study.fail_unknown({1})):
+        with pytest.raises(
+            SweepError, match=r"must hold every .* got 0 trials and the .* number 1\. Bring back a"
+        ):
+            act()
+
+
+@pytest.mark.parametrize("text", [b"\x80\x05\x95 a pickle", b"{\n", b"[]\n", b'{"op_code": 99}\n'])
+def test_what_is_no_journal_is_refused_in_one_line_and_left_as_it_is(
+    tmp_path: Path, text: bytes
+) -> None:
+    (tmp_path / "study.journal").write_bytes(text)
+    with pytest.raises(
+        SweepError, match=r"study\.journal must be a sweep's journal, got a damaged"
+    ):
+        opened(tmp_path)
+    assert (tmp_path / "study.journal").read_bytes() == text
 
 
 @pytest.mark.timeout(20)  # Optuna waits 30 s for a lock that nobody holds

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import FIFOScheduler
 
-from aurl.files import append_lines
+from aurl.files import append_lines, write_json
+from aurl.metrics.score import RUNG_SCALE
 from aurl.search.scheduling import (
     Brackets,
     Referee,
@@ -174,7 +175,7 @@ def test_a_resumed_sweep_holds_trials_against_those_of_before(
     of_before = {"t0000": 0.5, "t0001": 0.6, "t0002": 0.1}
     for name, score in of_before.items():
         rows = [{"step": step, "val/rung_score": score} for step in steps]
-        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "status.json", {"rung_scale": RUNG_SCALE})
         append_lines(tmp_path / name / METRICS_FILE, [{"step": 10, "train/kl_nats": 1.0}, *rows])
         referee.remember(name, 200)
 
@@ -192,8 +193,29 @@ def test_a_resumed_sweep_holds_trials_against_those_of_before(
     assert decided("t0002", 0.1, 100) == FIFOScheduler.CONTINUE, "that was decided before"
 
 
+@pytest.mark.parametrize("said", [{}, {"rung_scale": RUNG_SCALE - 1}], ids=["before", "older"])
+def test_nobody_is_held_against_rung_scores_of_another_scale(
+    tmp_path: Path, said: dict[str, int]
+) -> None:
+    referee = Referee(scheduler_of(space(grace=0.5)), None, tiny_corpus(), tmp_path)
+    for name in ("t0000", "t0001"):
+        write_json(tmp_path / name / "status.json", said)
+        append_lines(
+            tmp_path / name / METRICS_FILE, [{"step": 100, "val/rung_score": 0.9}]
+        )  # of which 0.2 is behind
+        referee.remember(name, 200)
+    task = SimpleNamespace(
+        checkpoint_folder=Path("trials/t0002/checkpoint"), config=small_config()
+    )
+    trial: Any = SimpleNamespace(trial_id="tune", config={"task": task})
+    referee.on_trial_add(None, trial)
+    result = scalars({"step": 100, "val/rung_score": 0.2}, 200)
+    assert referee.on_trial_result(None, trial, result) == FIFOScheduler.CONTINUE
+
+
 def test_where_nothing_is_compared_no_rows_are_read(tmp_path: Path) -> None:
     (tmp_path / "t0000" / METRICS_FILE).mkdir(parents=True)  # reading it would fail
+    write_json(tmp_path / "t0000" / "status.json", {"rung_scale": RUNG_SCALE})
     Referee(None, HealthStopper(StopperConfig(), 200), tiny_corpus(), tmp_path).remember(
         "t0000", 200
     )

@@ -15,7 +15,7 @@ from aurl.files import write_json, write_yaml
 from aurl.reporting.export import trial_at_rank
 from aurl.search import sweep
 from aurl.search.plan import Sweep, SweepOptions, plan
-from aurl.search.recorder import Recorder
+from aurl.search.recorder import Recorder, statuses
 from tests.tiny import small_config
 
 PACKAGE = Path(__file__).parents[1] / "aurl"
@@ -27,6 +27,7 @@ NEVER_CALLED = {
     *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"),
     *("torch.jit.load", "torch.hub.load", "subprocess.getoutput"),
 }
+NEVER_NAMED = {f"yaml.{kind}Loader" for kind in ("", "Full", "Unsafe", "C", "CFull", "CUnsafe")}
 PICKLES = {
     "data/isolation.py",  # of our own function, for a process of our own
     "training/look.py",  # from a worker to the driver of the same sweep, as Ray itself does
@@ -50,6 +51,8 @@ def faults(code: str, name: str = "") -> Iterator[str]:
             yield from sorted(names & NEVER_IMPORTED)
             if "pickle" in names and name not in PICKLES:
                 yield "pickle"
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in NEVER_NAMED:
+            yield ast.unparse(node)
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
@@ -79,7 +82,8 @@ def test_module_runs_nothing_that_a_file_says(path: Path) -> None:
         "torch.load(path)",
         "torch.load(path, weights_only=False)",
         "np.load(path, allow_pickle=True)",
-        "yaml.load(text, yaml.Loader)",
+        "yaml.load(text)",
+        "class Mine(yaml.UnsafeLoader): pass",
         "yaml.unsafe_load(text)",
         "eval(text)",
         "subprocess.run(text, shell=True)",
@@ -90,7 +94,7 @@ def test_the_check_finds_a_way_in(code: str) -> None:
 
 
 def test_the_check_lets_the_safe_ways_be() -> None:
-    assert not list(faults("torch.load(p, weights_only=True); np.load(p); yaml.safe_load(t)"))
+    assert not list(faults("torch.load(p, weights_only=True); np.load(p); yaml.SafeLoader(t)"))
 
 
 class Silent:
@@ -121,6 +125,57 @@ def test_a_link_among_the_trials_is_not_followed(planned: Sweep, tmp_path: Path)
     with pytest.raises(SweepError, match=r"t0007 must be a trial's own folder, got a link\."):
         tidy(planned)
     assert [path.name for path in elsewhere.iterdir()] == ["status.json"]
+
+
+@pytest.mark.parametrize(
+    "name", ["study.journal", "sweep.log", "trials", "trials/t0000/metrics.jsonl", "finalists/x"]
+)
+def test_a_sweep_that_writes_by_a_link_is_not_resumed(
+    planned: Sweep, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "mine").write_text("kept")
+    (planned.folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (planned.folder / name).symlink_to(tmp_path / "mine")
+    options = SweepOptions(
+        space=tmp_path / "space.yaml", out=tmp_path / "out", name="s", resume=True
+    )
+    with pytest.raises(SweepError, match=rf"{name} must be the sweep's own, got a link\. Remove"):
+        plan(options)
+    (planned.folder / name).unlink()
+    assert plan(options).folder == planned.folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", '{"status": "happy", "params": {}, "metrics": {}}'),
+        '{"status": "completed", "params": [], "metrics": {}}',
+        '{"status": "completed", "params": {}, "metrics": {"val/kl_health": "1"}}',
+        f'{{"status": "completed", "params": {{}}, "metrics": {{"val/kl_health": {10**400}}}}}',
+    ],
+)
+def test_a_sweep_with_a_damaged_status_is_not_resumed(planned: Sweep, text: str) -> None:
+    path = planned.trials_folder / "t0000" / "status.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(SweepError, match=rf"^{path} is damaged: it does not say how its trial is"):
+        statuses(planned.trials_folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: 1", "space: 3", "space: {budget: 3}", "space: {}", "made_by: 3\nspace: [1]"],
+)
+def test_a_sweep_with_a_damaged_record_is_not_resumed(
+    planned: Sweep, tmp_path: Path, text: str
+) -> None:
+    (planned.folder / "sweep.yaml").write_text(text)
+    with pytest.raises(SweepError, match=r"sweep\.yaml is damaged|must be given the space that"):
+        plan(
+            SweepOptions(
+                space=tmp_path / "space.yaml", out=tmp_path / "out", name="s", resume=True
+            )
+        )
 
 
 def test_only_what_a_sweep_made_is_tidied_away(planned: Sweep, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from aurl.training.fits import check_fits
 from tests.tiny import tiny_corpus
 
 BETA = "objective.beta.schedule"
+TOP_DOWN = "latent.top_down"
 LR = "optimizer.lr"
 FINE = "latent.levels.fine.dim"
 SCHEDULES: dict[str, Any] = {
@@ -374,7 +375,10 @@ def test_setting_wins_over_the_file() -> None:
         ({LR: {"uniform": [1, "b"]}}, r"lr\.uniform must be \[low, high\], got \[1, 'b'\]\.$"),
         ({LR: {"uniform": [1, True]}}, r"lr\.uniform must be \[low, high\], got \[1, True\]\.$"),
         ({LR: {"uniform": [2, 1]}}, r"lr\.uniform must have low < high, got \[2, 1\]\.$"),
-        ({LR: {"uniform": [float("nan"), 1]}}, r"lr\.uniform must have low < high, got \[nan, 1"),
+        (
+            {LR: {"uniform": [float("nan"), 1]}},
+            r"lr\.uniform must have finite bounds, got \[nan, 1",
+        ),
         ({LR: {"log_uniform": [0, 1]}}, r"lr\.log_uniform must have low > 0, got 0\.$"),
         ({LR: {"choice": [1, 2, 1]}}, r"lr\.choice must list distinct values, got \[1, 2, 1\]\.$"),
         (
@@ -437,7 +441,37 @@ def test_setting_wins_over_the_file() -> None:
         ({"optimizer.rl": {"choice": [1]}}, r"optimizer\.rl is not a setting\. Known: lr, weight"),
         ({LR: {"choice": ["high"]}}, r"optimizer\.lr must be a number, got 'high'\.$"),
         ({LR: {"uniform": [-1, 1]}}, r"optimizer\.lr must be > 0, got -1\.0\.$"),
-        ({LR: {"uniform": [1, float("inf")]}}, r"optimizer\.lr must be > 0, got inf\.$"),
+        (
+            {LR: {"uniform": [1, float("inf")]}},
+            r"lr\.uniform must have finite bounds, got \[1, in",
+        ),
+        ({LR: {"uniform": [1, 10**400]}}, r"lr\.uniform must have finite bounds, got \[1, 1000"),
+        ({LR: {"uniform": [-1.7e308, 1.7e308]}}, r"lr\.uniform must have finite bounds, got \[-1"),
+        ({FINE: {"int_uniform": [1, 2**63]}}, r"dim\.int_uniform must have finite bounds, got"),
+        ({FINE: {"choice": [65_537]}}, r"fine\.dim must be in 0\.\.65536, got 65537\.$"),
+        ({"model.d_model": {"choice": [2**62]}}, r"model\.d_model must be in 1\.\.65536, got 46"),
+        (
+            {LR: []},
+            r"^optimizer\.lr must be a mapping such as \{choice: \[\.\.\.\]\}, got \[\]\.$",
+        ),
+        ({LR: {"choice": [1, 1.0]}}, r"lr\.choice must list distinct values, got \[1, 1\.0\]\.$"),
+        ({"": {"choice": [1]}}, r"^'' is not a setting\. Known: seed, data,"),
+        (
+            {"evaluation.every": {"choice": [1]}},
+            r"^evaluation\.every must be the same for all tri",
+        ),
+        (
+            {TOP_DOWN: {"choice": [True]}, LR: {"choice": [1], "when": {TOP_DOWN: 1}}},
+            r"lr\.when must list values that latent\.top_down can have, got 1\.$",
+        ),
+        (
+            {
+                TOP_DOWN: {"choice": [True, False]},
+                FINE: {"choice": [4, 8], "when": {TOP_DOWN: True}},
+                LR: {"choice": [1], "when": {FINE: 4, TOP_DOWN: False}},
+            },
+            r"^optimizer\.lr\.when must be possible, got conditions that exclude each other: ",
+        ),
         ({FINE: {"uniform": [1, 2]}}, r"fine\.dim must be a whole number, got 1\.0\.$"),
         ({"training.steps": {"choice": [1]}}, r"training\.steps .* cannot be searched\.$"),
         ({"data.corpus": {"choice": ["a"]}}, r"data\.corpus must be the same for all trials"),
@@ -501,6 +535,19 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         (
             {"fixed": {BETA: "constant"}, "scientific": SCHEDULES},
             r"^objective\.beta\.schedule must stand once .*, got it searched and fixed\.$",
+        ),
+        ({"fixed": {LR: 10**400}}, r"^optimizer\.lr must be a number, got 1000"),
+        (
+            {"overrides": {"optimizer": {"lr": 0.1}}, "scientific": {LR: {"choice": [1]}}},
+            r"^optimizer must not be held while optimizer\.lr is searched\. Hold single settings",
+        ),
+        (
+            {"constraints": {"val/kl_nat": {"at_least": 1}}},
+            r"^constraints\.val/kl_nat must be a metric of docs/metrics\.md\. Did you mean .val",
+        ),
+        (
+            {"constraints": {"time/kl": {"at_most": 1}}},
+            r"^constraints\.time/kl must be a metric of",
         ),
         ({"overrides": {"model.heads": 2}}, r"model\.heads is not a setting\. Did you mean 'n_he"),
         ({"overrides": {"model": 2}}, r"model must be a mapping of settings, got 2\.$"),

@@ -5,6 +5,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from aurl.reporting.progress import Progress
+from aurl.reporting.space_tables import parameter_tree, sample_lines
 from aurl.reporting.tables import (
     duration,
     leaderboard_table,
@@ -14,6 +16,7 @@ from aurl.reporting.tables import (
     status_table,
 )
 from aurl.search.ranking import TrialStatus, ranked
+from aurl.search.space import space_of
 
 METRICS = {
     "val/kl_health": 0.9,
@@ -53,6 +56,40 @@ def test_leaderboard_shows_ranks_pareto_front_and_scores_in_80_columns() -> None
     assert "rank trial score kl_health disent. recon. parameters" in lines
     assert "1* t0000 0.513 0.900 0.250 0.600 beta.value=0.312" in lines
     assert "2 t0001 - 0.950 - -" in lines
+
+
+def test_what_a_stranger_wrote_moves_no_cursor() -> None:
+    trap = "\x1b]0;mine\x07\x1b[2J\nand"
+    trials = [
+        TrialStatus(trial=trap, status="failed", reason=trap),
+        TrialStatus(trial="t0001", status="completed", metrics=METRICS, params={trap: trap}),
+    ]
+    for table in (leaderboard_table(ranked(trials), with_unranked=True), status_table(trials)):
+        console = Console(file=io.StringIO(), width=300)
+        with console.capture() as capture:
+            console.print(table)
+        assert "\x1b" not in capture.get()
+        assert "\\x1b[2J\\nand" in capture.get()
+
+
+def test_what_a_space_says_moves_no_cursor_either() -> None:
+    asked = space_of(
+        {
+            "question": "\x1b[2J why?",
+            "budget": {"trials": 1, "steps_per_trial": 1},
+            "fixed": {"latent.levels.global.name": "whole"},
+        },
+        overrides={},
+    )
+    console = Console(file=io.StringIO(), width=100)
+    with console.capture() as capture:
+        console.print(parameter_tree(asked))
+        console.print("\n".join(sample_lines([{"a\x1b": "\x1b"}])))
+        lines = Progress(console, 1, 1)
+        with lines:
+            lines.trial_ended("t0000", "failed", "\x1b[2J", {})
+    assert "\x1b" not in capture.get()
+    assert capture.get().count("\\x1b") == 4
 
 
 def test_leaderboard_counts_the_trials_that_have_no_rank() -> None:

@@ -72,6 +72,15 @@ def test_of_runs_that_would_differ_the_front_is_tried(tmp_path: Path) -> None:
     assert found == [Beginning(params=GOOD)]
 
 
+def test_a_trial_whose_folder_is_damaged_gives_nothing_and_stops_nothing(tmp_path: Path) -> None:
+    sweep = earlier(tmp_path)
+    (sweep / "trials" / "t0001" / "config.yaml").unlink()
+    assert read_beginnings(sweep, space()) == [Beginning(params=GOOD, metrics=scored(0.6))]
+    status = {"status": "completed", "params": {LR: "x", SCHEDULE: 2}, "metrics": scored(0.6)}
+    write_json(sweep / "trials" / "t0000" / "status.json", status)
+    assert read_beginnings(sweep, space()) == []
+
+
 def test_what_does_not_lie_in_the_space_is_left_out(tmp_path: Path) -> None:
     narrow = {**VARIED, LR: {"log_uniform": [0.0015, 1e-2]}}
     assert read_beginnings(earlier(tmp_path), space(narrow)) == [
@@ -106,6 +115,7 @@ def test_a_list_of_configurations_is_read(tmp_path: Path) -> None:
             r"configuration 1 must be a mapping of parameters to values, ",
         ),
         ({"configurations": [PLAIN, {LR: 7.0}]}, r"configuration 2 must lie in the search space"),
+        ({"configurations": [{LR: [1]}]}, r"configuration 1 must lie in the search space"),
         (
             {"configurations": [{WARMUP: 0.2}]},
             r"configuration 1 must lie in the search space",

@@ -35,8 +35,13 @@ def test_a_wish_stands_in_the_folder_of_the_trial_and_nowhere_else(
 def test_what_cannot_be_stopped_is_said_in_one_line(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (sweep / "trials" / "t0008").mkdir()
+    (sweep / "trials" / "t0008" / "status.json").write_text("[]")
+    (sweep / "trials" / "t0009").symlink_to(sweep / "trials" / "t0000")
     before = set(sweep.rglob("*"))
     for trial, message in (
+        ("t0008", "TRIAL must be running, got t0008, which is damaged."),
+        ("t0009", "TRIAL must be a trial of"),
         ("t0007", f"TRIAL must be a trial of {sweep}, got 't0007'."),
         ("../trials/t0000", "TRIAL must be a trial of"),
         ("t0001", "TRIAL must be running, got t0001, which is completed."),

@@ -21,10 +21,10 @@ from jaxtyping import Float, Int, Integer
 
 from aurl.config import MelodiesConfig
 from aurl.data.duplicates import SPLITS
-from aurl.data.midi import printable
 from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import AurlError, ConfigError, DataError
 from aurl.files import atomic, file_hash, read_json, write_json
+from aurl.plain import printable
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

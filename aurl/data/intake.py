@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 from aurl.data.duplicates import content_key
 from aurl.data.isolation import Failure, Limits, each_isolated
-from aurl.data.midi import printable
 from aurl.data.piece import Piece
 from aurl.data.sources import Source, read_source
 from aurl.data.windows import WindowRequest, Windows, cut
+from aurl.plain import printable
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (done, in all); every file counts twice, once read and once cut."""

@@ -23,6 +23,7 @@ from aurl.data.midi_bytes import reduced
 from aurl.data.piece import NOTE, Key, Metre, Piece, Tempo, bar_length, sorted_notes
 from aurl.errors import DataError
 from aurl.files import atomic
+from aurl.plain import printable
 
 MAX_BYTES = 4 * 2**20
 """Size of one file. The largest symphonies in MIDI collections are under a megabyte."""
@@ -34,11 +35,6 @@ MAJOR = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 MINOR = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 Change = TypeVar("Change", Metre, Tempo, Key)
-
-
-def printable(text: str) -> str:
-    """The text with everything that could move a cursor or break a line escaped."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def read_bytes(path: Path) -> bytes:

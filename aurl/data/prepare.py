@@ -24,7 +24,6 @@ from aurl.data.duplicates import SPLITS, grouped, split_of_groups
 from aurl.data.events import Events
 from aurl.data.intake import Effort, Kept, Progress, Refusal, cut_all, read_all
 from aurl.data.isolation import Limits
-from aurl.data.midi import printable
 from aurl.data.piece import Piece
 from aurl.data.sources import Source, found_sources, read_clocked, read_source
 from aurl.data.tokenizer import choose_vocabulary
@@ -32,6 +31,7 @@ from aurl.data.vocabulary import Vocabulary
 from aurl.data.windows import WindowRequest, Windows
 from aurl.errors import ConfigError, DataError
 from aurl.files import append_lines, atomic
+from aurl.plain import printable
 
 REFUSED = "refused.jsonl"
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from aurl.data.bars import with_pickup
 from aurl.data.clock import clocked
-from aurl.data.midi import MAX_BYTES, printable, read_midi
+from aurl.data.midi import MAX_BYTES, read_midi
 from aurl.data.piece import Piece, quantized
 from aurl.errors import DataError
+from aurl.plain import printable
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar"})
 

@@ -178,6 +178,6 @@ def vocabulary_from(data: Mapping[str, Any]) -> Vocabulary:
 
     kinds = {"metrical": Metrical, "grid": Grid, "events": Events}
     kind = data.get("kind")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise DataError(f"vocabulary.kind must be one of {', '.join(kinds)}, got {kind!r}.")
     return kinds[kind].from_dict(data)

@@ -11,6 +11,13 @@ import math
 OBJECTIVES = ("val/kl_health", "val/disentanglement", "val/reconstruction_score")
 """What Optuna maximises and the Pareto front is of, by metric name."""
 
+RUNG_SCALE = 2
+"""Which quantity :func:`rung_score` is made of; each trial keeps the one that it was measured in.
+
+Raise it when another quantity goes in: a resumed sweep then holds no trial against those of
+before. 1 had the reconstruction score on every corpus, 2 has what docs/decisions/0024 says.
+"""
+
 
 def rung_score(kl_health: float, reconstruction: float) -> float:
     """Geometric mean of KL health and reconstruction, in [0, 1].

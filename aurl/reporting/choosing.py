@@ -136,7 +136,12 @@ def _holds(value: Any, sign: str, text: str) -> bool:  # noqa: ANN401
 
 
 def _is_same(value: Any, text: str) -> bool:  # noqa: ANN401
-    return str(value) == text or value in (parse_value(text), _number(text))
+    if str(value) == text or value == _number(text):
+        return True
+    try:
+        return value == parse_value(text)
+    except ConfigError:  # such as [Errno 28], which is the start of no list
+        return False
 
 
 def _number(text: str) -> float | None:

@@ -8,7 +8,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -138,7 +138,9 @@ def read_config(path: Path) -> tuple[RunConfig, Plain]:
     """
     values = read_yaml(path)
     made_by = values.pop(MADE_BY, {})
-    return from_plain(values), made_by
+    if not isinstance(made_by, dict):
+        raise ConfigError(f"{path}: {MADE_BY} must be a mapping, got {made_by!r}. Leave it out.")
+    return from_plain(values), cast("Plain", made_by)
 
 
 def load_export(folder: Path) -> TrainedModel:
@@ -155,12 +157,8 @@ def load_export(folder: Path) -> TrainedModel:
             f"{missing[0]} is missing."
         )
     config, made_by = read_config(folder / "config.yaml")
-    about = read_json(folder / "vocabulary.json")
-    lacking = [key for key in ("vocabulary", "n_bars", "max_tokens") if key not in about]
-    if lacking:
-        raise DataError(f"{folder}/vocabulary.json must hold {', '.join(lacking)}. It is damaged.")
-    vocabulary = vocabulary_from(about["vocabulary"])
-    model = Vae(config, vocabulary, about["n_bars"])
+    about = _read_about(folder / "vocabulary.json")
+    model = _made(config, vocabulary_from(about["vocabulary"]), about["n_bars"])
     checkpoint.load_weights(folder / "model.safetensors", model)
     return TrainedModel(
         model=model.double().eval(),
@@ -171,6 +169,33 @@ def load_export(folder: Path) -> TrainedModel:
     )
 
 
+def _read_about(path: Path) -> Plain:
+    """What an export says of its tokens, and of windows in bars and tokens."""
+    about: Any = read_json(path)
+    kinds = {"vocabulary": dict, "n_bars": int, "max_tokens": int}
+    given: Plain = cast("Plain", about) if isinstance(about, dict) else {}
+    wrong = [key for key, kind in kinds.items() if type(given.get(key)) is not kind]
+    wrong += [] if wrong else [k for k in ("n_bars", "max_tokens") if not 1 < given[k] + 1 < 10**6]
+    if wrong:
+        raise DataError(f"{path} must hold {', '.join(wrong)}. It is damaged.")
+    return given
+
+
+def _made(config: RunConfig, vocabulary: Vocabulary, n_bars: int) -> Vae:
+    """The model of a configuration, before its weights.
+
+    Raises:
+        DataError: If it does not fit into memory.
+    """
+    try:
+        return Vae(config, vocabulary, n_bars)
+    except RuntimeError as error:
+        raise DataError(
+            "the model must fit into the memory of this machine, and by its configuration it does "
+            f"not: d_model {config.model.d_model}, {n_bars} bars."
+        ) from error
+
+
 def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
     """The model of a run's last checkpoint.
 
@@ -178,7 +203,7 @@ def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
         DataError: If the run has no usable checkpoint.
     """
     config, made_by = read_config(folder / "config.yaml")
-    model = Vae(config, corpus.vocabulary, corpus.n_bars)
+    model = _made(config, corpus.vocabulary, corpus.n_bars)
     checkpoint.load_run_weights(place_of(folder / "checkpoint"), model)
     return TrainedModel(
         model=model.double().eval(),

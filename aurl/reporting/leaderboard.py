@@ -26,7 +26,7 @@ def record(place: Place) -> dict[str, Any]:
     """
     trial = place.trial
     scored = trial.metrics if place.rank is not None else {}
-    return {
+    row: dict[str, Any] = {
         "rank": place.rank,
         "trial_id": trial.trial,
         "status": trial.status,
@@ -39,8 +39,8 @@ def record(place: Place) -> dict[str, Any]:
         "feasible": trial.feasible if trial.status == "completed" else None,
         "score_low": trial.score_low,
         "seed_scores": list(trial.seed_scores) or None,
-        **trial.params,
     }
+    return row | {key: value for key, value in trial.params.items() if key not in row}
 
 
 def write_leaderboard(sweep: Path) -> list[Place]:
@@ -62,12 +62,12 @@ def write_leaderboard(sweep: Path) -> list[Place]:
 def columns(trials: Sequence[TrialStatus]) -> list[str]:
     """The columns of :func:`record`, with every searched parameter."""
     fixed = record(Place(rank=None, front=None, trial=TrialStatus(trial="", status="unknown")))
-    return [*fixed, *searched_params(trials)]
+    return list(dict.fromkeys([*fixed, *searched_params(trials)]))
 
 
 def status_record(trial: TrialStatus) -> dict[str, Any]:
     """A trial as one flat row of plain data, however far it is: for filters, and for CSV."""
-    return {
+    row: dict[str, Any] = {
         "trial_id": trial.trial,
         "status": trial.status,
         "step": trial.step,
@@ -77,5 +77,5 @@ def status_record(trial: TrialStatus) -> dict[str, Any]:
         "started": trial.started,
         "reason": trial.reason,
         **{name.removeprefix("val/"): trial.metrics.get(name) for name in (SCORE, *OBJECTIVES)},
-        **trial.params,
     }
+    return row | {key: value for key, value in trial.params.items() if key not in row}

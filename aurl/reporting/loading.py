@@ -22,11 +22,12 @@ from aurl.data.clock import clocked
 from aurl.data.events import Events
 from aurl.data.grid import Grid
 from aurl.data.metrical import DRUMS, Metrical
-from aurl.data.midi import printable, write_midi
+from aurl.data.midi import write_midi
 from aurl.data.piece import Piece, quantized, sliced
 from aurl.data.sources import read_clocked, read_source
 from aurl.errors import ConfigError, DataError
 from aurl.model.generation import Sampling
+from aurl.plain import printable
 from aurl.reporting import export as exports
 from aurl.reporting.export import TrainedModel
 

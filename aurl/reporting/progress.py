@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aurl.metrics.score import OBJECTIVES
+from aurl.plain import printable
 from aurl.reporting.tables import duration, number, settings, short_name
 from aurl.search.ranking import SCORE, read_trials
 
@@ -145,12 +146,16 @@ class Progress:
             bar.add_column(no_wrap=True)
             bar.add_row(ProgressBar(total=self._whole(), completed=self._work()), self._counts())
             lines = [self._best(), self._running(), self._times(), self._message]
-            return Group(bar, *(Text(line, overflow="ellipsis") for line in lines if line))
+            return Group(
+                bar, *(Text(printable(line), overflow="ellipsis") for line in lines if line)
+            )
 
     def _line(self, text: str) -> None:
         if self._entered is not None:
             stamp = f"[{duration(self._clock() - self._entered)}]"
-            self._console.print(Text(f"{stamp} {text}"), soft_wrap=True, highlight=False)
+            self._console.print(
+                Text(f"{stamp} {printable(text)}"), soft_wrap=True, highlight=False
+            )
 
     def _count(self, *statuses: str) -> int:
         return sum(trial.status in statuses for trial in self._trials.values())

@@ -1,6 +1,6 @@
 """How a search space looks in a terminal: its parameters as a tree, and draws from it.
 
-Text from a file is never read as markup.
+Text from a file is never read as markup, nor by the terminal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,14 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
+from aurl.plain import printable
 from aurl.search.distributions import Value, in_words
 from aurl.search.space import Parameter, Space
 
 
 def parameter_tree(space: Space) -> Tree:
     """What may vary, by role; what exists under a condition only hangs below what decides it."""
-    tree = Tree(Text(space.question, style="bold"))
+    tree = Tree(Text(printable(space.question), style="bold"))
     for role in ("scientific", "nuisance"):
         branch = tree.add(Text(role, style="cyan"))
         nodes: dict[str, Tree] = {}
@@ -24,13 +25,13 @@ def parameter_tree(space: Space) -> Tree:
                 last = next(
                     (nodes[key] for key in reversed([*parameter.when]) if key in nodes), None
                 )
-                nodes[parameter.key] = (last or branch).add(Text(_line(parameter)))
+                nodes[parameter.key] = (last or branch).add(Text(printable(_line(parameter))))
         if not nodes:
             branch.add(Text("nothing", style="dim"))
     if space.fixed:
         branch = tree.add(Text("fixed", style="cyan"))
         for key, value in space.fixed.items():
-            branch.add(Text(f"{key}: {value}"))
+            branch.add(Text(printable(f"{key}: {value}")))
     budget, sampler, scheduler = space.budget, space.sampler, space.scheduler
     tree.add(
         Text(
@@ -63,7 +64,7 @@ def sample_lines(samples: Sequence[Mapping[str, Value]]) -> list[str]:
     lines: list[str] = []
     for number, values in enumerate(samples, start=1):
         lines.append(f"sample {number}")
-        lines += [f"  {key}: {_short(value)}" for key, value in values.items()]
+        lines += [printable(f"  {key}: {_short(value)}") for key, value in values.items()]
     return lines
 
 

@@ -1,6 +1,7 @@
 """How a sweep looks in a terminal: its leaderboard and its trials, as rich tables.
 
-Text from a trial (a reason, a value) is never read as markup: an error may hold ``[brackets]``.
+Text from a trial (a reason, a value) is never read as markup, nor by the terminal: an error may
+hold ``[brackets]``, a file of a stranger what moves the cursor.
 """
 
 import math
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aurl.metrics.score import OBJECTIVES
+from aurl.plain import printable
 from aurl.search.ranking import (
     SCORE,
     Place,
@@ -42,7 +44,7 @@ def leaderboard_table(
             caption, whatever the limit.
         with_unranked: Show those without a rank too, with what became of them and why.
     """
-    caption = Text(_caption([place.trial for place in places]))
+    caption = _shown(_caption([place.trial for place in places]))
     table = Table(box=SIMPLE_HEAD, caption=caption, padding=(0, 1, 0, 0), pad_edge=False)
     again = ["low"] if any(place.trial.score_low is not None for place in places) else []
     for heading in ("rank", "trial", *again, "score", "kl_health", "disent.", "recon."):
@@ -53,35 +55,35 @@ def leaderboard_table(
         mark = "*" if place.front == 0 else " " if place.trial.feasible else "!"
         table.add_row(
             f"{place.rank}{mark}",
-            Text(place.trial.trial),
+            _shown(place.trial.trial),
             *(number(place.trial.score_low) for _ in again),
             *(number(metrics.get(name)) for name in (SCORE, *OBJECTIVES)),
-            Text(settings(place.trial.params)),
+            _shown(settings(place.trial.params)),
         )
     for place in [place for place in places if with_unranked and place.rank is None]:
         trial = place.trial
         became = Text(trial.status, style=STYLES[trial.status])
-        why = Text(f": {trial.reason}" if trial.reason else "")
-        table.add_row("-", Text(trial.trial), *["-"] * (4 + len(again)), became + why)
+        why = _shown(f": {trial.reason}" if trial.reason else "")
+        table.add_row("-", _shown(trial.trial), *["-"] * (4 + len(again)), became + why)
     return table
 
 
 def status_table(trials: Sequence[TrialStatus]) -> Table:
     """Every trial in the order of its id: how far it is, how it does, how it ended."""
-    table = Table(box=SIMPLE_HEAD, caption=Text(_caption(trials)))
+    table = Table(box=SIMPLE_HEAD, caption=_shown(_caption(trials)))
     for heading in ("trial", "status", "step", "time", "score", "kl_health"):
         justify = "left" if heading in ("trial", "status") else "right"
         table.add_column(heading, justify=justify, no_wrap=True)
     table.add_column("reason")
     for trial in trials:
         table.add_row(
-            Text(trial.trial),
+            _shown(trial.trial),
             Text(trial.status, style=STYLES[trial.status]),
             f"{trial.step}/{trial.steps}",
             duration(trial.seconds),
             number(trial.metrics.get(SCORE)),
             number(trial.metrics.get("val/kl_health")),
-            Text(trial.reason),
+            _shown(trial.reason),
         )
     return table
 
@@ -133,6 +135,10 @@ def brief(value: object) -> str:
 def short_name(metric: str) -> str:
     """``reconstruction`` for ``val/reconstruction_score``."""
     return metric.removeprefix("val/").removesuffix("_score")
+
+
+def _shown(text: str) -> Text:
+    return Text(printable(text))
 
 
 def _caption(trials: Sequence[TrialStatus]) -> str:

@@ -92,5 +92,5 @@ def planned_trials(sweep: Path) -> int:
     """Trials that the sweep is to have; 1 where its record does not say."""
     try:
         return int(read_yaml(sweep / ABOUT)["space"]["budget"]["trials"])
-    except (ConfigError, KeyError, TypeError, ValueError):
+    except (ConfigError, KeyError, TypeError, ValueError, OverflowError):
         return 1

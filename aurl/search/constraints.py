@@ -3,12 +3,26 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from aurl.errors import ConfigError
-from aurl.plain import Plain, build
+from aurl.plain import Plain, build, suggestion
 
 KL_HEALTH = "val/kl_health"
+MEASURED = (
+    *("active_units", "bits_per_token", "collapsed_fraction", "dci_et_completeness"),
+    *("dci_et_disentanglement", "dci_et_informativeness", "dcimig", "disentanglement"),
+    *("importance_samples", "importance_windows", "iwae_nats", "iwae_nats_per_note"),
+    *("kl_health", "kl_nats", "latent_use_nats", "level_windows", "live_dimensions"),
+    *("mig_dlib20", "mig_rank32", "nats_per_note", "negative_elbo_nats", "reconstruction_nats"),
+    *("reconstruction_score", "reconstruction_shuffled_z_nats", "reconstructions"),
+    *("rung_score", "score", "sequence_accuracy", "token_accuracy", "token_probability"),
+    "windows",
+)
+"""Names of the metrics that a trial may end with, as docs/metrics.md lists them, without what
+follows a further ``/``, such as a level or a term."""
+
+TIMES = ("step_s", "evaluation_s")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,14 +44,16 @@ class Bounds:
         return " and ".join(low + high)
 
 
-def read_constraints(values: Plain) -> dict[str, Bounds]:
+def read_constraints(values: object) -> dict[str, Bounds]:
     """The section ``constraints`` of a search space, by metric.
 
     Raises:
         ConfigError: If a metric is none that trials are measured by, or its bounds make no sense.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"constraints must be a mapping, got {values!r}.")
     found: dict[str, Bounds] = {}
-    for metric, entry in values.items():
+    for metric, entry in cast("Mapping[str, Any]", values).items():
         at = f"constraints.{metric}"
         if not metric.startswith(("val/", "time/")):
             raise ConfigError(f"{at} must be a metric such as val/kl_nats, got {metric!r}.")
@@ -51,6 +67,23 @@ def read_constraints(values: Plain) -> dict[str, Bounds]:
             raise ConfigError(f"{at} must have at_least <= at_most, got {entry!r}.")
         found[metric] = bounds
     return found
+
+
+def check_metrics(constraints: Mapping[str, Bounds]) -> Mapping[str, Bounds]:
+    """The constraints, if trials are measured by each of their metrics.
+
+    Raises:
+        ConfigError: If one is not known: every trial would be infeasible for it in the end.
+    """
+    for metric in constraints:
+        split, _, name = metric.partition("/")
+        if name.partition("/")[0] not in (TIMES if split == "time" else MEASURED):
+            known = [f"val/{each}" for each in MEASURED] + [f"time/{each}" for each in TIMES]
+            raise ConfigError(
+                f"constraints.{metric} must be a metric of docs/metrics.md."
+                f"{suggestion(metric, known)}"
+            )
+    return constraints
 
 
 def violation(

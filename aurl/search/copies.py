@@ -47,6 +47,7 @@ class Copies:
         self._folder = folder
         self._remote = remote
         self._journal = folder.parent / JOURNAL
+        remote.tidy(everywhere=True)
         there = remote.files()
         self._copied = _end_of(there)
         self._count = {
@@ -162,7 +163,13 @@ def _restore(place: Remote, folder: Path) -> None:
         there = place.below(kind, own)
         begin = max((i for i, name in enumerate(archives) if name.endswith(".all.zip")), default=0)
         for name in archives[begin:]:
-            _unpack(there.read(name) or b"", folder / kind / own)
+            try:
+                _unpack(there.read(name) or b"", folder / kind / own)
+            except zipfile.BadZipFile as error:
+                raise SweepError(
+                    f"{there.uri}: {name} is damaged. Remove what is there of {own}: its trial is "
+                    "lost then, but the sweep is not."
+                ) from error
 
 
 def _unpack(packed: bytes, folder: Path) -> None:

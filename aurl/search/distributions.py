@@ -1,6 +1,7 @@
 """What a searched parameter may be: a range or a list of values, read from a search space."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never, cast
@@ -96,6 +97,8 @@ def _bounds(at: str, values: list[Any]) -> tuple[float | int, float | int]:
     if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
         raise ConfigError(f"{at} must be [low, high], got {values!r}.")
     low, high = numbers[0], numbers[1]
+    if not _is_finite(low) or not _is_finite(high) or not _is_finite(high - low):
+        raise ConfigError(f"{at} must have finite bounds, got {str(values)[:80]}.")
     if not low < high:
         raise ConfigError(f"{at} must have low < high, got [{low}, {high}].")
     return low, high
@@ -127,9 +130,14 @@ def read_choice(at: str, values: list[Any]) -> Choice:
     if not values or not all(isinstance(value, str | int | float | bool) for value in values):
         raise ConfigError(f"{at} must list plain values, got {values!r}.")
     options = tuple(as_value(value) for value in values)
-    if len({(type(option), option) for option in options}) < len(options):
+    if len({(isinstance(option, bool), option) for option in options}) < len(options):
         raise ConfigError(f"{at} must list distinct values, got {values!r}.")
     return Choice(options)
+
+
+def _is_finite(number: float | int) -> bool:
+    """Whether a number is one that arithmetic, and Optuna, can take: a whole one has 64 bits."""
+    return abs(number) < 2**63 if isinstance(number, int) else math.isfinite(number)
 
 
 def as_value(value: Any) -> Any:  # noqa: ANN401
@@ -149,7 +157,7 @@ def can_be(distribution: Distribution, value: Value) -> bool:
     """Whether a draw can be this very value; of a real range, none can."""
     match distribution:
         case Choice(options):
-            return value in options
+            return any(_is_same(value, option) for option in options)
         case IntUniform(low, high, step):
             return type(value) is int and low <= value <= high and (value - low) % step == 0
         case Uniform() | LogUniform():
@@ -157,10 +165,15 @@ def can_be(distribution: Distribution, value: Value) -> bool:
     assert_never(distribution)
 
 
-def holds(distribution: Distribution, value: Value) -> bool:
-    """Whether a value lies in a distribution's range."""
+def _is_same(value: Value, option: Value) -> bool:
+    """Whether two are one value; to Python alone, true is 1."""
+    return isinstance(value, bool) == isinstance(option, bool) and value == option
+
+
+def holds(distribution: Distribution, value: Any) -> bool:  # noqa: ANN401
+    """Whether a value, whatever it is, lies in a distribution's range."""
     if isinstance(distribution, Uniform | LogUniform):
-        if isinstance(value, str | bool):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return distribution.low <= value <= distribution.high
     return can_be(distribution, value)

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES, trial_score
 from aurl.search.ranking import SCORE
+from aurl.search.sampler import NO_JOURNAL
 from aurl.seeding import numpy_generator
 
 Evaluator: TypeAlias = Literal["PED-ANOVA", "fANOVA"]
@@ -125,6 +126,6 @@ def _study(journal: Path) -> optuna.Study:
         storage = JournalStorage(JournalFileBackend(str(journal)))
         names = optuna.get_all_study_names(storage)
         return optuna.load_study(study_name=names[0], storage=storage)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError) as error:
+    except NO_JOURNAL as error:
         _log.debug("%s", error, exc_info=True)
         raise SweepError(f"{journal} must be a sweep's journal, got a damaged file.") from error

@@ -79,4 +79,4 @@ def _flush_or_drop() -> None:
 
 def copy_of_stdout() -> Console:
     """A console on the standard output of now, which :func:`journal` does not take away."""
-    return Console(file=os.fdopen(os.dup(1), "w"))
+    return Console(file=os.fdopen(os.dup(1), "w", errors="backslashreplace"))

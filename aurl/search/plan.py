@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
 from aurl.search.copies import copy_about, restored
 from aurl.search.provenance import provenance, space_hash
-from aurl.search.ranking import ABOUT
+from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.training.fits import check_fits
@@ -88,6 +89,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     """
     folder = options.folder
     about = folder / ABOUT
+    _check_words(options)
     exists = _is_there(options)
     again = not exists and write and _is_there_again(options)
     values = read_yaml(options.space)
@@ -120,9 +122,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     if again:
         note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
     if exists or again:
-        before = read_yaml(about)
-        _check_same(before, record, folder)
-        record = _resumed(before, record)
+        record = _gone_on_with(read_yaml(about), record, folder)
     remote = _kept_at(options, record) if options.storage and write else None
     if write:
         _write(options, record, remote)
@@ -136,6 +136,30 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         remote=remote,
         beginnings=tuple(beginnings),
     )
+
+
+def _check_words(options: SweepOptions) -> None:
+    """Refuse a name that leads elsewhere, and a storage that is none."""
+    name = folder_name(options.name or options.space.stem)
+    if options.storage:
+        storage_at(options.storage)
+    if options.address == "":
+        raise SweepError(
+            f"--address must be auto or HOST:PORT, got nothing. Leave it out to run {name} here."
+        )
+
+
+def folder_name(name: str) -> str:
+    """The name of a sweep, which is that of its folder.
+
+    Raises:
+        SweepError: If it leads elsewhere, or could not be shown.
+    """
+    if name in (".", "..") or "/" in name or not name.isprintable() or name != name.strip():
+        raise SweepError(
+            f"--name must be one word for a folder, got {name!r}. Say where that is by --out."
+        )
+    return name
 
 
 def _is_there(options: SweepOptions) -> bool:
@@ -244,6 +268,32 @@ def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, 
         f"{training['batch_size']} (budget.tokens_per_step {most})."
     )
     return replace(space, base={**space.base, "training": {**training, "batch_size": size}}), note
+
+
+def _gone_on_with(before: Plain, now: Plain, folder: Path) -> Plain:
+    """The record of a sweep that is resumed.
+
+    Raises:
+        SweepError: If it is another sweep, its record is damaged, or a link is among its files.
+    """
+    _check_own(folder)
+    try:
+        _check_same(before, now, folder)
+        return _resumed(before, now)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SweepError(
+            f"{folder / ABOUT} is damaged: it does not say what a sweep was begun with. "
+            "Bring back a whole one, or begin a sweep of another --name."
+        ) from error
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a link where a sweep writes: it may lead to where it must not."""
+    own = [folder / name for name in (ABOUT, JOURNAL, LOG, "trials", FINALISTS)]
+    inside = (path for kind in own[-2:] for path in kind.rglob("*"))
+    for path in chain(own, inside):
+        if path.is_symlink():
+            raise SweepError(f"{path} must be the sweep's own, got a link. Remove it.")
 
 
 def _resumed(before: Plain, now: Plain) -> Plain:

@@ -22,7 +22,7 @@ HERE = Path(__file__).parents[2]
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _SECRET = re.compile(
     r"(?i)((?:token|secret|password|passwd|credentials?|signature|(?:access|api|secret)_?key)=)"
-    r"[^&\s]+"
+    r"[^&]+"
 )
 
 
@@ -64,8 +64,8 @@ def command_line(words: Sequence[str]) -> str:
     called a token, a password, a key or the like.
     """
     program, *rest = words
-    shown = shlex.join([Path(program).name, *rest])
-    return _SECRET.sub(r"\1***", _LOGIN.sub("***", shown))
+    shown = [_SECRET.sub(r"\1***", _LOGIN.sub("***", word)) for word in rest]
+    return shlex.join([Path(program).name, *shown])
 
 
 def of_sweep(folder: Path) -> Plain:

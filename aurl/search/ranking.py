@@ -32,6 +32,9 @@ ABOUT = "sweep.yaml"
 JOURNAL = "study.journal"
 """File of a sweep: Optuna's study."""
 
+LOG = "sweep.log"
+"""File of a sweep: what Ray, Optuna and PyTorch had to say."""
+
 FINALISTS = "finalists"
 """Folder of a sweep with the runs of finalists with other seeds: ``finalists/t0003.1``."""
 
@@ -115,7 +118,7 @@ def read_trials(sweep: Path) -> list[TrialStatus]:
 def read_reruns(sweep: Path) -> list[TrialStatus]:
     """Read the status of every run of a finalist with another seed, by its name."""
     constraints = _constraints(sweep)
-    return [_read_trial(folder, constraints) for folder in _reruns(sweep, "[!.]*")]
+    return [_read_trial(folder, constraints) for folder in _reruns(sweep)]
 
 
 def ranked(trials: Sequence[TrialStatus]) -> list[Place]:
@@ -178,18 +181,24 @@ def _constraints(sweep: Path) -> Mapping[str, Bounds]:
     return read_constraints(demands or {})
 
 
-def _reruns(sweep: Path, trial: str) -> list[Path]:
-    return sorted(path for path in (sweep / FINALISTS).glob(f"{trial}.*") if path.is_dir())
+def _reruns(sweep: Path, trial: str = "") -> list[Path]:
+    """The folders of all finalists' runs, or of one trial's."""
+    begin = f"{trial}." if trial else ""
+    found = (path for path in (sweep / FINALISTS).glob("[!.]*.*") if path.is_dir())
+    return sorted(path for path in found if path.name.startswith(begin))
 
 
 def _read_trial(
     folder: Path, constraints: Mapping[str, Bounds], reruns: Sequence[Path] = ()
 ) -> TrialStatus:
-    if not (folder / "status.json").exists():
+    if folder.is_symlink():
+        reason = "a link, which is not followed"
+        return TrialStatus(trial=folder.name, status="unknown", reason=reason)
+    if not (folder / "status.json").is_file():
         return TrialStatus(trial=folder.name, status="unknown", reason="no status.json")
     try:
         trial = _trial_status(folder.name, read_json(folder / "status.json"))
-    except (ConfigError, AttributeError, KeyError, TypeError, ValueError):
+    except (ConfigError, AttributeError, KeyError, TypeError, ValueError, OverflowError):
         reason = "status.json cannot be read"
         return TrialStatus(trial=folder.name, status="unknown", reason=reason)
     if trial.status == "completed":
@@ -215,9 +224,14 @@ def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
         seconds=float(values.get("seconds", 0.0)),
         attempts=int(values.get("attempts", 0)),
         started=str(values.get("started", "")),
-        params=dict(values.get("params", {})),
+        params={key: x for key, x in values.get("params", {}).items() if _is_setting(x)},
         metrics={tag: x for tag, x in values.get("metrics", {}).items() if math.isfinite(x)},
     )
+
+
+def _is_setting(value: Any) -> bool:  # noqa: ANN401
+    """Whether a parameter can have this value: one that JSON can hold, and a table can show."""
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _missing(trial: TrialStatus) -> int:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from aurl.config import RunConfig, from_plain, to_plain
-from aurl.errors import DataError, SweepError
+from aurl.errors import ConfigError, DataError, SweepError
 from aurl.files import read_json, read_lines, read_yaml, write_json, write_yaml
+from aurl.metrics.score import RUNG_SCALE
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.ranking import FINALISTS
@@ -95,6 +96,7 @@ class Recorder:
             "steps": config.training.steps,
             "seconds": 0.0,
             "attempts": 0,
+            "rung_scale": RUNG_SCALE,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "params": dict(params),
             "metrics": {},
@@ -231,7 +233,29 @@ def _rows_reach(folder: Path, step: int) -> bool:
 def statuses(folder: Path) -> dict[str, dict[str, Any]]:
     """What each trial's ``status.json`` says, by the trials' names."""
     paths = [each / "status.json" for each in trial_folders(folder)]
-    return {path.parent.name: read_json(path) for path in paths if path.exists()}
+    return {path.parent.name: _read_status(path) for path in paths if path.exists()}
+
+
+def _read_status(path: Path) -> dict[str, Any]:
+    """A status as this module writes it.
+
+    Raises:
+        SweepError: If it is another, of which no sweep can be told.
+    """
+    try:
+        status: dict[str, Any] = read_json(path)
+        metrics: Mapping[str, Any] = status["metrics"]
+        finite = all(math.isfinite(value) for value in metrics.values())
+        ends = ("running", *get_args(End))
+        whole = finite and status["status"] in ends and isinstance(status["params"], dict)
+    except (ConfigError, KeyError, TypeError, AttributeError, OverflowError):
+        whole, status = False, {}
+    if not whole:
+        raise SweepError(
+            f"{path} is damaged: it does not say how its trial is. Bring back a whole one, or "
+            "begin a sweep of another --name with --warm-start and this folder."
+        )
+    return status
 
 
 def trial_folders(folder: Path) -> list[Path]:

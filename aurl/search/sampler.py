@@ -5,6 +5,7 @@ for each proposal, seeded by the count of the proposals before, so that a resume
 what the uninterrupted one would have proposed (with one trial at a time).
 """
 
+import json
 import logging
 import os
 import warnings
@@ -18,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.constraints import violation
 from aurl.search.distributions import Value
@@ -30,6 +32,13 @@ End: TypeAlias = Literal["completed", "stopped", "failed"]
 BEGAN = "began"
 """Attribute of a study that has been given what its sweep begins with."""
 
+NO_JOURNAL = (ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
+"""What Optuna raises of a journal that is damaged."""
+
+BEGIN_ANEW = (
+    "Bring back a whole one, or begin a sweep of another --name with --warm-start and this folder:"
+    " what completed is then known."
+)
 ABANDONED = "abandoned"
 """Attribute of an Optuna trial that a driver was killed over; what it was is proposed again."""
 
@@ -50,13 +59,19 @@ class Proposals:
     def __init__(self, path: Path, space: Space, name: str) -> None:
         optuna.logging.disable_default_handler()
         _mend(path)
+        self._path = path
         self._space = space
-        self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(path))),
-            study_name=name,
-            directions=[StudyDirection.MAXIMIZE] * len(OBJECTIVES),
-            load_if_exists=True,
-        )
+        try:
+            storage = JournalStorage(JournalFileBackend(str(path)))
+            names = optuna.get_all_study_names(storage)  # the sweep may have had another name
+            self._study = optuna.create_study(
+                storage=storage,
+                study_name=(names or [name])[0],
+                directions=[StudyDirection.MAXIMIZE] * len(OBJECTIVES),
+                load_if_exists=True,
+            )
+        except NO_JOURNAL as error:
+            raise _damaged(path) from error
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names([name.removeprefix("val/") for name in OBJECTIVES])
@@ -100,7 +115,9 @@ class Proposals:
         violates a constraint of the space, is told by how much: a sampler takes any feasible one
         for better.
         """
-        trial = self._study.get_trials(deepcopy=False)[number]
+        trials = self._study.get_trials(deepcopy=False)
+        self._check_holds(number, len(trials))
+        trial = trials[number]
         if trial.state.is_finished():
             return
         values = [metrics.get(name) for name in OBJECTIVES]
@@ -120,6 +137,7 @@ class Proposals:
         A configuration that somebody asked for is queued again.
         """
         trials = self._study.get_trials(deepcopy=False)
+        self._check_holds(max(known, default=-1), len(trials))
         queued = [_asked_for(trial) for trial in trials if trial.state == TrialState.WAITING]
         for trial in trials:
             if trial.state == TrialState.RUNNING and trial.number not in known:
@@ -128,6 +146,14 @@ class Proposals:
                     self._study.enqueue_trial(asked)
                 self._inside(trial).set_user_attr(ABANDONED, True)
                 self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _check_holds(self, number: int, count: int) -> None:
+        """Refuse a journal that is not of this sweep, or that has lost its end."""
+        if number >= count:
+            raise SweepError(
+                f"{self._path} must hold every trial that has a folder, got {count} trials and "
+                f"the folder of number {number}. {BEGIN_ANEW}"
+            )
 
     def _inside(self, trial: FrozenTrial) -> optuna.Trial:
         number = trial._trial_id  # pyright: ignore[reportPrivateUsage]
@@ -146,8 +172,24 @@ def _mend(path: Path) -> None:
     """
     if path.exists():
         text = path.read_bytes()
-        os.truncate(path, text.rfind(b"\n") + 1)
+        end = text.rfind(b"\n") + 1
+        last = text[text.rfind(b"\n", 0, max(0, end - 1)) + 1 : end]
+        if text and not (text.startswith(b'{"') and (not end or _is_json(last))):
+            raise _damaged(path)  # Optuna would pass over it, and write behind it
+        os.truncate(path, end)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _damaged(path: Path) -> SweepError:
+    return SweepError(f"{path} must be a sweep's journal, got a damaged file. {BEGIN_ANEW}")
 
 
 def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:

@@ -6,6 +6,7 @@ far. Hyperband is several of them side by side.
 """
 
 import itertools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from aurl.data.corpus import Corpus
-from aurl.files import read_lines
+from aurl.files import read_json, read_lines
+from aurl.metrics.score import RUNG_SCALE
 from aurl.search.recorder import trial_number
 from aurl.search.settings import SchedulerConfig
 from aurl.search.slot import RUNG, scalars
@@ -24,6 +26,8 @@ from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import REASON, is_to_stop
 from aurl.training.evaluate import target_rate_nats
 from aurl.training.reporters import METRICS_FILE
+
+_log = logging.getLogger(__name__)
 
 
 def scheduler_of(space: Space) -> TrialScheduler | None:
@@ -151,8 +155,14 @@ class Referee(FIFOScheduler):
             self._stopper.begin(name, rows)
 
     def remember(self, name: str, steps: int) -> None:
-        """A trial is of before the sweep was resumed: others are held against its rows."""
+        """A trial is of before the sweep was resumed: others are held against its rows.
+
+        But for one whose rung scores are another quantity, as aurl of another day measured it.
+        """
         if not self._compares:
+            return
+        if read_json(self._folder / name / "status.json").get("rung_scale") != RUNG_SCALE:
+            _log.warning("%s: its rung scores are of another aurl, nobody is held to them", name)
             return
         trial = SimpleNamespace(trial_id=name)
         scheduler: Any = self._scheduler

@@ -16,7 +16,7 @@ from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
 from aurl.plain import Plain, build, merged, overridden, suggestion
-from aurl.search.constraints import Bounds, read_constraints
+from aurl.search.constraints import Bounds, check_metrics, read_constraints
 from aurl.search.distributions import (
     Choice,
     Distribution,
@@ -88,7 +88,8 @@ class Space:
     @property
     def n_runs(self) -> int:
         """Runs of the whole sweep, those with other seeds included."""
-        again = self.seeds.finalists * self.seeds.runs if self.seeds else 0
+        finalists = min(self.seeds.finalists, self.budget.trials) if self.seeds else 0
+        again = finalists * self.seeds.runs if self.seeds else 0
         return self.budget.trials + again
 
     def config_of(self, values: Mapping[str, Value]) -> RunConfig:
@@ -108,10 +109,10 @@ class Space:
                 chosen[parameter.key] = _suggest(trial, parameter)
         return chosen
 
-    def named(self, values: Mapping[str, Value]) -> dict[str, Value] | None:
+    def named(self, values: Mapping[str, Any]) -> dict[str, Value] | None:
         """Parameter values by Optuna's names; None if the space does not hold them all.
 
-        Parameters that exist and have no value are left out.
+        Values of a file may be anything. Parameters that exist and have no value are left out.
         """
         chosen: dict[str, Value] = {}
         found: dict[str, Value] = {}
@@ -169,7 +170,7 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
         sampler=build(SamplerConfig, _mapping(values, "sampler"), at="sampler"),
         scheduler=build(SchedulerConfig, _mapping(values, "scheduler"), at="scheduler"),
         stopper=build(StopperConfig, _mapping(values, "stopper"), at="stopper"),
-        constraints=read_constraints(_mapping(values, "constraints")),
+        constraints=check_metrics(read_constraints(_mapping(values, "constraints"))),
         seeds=(
             build(SeedsConfig, _mapping(values, "seeds"), at="seeds")
             if values.get("seeds") is not None
@@ -196,14 +197,30 @@ def _check(space: Space) -> None:
         if key in space.fixed or (key in above and not parameter.alternative):
             where = "searched and fixed" if key in space.fixed else "searched twice"
             raise ConfigError(f"{key} must stand once in a search space, got it {where}.")
-        if key == "training.steps" or key.startswith("data."):
+        if key == "training.steps" or key.startswith(("data.", "evaluation.")):
             raise ConfigError(f"{key} must be the same for all trials: it cannot be searched.")
+        _check_not_held(key, space.fixed)
         _check_conditions(parameter, above)
+        if not all(_implied(parameter, space).values()):
+            raise ConfigError(
+                f"{key}.when must be possible, got conditions that exclude each other: "
+                f"{dict(parameter.when)}, and what these parameters stand on."
+            )
         for other in above.setdefault(key, []):
             _check_exclusive(parameter, other, space)
         above[key].append(parameter)
     for example in examples(space):
         space.config_of(example)
+
+
+def _check_not_held(key: str, fixed: Plain) -> None:
+    """Refuse a searched key of a section, or of a list, that is held as a whole."""
+    for held in fixed:
+        if key.startswith(f"{held}."):
+            raise ConfigError(
+                f"{held} must not be held while {key} is searched. Hold single settings, such as "
+                f"{key}, or take it out of the search."
+            )
 
 
 def _check_conditions(parameter: Parameter, above: Mapping[str, list[Parameter]]) -> None:
@@ -299,7 +316,7 @@ def optuna_distribution(distribution: Distribution) -> optuna.distributions.Base
 
 def _alternatives(key: str, entry: Any, role: Role) -> list[Parameter]:  # noqa: ANN401
     """The parameter in an entry, or each of a list of them."""
-    if not isinstance(entry, list):
+    if not isinstance(entry, list) or not entry:
         return [_parameter(key, entry, role)]
     entries = cast("list[Any]", entry)
     return [

@@ -61,14 +61,14 @@ def _of_trial(folder: Path, place: Place, space: Space) -> Beginning | None:
     """What a trial of an earlier sweep gives; None if nothing."""
     if place.rank is None or not place.trial.metrics:
         return None
-    params: dict[str, Value] = {}
+    params: dict[str, Any] = {}
     for parameter in space.parameters:
         if parameter.exists(params) and parameter.key in place.trial.params:
             params[parameter.key] = place.trial.params[parameter.key]
     if space.named(params) is None:
         return None
-    before: Plain = read_yaml(folder / "config.yaml")
     try:
+        before: Plain = read_yaml(folder / "config.yaml")
         same = space.config_of(params) == from_plain(before)
     except ConfigError:
         return None

@@ -27,12 +27,14 @@ def ask_to_stop(sweep: Path, trial: str) -> None:
         SweepError: If there is no such sweep or trial, or it is not running.
     """
     folder = sweep / (FINALISTS if "." in trial else "trials") / trial
-    if not NAME.fullmatch(trial) or not (folder / "status.json").exists():
+    is_one = NAME.fullmatch(trial) and not folder.is_symlink()
+    if not is_one or not (folder / "status.json").is_file():
         read_trials(sweep)  # says so if it is no sweep
         raise SweepError(
             f"TRIAL must be a trial of {sweep}, got {trial!r}. See `aurl status {sweep}`."
         )
-    status = read_json(folder / "status.json").get("status")
+    found = read_json(folder / "status.json")
+    status = found.get("status") if isinstance(found, dict) else "damaged"
     if status != "running":
         raise SweepError(f"TRIAL must be running, got {trial}, which is {status}. Let it be.")
     now = datetime.now(UTC).isoformat(timespec="seconds")

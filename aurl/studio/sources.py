@@ -10,10 +10,10 @@ import numpy as np
 from aurl.analysis.subject import Subject
 from aurl.data.events import Events
 from aurl.data.isolation import Failure, Limits, each_isolated
-from aurl.data.midi import printable
 from aurl.data.piece import Piece, sliced
 from aurl.data.sources import read_clocked, read_source
 from aurl.errors import DataError
+from aurl.plain import printable
 from aurl.reporting.loading import Model
 from aurl.seeding import numpy_generator, torch_generator
 from aurl.studio.move import MOST_WINDOWS

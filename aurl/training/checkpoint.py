@@ -103,7 +103,7 @@ def step_of(place: Place) -> int:
     try:
         with safe_open(path, framework="pt") as file:
             return int(file.metadata()["step"])
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not a checkpoint: {error}.") from error
 
 
@@ -136,7 +136,7 @@ def load_run_weights(place: Place, model: nn.Module) -> None:
     tensors = _stored(place)
     if tensors is None:
         raise DataError(f"{_named(place)} cannot be read as model weights: it is not there.")
-    _load(model, _weights(tensors), _named(place))
+    _load_finite(model, _weights(tensors), _named(place))
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
@@ -152,7 +152,15 @@ def load_weights(path: Path, model: nn.Module) -> None:
     Raises:
         DataError: If the file is missing, damaged, or belongs to another architecture.
     """
-    _load(model, _read(path), str(path))
+    _load_finite(model, _read(path), str(path))
+
+
+def _load_finite(model: nn.Module, weights: dict[str, Tensor], name: str) -> None:
+    """Load the weights of a model that is to be used, not trained on."""
+    _load(model, weights, name)
+    for key, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise DataError(f"{name} cannot be used: {key} holds NaN or infinity.")
 
 
 def _named(place: Place) -> str:

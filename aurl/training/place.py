@@ -4,8 +4,9 @@ Apart from checkpoints themselves, which need torch: a trial's slot asks for the
 """
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from aurl.errors import ConfigError
 from aurl.files import read_json, write_json
 from aurl.training.store import Remote, storage_at
 
@@ -23,7 +24,12 @@ def place_of(folder: Path) -> Place:
         SweepError: If that is no URI, or may hold a secret.
     """
     pointer = folder / POINTER
-    return storage_at(str(read_json(pointer)["uri"])) if pointer.exists() else folder
+    if not pointer.exists():
+        return folder
+    said: Any = read_json(pointer)
+    if not isinstance(said, dict) or not isinstance(said.get("uri"), str):
+        raise ConfigError(f"{pointer} must hold a uri. It is damaged.")
+    return storage_at(said["uri"])
 
 
 def keep_at(folder: Path, remote: Remote) -> None:

@@ -10,6 +10,7 @@ each cloud's own programs find them: the environment, a file in the account, the
 """
 
 import contextlib
+import re
 import threading
 import time
 import urllib.parse
@@ -34,10 +35,15 @@ PATIENCE_S = 180.0
 SLOWEST_BYTES_S = 2**20
 """... longer by what so many bytes a second take."""
 
-HARMLESS = frozenset(
-    {"region", "scheme", "endpoint_override", "anonymous", "project_id", "enable_tls"}
-)
+HARMLESS = frozenset({"region", "scheme", "endpoint_override", "project_id", "enable_tls"})
 """Options that a URI may have: none of them is a secret."""
+
+_SECRET = re.compile(
+    r"(?i)(?:secret|password|passwd|token|credentials?|sig|signature|(?:access|account|api)_?key)"
+    r"(?:_?key)?="
+)
+_CONTAINER = re.compile(r"[a-z0-9-]+@[\w.-]+\.(?:dfs|blob)\.core\.windows\.net")
+"""Of Azure: what stands before the ``@`` is no name of a person."""
 
 _EXAMPLES = "Such as s3://bucket/folder?region=eu-west-1, gs://bucket/folder or file:///mnt/folder"
 _T = TypeVar("_T")
@@ -66,10 +72,9 @@ class Remote:
 
         def write() -> None:
             system, folder = filesystem_of(self.uri)
-            system.create_dir(folder, recursive=True)
             temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}.part"
             try:
-                with system.open_output_stream(temporary) as stream:
+                with _opened(system, folder, temporary) as stream:
                     stream.write(data)
                 _check_size(system, temporary, len(data))
                 system.move(temporary, f"{folder}/{name}")
@@ -140,12 +145,13 @@ class Remote:
 
         return self._patiently(look, "what is there cannot be listed")
 
-    def tidy(self) -> None:
-        """Remove what a process that was killed left half-written."""
+    def tidy(self, *, everywhere: bool = False) -> None:
+        """Remove what a killed process left half-written, here or also in all folders below."""
 
         def tidy() -> None:
             system, folder = filesystem_of(self.uri)
-            for each in system.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+            place = fs.FileSelector(folder, allow_not_found=True, recursive=everywhere)
+            for each in system.get_file_info(place):
                 if each.base_name.startswith(".") and each.base_name.endswith(".part"):
                     system.delete_file(each.path)
 
@@ -229,6 +235,19 @@ def owes_an_answer() -> bool:
     return any(thread.is_alive() for thread in _unanswered)
 
 
+def _opened(system: Any, folder: str, path: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """A stream to a new file in a folder, which is made only where it is missed.
+
+    An object store has no folders, and misses none: there pyarrow would put an empty object for
+    each level of it, with every file.
+    """
+    try:
+        return system.open_output_stream(path)
+    except FileNotFoundError:
+        system.create_dir(folder, recursive=True)
+        return system.open_output_stream(path)
+
+
 def _check_size(system: Any, path: str, size: int) -> None:  # noqa: ANN401 - pyarrow has no types
     arrived = system.get_file_info(path).size
     if arrived != size:
@@ -248,21 +267,38 @@ def storage_at(uri: str) -> Remote:
     Raises:
         SweepError: If it is none, or may hold a secret; the message does not repeat that.
     """
-    parts = urllib.parse.urlsplit(uri)
-    options = {name for name, _ in urllib.parse.parse_qsl(parts.query, keep_blank_values=True)}
-    if "@" in parts.netloc or options - HARMLESS:
-        what = "a name or password" if "@" in parts.netloc else sorted(options - HARMLESS)[0]
+    if what := _may_be_secret(uri):
         raise SweepError(
             f"--storage must hold no credentials and no options but {', '.join(sorted(HARMLESS))},"
             f" got one with {what}. Give credentials as your cloud's own programs take them."
         )
+    parts = urllib.parse.urlsplit(uri)
     if not parts.scheme or not (parts.netloc or parts.path.startswith("/")) or parts.fragment:
         raise SweepError(f"--storage must be a URI, got {uri!r}. {_EXAMPLES}.")
     try:
-        filesystem_of(uri)
+        keeps = filesystem_of(uri)[0].type_name != "mock"
     except (pa.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise SweepError(
             f"--storage must be a URI, got {uri!r}: {reason}. {_EXAMPLES}."
         ) from error
+    if not keeps:  # pyarrow's own, for tests
+        raise SweepError(f"--storage must be a place that lasts, got {uri!r}. {_EXAMPLES}.")
     return Remote(uri)
+
+
+def _may_be_secret(uri: str) -> str:
+    """What of a URI may be a secret, in words that do not repeat it; nothing if nothing is."""
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        _ = parts.port
+    except ValueError:  # no port, or no address: then it may be anything
+        return "a name or password, or no address"
+    options = {name for name, _ in urllib.parse.parse_qsl(parts.query, keep_blank_values=True)}
+    if options - HARMLESS:
+        return sorted(options - HARMLESS)[0]
+    azure = parts.scheme in ("abfs", "abfss") and _CONTAINER.fullmatch(parts.netloc)
+    if "@" in urllib.parse.unquote(parts.query if azure else parts.netloc + parts.query):
+        return "a name or password"
+    is_here = parts.scheme == "file"  # a folder may be called anything
+    return "what may be one" if not is_here and _SECRET.search(urllib.parse.unquote(uri)) else ""

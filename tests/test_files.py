@@ -1,0 +1,85 @@
+"""Files that are not what they should be: one line each, whatever is wrong with them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aurl.errors import ConfigError
+from aurl.files import parse_value, read_json, read_lines, read_yaml
+
+BILLIONS = "\n".join(
+    ["question:", "- &a [x, x, x, x, x, x, x, x, x, x]"]
+    + [
+        f"- &{b} [{', '.join([f'*{a}'] * 10)}]"
+        for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: {b: 1, b: 2}", "the key b stands twice .* line 1, column 11"),
+        ("a: 1\nc: 2\na: 1\n", "the key a stands twice .* line 3, column 1"),
+        ("a: &a {b: *a}", "it repeats itself"),
+        ("a: &a [*a]", "it repeats itself"),
+        (BILLIONS, "it repeats itself to over 1000000 entries"),
+        ("a: " + "9" * 5000, "digits"),
+        ("a: 2026-13-45", "month must be in"),
+        ("a: " + "[" * 3000 + "]" * 3000, "recursion"),
+        ("a: !!python/name:os.system x", "could not determine a constructor"),
+        ("? [a]\n: b", "unhashable"),
+        ("a: 1\n---\nb: 1", "a single document"),
+    ],
+)
+def test_a_yaml_file_that_is_none_is_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"^{path} is not valid YAML: .*{reason}[^\n]*$"):
+        read_yaml(path)
+
+
+def test_what_yaml_may_repeat_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a, {x: 1}]\n1: {1: 2}\n'1': 3\n"
+    )
+    said = {"x": 1, "y": 2}
+    assert read_yaml(tmp_path / "a.yaml") == {
+        "a": said,
+        "b": {"x": 1, "y": 3},
+        "c": [said, said, {"x": 1}],
+        1: {1: 2},
+        "1": 3,
+    }
+
+
+@pytest.mark.parametrize("text", ["[1", "9" * 5000, "2026-13-45", "{a: 1, a: 2}", "*a"])
+def test_a_value_that_is_none_is_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--set value must be YAML, got '[^\n]{1,80}'\.$"):
+        parse_value(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\x00", '{"a": ' + "9" * 5000 + "}"])
+def test_a_json_file_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"a\.json is not JSON: [^\n]*$"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("line", [b"[1]", b"3", b"{", b"\xff", b"[" * 100_000])
+def test_a_row_that_is_none_is_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line + b'\n{"torn": ')
+    with pytest.raises(ConfigError, match=rf"^{path} is damaged: row \d is no JSON object\.$"):
+        read_lines(path)
+    path.write_bytes(b'{"step": 1}\n{"torn": ')
+    assert read_lines(path) == [{"step": 1}]
+
+
+def test_a_pipe_is_a_file_of_settings() -> None:
+    read, write = os.pipe()
+    os.write(write, b"question: Why?\n")
+    os.close(write)
+    assert read_yaml(Path(f"/dev/fd/{read}")) == {"question": "Why?"}
+    os.close(read)
