@@ -261,6 +261,9 @@ class RunConfig:
         whole = [f"objective.regularizers.{name}" for name in names]
         if self.objective.free_bits.threshold:
             whole.append("objective.free_bits.threshold")
+        whole += [
+            f"latent.levels.{each.name}.free_nats" for each in self.latent.levels if each.free_nats
+        ]
         if self.latent.posterior == "batch_norm":
             whole.append("latent.posterior batch_norm")
         if whole and self.training.accumulate > 1:

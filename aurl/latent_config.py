@@ -30,6 +30,14 @@ class LevelConfig:
     prior: PriorKind | None = None
     """Base density of this level's prior; that of ``latent.prior.kind`` if left out."""
 
+    free_nats: float | None = None
+    """Nats a sequence that the level may code at no cost, all its slots together, in place of
+    ``objective.free_bits``: with a beta above 1 about all that it will code."""
+
+    opens: float = 0.0
+    """Share of training before which the level is kept empty. Levels that open one after the other
+    each learn what is left over (progressive learning, Li et al. 2020)."""
+
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ConfigError(f"latent.levels name must be one plain word, got {self.name!r}.")
@@ -40,6 +48,14 @@ class LevelConfig:
         if self.span != "sequence" and not 0.0 < self.span < float("inf"):
             raise ConfigError(
                 f"latent.levels.{self.name}.span must be bars > 0 or 'sequence', got {self.span}."
+            )
+        if self.free_nats is not None and not 0.0 <= self.free_nats < float("inf"):
+            raise ConfigError(
+                f"latent.levels.{self.name}.free_nats must be >= 0 nats, got {self.free_nats}."
+            )
+        if not 0.0 <= self.opens < 1.0:
+            raise ConfigError(
+                f"latent.levels.{self.name}.opens must be in [0, 1), got {self.opens}."
             )
 
 
@@ -103,8 +119,23 @@ class LatentConfig:
             raise ConfigError("latent.levels must have a dimension in all, got dim 0 everywhere.")
         if len(set(self.context)) != len(self.context):
             raise ConfigError(f"latent.context must have distinct names, got {[*self.context]}.")
+        self._check_opening()
         self._check_posterior()
         self._check_prior()
+
+    def _check_opening(self) -> None:
+        used = [level for level in self.levels if level.dim]
+        if min(level.opens for level in used) > 0.0:
+            raise ConfigError(
+                "latent.levels must have a level that opens at 0, "
+                f"got { ({level.name: level.opens for level in used}) }."
+            )
+        for level in used:
+            if level.opens and self.posterior == "batch_norm":
+                raise ConfigError(
+                    f"latent.levels.{level.name}.opens must be 0 for the posterior 'batch_norm', "
+                    f"got {level.opens}: it keeps no level empty."
+                )
 
     def _check_posterior(self) -> None:
         if self.posterior == "batch_norm" and self.gamma is None:

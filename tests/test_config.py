@@ -50,6 +50,20 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"latent.levels": [{"name": "a", "dim": 1}] * 2}, r"must have distinct names"),
         ({"latent.levels.fine.span": 0}, r"span must be bars > 0 or 'sequence', got 0"),
         ({"latent.levels.fine.span": "bar"}, r"must be a number or 'sequence', got 'bar'"),
+        ({"latent.levels.fine.free_nats": -1}, r"fine\.free_nats must be >= 0 nats, got -1"),
+        (
+            {"latent.levels.fine.free_nats": 1, "training.accumulate": 2},
+            r"accumulate must be 1 with latent\.levels\.fine\.free_nats",
+        ),
+        ({"latent.levels.fine.opens": 1}, r"levels\.fine\.opens must be in \[0, 1\), got 1"),
+        (
+            {f"latent.levels.{name}.opens": 0.5 for name in ("global", "local", "fine")},
+            r"levels must have a level that opens at 0, got \{'global': 0\.5, 'local': 0\.5, ",
+        ),
+        (
+            {"latent.posterior": "batch_norm", "latent.gamma": 1, "latent.levels.fine.opens": 0.5},
+            r"levels\.fine\.opens must be 0 for the posterior 'batch_norm', got 0\.5: it keeps",
+        ),
         ({"latent.posterior": "batch_norm"}, r"latent\.gamma must be set for .* 'batch_norm'"),
         ({"latent.gamma": 1}, r"latent\.gamma must be left out .* 'standard', got 1"),
         ({"latent.posterior": "batch_norm", "latent.gamma": 0}, r"gamma must be > 0, got 0"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aurl.errors import ConfigError
 from aurl.training import loop
+from aurl.training.dials import Weights
 from aurl.training.elbo import Elbo, compile_for
 from aurl.training.loop import DivergedError, Run, Trainer
 from aurl.training.workers import Workers
@@ -67,7 +68,7 @@ def test_under_bfloat16_only_matrix_products_are_rounded() -> None:
         seen.append(logits)
 
     hook = trainer.model.decoder.register_forward_hook(note)
-    terms, posterior = trainer.elbo(tokens, places, noise, None, context, (0.5, 0.0))
+    terms, posterior = trainer.elbo(tokens, places, noise, None, context, Weights(0.5, 0.0, None))
     hook.remove()
     assert [logits.dtype for logits in seen] == [torch.bfloat16]
     for value in (terms.objective, terms.kl, terms.rates, posterior.mean, posterior.log_var):
@@ -96,6 +97,7 @@ def test_weights_as_tensors_and_few_widths_change_nothing(
         "objective__beta__warmup": 0.5,
         "model__encoder_skip": 0.5,
         "model__token_dropout": 0.1,
+        "latent__levels__fine__opens": 0.3,
     }
     plain, other = trainer_of(**changes), trainer_of(training__compile=True, **changes)
     for _ in range(4):
@@ -162,7 +164,7 @@ CHANGES = {
     "model__token_dropout": 0.1,
     "latent__levels": [
         {"name": "global", "dim": 4, "span": "sequence"},
-        {"name": "local", "dim": 3, "span": 1},
+        {"name": "local", "dim": 3, "span": 1, "opens": 0.4},
     ],
     "latent__top_down": True,
     "training__steps": 20,

@@ -42,6 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "spline": {"latent__prior__kind": "spline"},
     "batch_norm": {"latent__posterior": "batch_norm", "latent__gamma": 0.5},
     "free_bits": {"objective__free_bits__threshold": 0.1},
+    "opening": {"latent__levels__fine__opens": 0.3},
     "target_kl": {"objective__beta__schedule": "target_kl", "objective__beta__target": 3.0},
     "training_aids": {"model__token_dropout": 0.2, "model__encoder_skip": 0.5},
     "context": {"latent__context": ["mode"], "latent__top_down": True},

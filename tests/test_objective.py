@@ -15,7 +15,7 @@ from torch.distributions import Normal, kl_divergence
 
 from aurl.objective_config import BetaConfig, FreeBitsConfig
 from aurl.objectives.kl import Floors, charged_kl, gaussian_kl
-from aurl.objectives.objective import floors_of, level_rates, objective
+from aurl.objectives.objective import CLOSED, floors_of, level_rates, objective
 from aurl.objectives.reconstruction import token_nll
 from aurl.objectives.schedules import beta_at, settled_step
 
@@ -72,9 +72,22 @@ def test_a_dimension_with_slots_is_held_up_by_the_mean_over_them() -> None:
     assert charged_kl(kl, floors, alone).item() == pytest.approx(2 * 0.5 + 1.0)
 
 
+@pytest.mark.parametrize("granularity", ["dimension", "level", "total"])
+def test_a_level_with_a_floor_of_its_own_is_held_up_as_a_whole(granularity: Any) -> None:
+    kl = torch.tensor([[0.5, 0.25, 0.5, 3.0]], requires_grad=True)
+    config = FreeBitsConfig(threshold=1.0, granularity=granularity)
+    dimension, level = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 1, 2])
+    floors = floors_of(config, dimension, level, of_levels=[None, 2.0, 0.0])
+    charged = charged_kl(kl, floors, alone)
+    assert charged.item() == pytest.approx(1.0 + 2.0 + 3.0)
+    charged.backward()
+    assert kl.grad is not None
+    torch.testing.assert_close(kl.grad, torch.tensor([[0.0, 0.0, 0.0, 1.0]]))
+
+
 def test_a_group_below_its_floor_gets_no_gradient_and_one_above_gets_all() -> None:
     kl = torch.tensor([[0.1, 2.0], [0.1, 1.0]], requires_grad=True)
-    floors = Floors(0.5, torch.tensor([0, 1]), torch.ones(2))
+    floors = Floors(torch.tensor(0.5).expand(2), torch.tensor([0, 1]), torch.ones(2))
     charged_kl(kl, floors, alone).backward()
     assert kl.grad is not None
     torch.testing.assert_close(kl.grad, torch.tensor([[0.0, 0.5], [0.0, 0.5]]))
@@ -88,7 +101,7 @@ def test_a_kl_that_is_not_a_number_is_not_hidden_by_its_floor() -> None:
 
 def test_the_floor_is_decided_on_the_whole_batch_of_all_workers() -> None:
     kl = torch.full((2, 1), 0.4, requires_grad=True)
-    floors = Floors(0.5, torch.tensor([0]), torch.ones(1))
+    floors = Floors(torch.tensor([0.5]), torch.tensor([0]), torch.ones(1))
     assert charged_kl(kl, floors, lambda rate: rate + 0.2).item() == pytest.approx(0.4)
     assert charged_kl(kl, floors, alone).item() == pytest.approx(0.5)
 
@@ -96,7 +109,7 @@ def test_the_floor_is_decided_on_the_whole_batch_of_all_workers() -> None:
 def test_the_objective_at_beta_one_is_the_negative_elbo(rng: torch.Generator) -> None:
     reconstruction = torch.rand(6, generator=rng)
     kl = torch.rand(6, 3, generator=rng)
-    floors = Floors(0.0, torch.arange(3), torch.ones(3))
+    floors = Floors(torch.zeros(3), torch.arange(3), torch.ones(3))
     terms = objective(reconstruction, kl, beta=1.0, floors=floors, mean_over_workers=alone)
     expected = (reconstruction + kl.sum(dim=1)).mean()
     torch.testing.assert_close(terms.objective, expected)
@@ -104,6 +117,23 @@ def test_the_objective_at_beta_one_is_the_negative_elbo(rng: torch.Generator) ->
     half = objective(reconstruction, kl, beta=0.5, floors=floors, mean_over_workers=alone)
     torch.testing.assert_close(half.objective, (reconstruction + 0.5 * kl.sum(dim=1)).mean())
     torch.testing.assert_close(half.negative_elbo, expected)
+
+
+def test_a_closed_level_is_charged_more_than_it_can_save_whatever_beta_and_floor(
+    rng: torch.Generator,
+) -> None:
+    reconstruction = torch.rand(6, generator=rng)
+    kl = torch.rand(6, 3, generator=rng)
+    floors = Floors(torch.tensor([9.0]), torch.zeros(3, dtype=torch.long), torch.ones(1))
+    closed = torch.tensor([0.0, 1.0, 1.0])
+    terms = objective(
+        reconstruction, kl, beta=0.5, floors=floors, mean_over_workers=alone, closed=closed
+    )
+    assert CLOSED > 1.0
+    of_closed = CLOSED * kl[:, 1:].sum(dim=1).mean()
+    torch.testing.assert_close(terms.kl_charged, torch.tensor(9.0))
+    torch.testing.assert_close(terms.objective, reconstruction.mean() + 0.5 * 9.0 + of_closed)
+    torch.testing.assert_close(terms.kl, kl.sum(dim=1).mean())
 
 
 def test_level_rates_sum_to_the_kl(rng: torch.Generator) -> None:

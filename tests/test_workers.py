@@ -20,6 +20,8 @@ CASES: dict[str, dict[str, Any]] = {
         "objective__free_bits__threshold": 0.02,
         "objective__free_bits__granularity": "level",
     },
+    "a level with a floor of its own": {"latent__levels__fine__free_nats": 0.02},
+    "a level that opens later": {"latent__levels__fine__opens": 0.5},
     "target_kl": {
         "objective__beta__schedule": "target_kl",
         "objective__beta__target": 0.1,

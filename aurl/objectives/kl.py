@@ -75,9 +75,9 @@ def prior_kl(
 class Floors:
     """Free bits: the groups of coordinates that each have a floor under their batch-mean KL."""
 
-    threshold: float
-    """Nats per group, and per slot where a group is a dimension with several slots; minus infinity
-    for no floor, not even 0, under a KL that is estimated and may be negative."""
+    threshold: Float[Tensor, " group"]
+    """Nats, per slot where a group is a dimension with several slots; minus infinity for no floor,
+    not even 0, under a KL that is estimated and may be negative."""
 
     group: Int[Tensor, " coordinate"]
     """The group of each coordinate, 0 up."""
@@ -87,7 +87,7 @@ class Floors:
 
     def to(self, device: torch.device) -> "Floors":
         """The same floors with their tensors on ``device``."""
-        return Floors(self.threshold, self.group.to(device), self.slots.to(device))
+        return Floors(*(each.to(device) for each in (self.threshold, self.group, self.slots)))
 
 
 def charged_kl(
@@ -116,5 +116,5 @@ def charged_kl(
     sums = torch.zeros_like(floors.slots).index_add(0, floors.group, kl.mean(dim=0))
     rates = sums / floors.slots
     below = mean_over_workers(rates.detach()) <= floors.threshold  # NaN is not: it must show
-    held = torch.where(below, torch.full_like(rates, floors.threshold), rates)
+    held = torch.where(below, floors.threshold, rates)
     return (floors.slots * held).sum()

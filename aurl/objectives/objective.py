@@ -13,6 +13,10 @@ from torch import Tensor
 from aurl.objective_config import FreeBitsConfig
 from aurl.objectives.kl import Floors, MeanOverWorkers, charged_kl
 
+CLOSED = 3.0
+"""Weight of the KL of a level that is not open yet. A nat of code saves at most one nat of
+reconstruction, so that above 1 nothing is worth coding."""
+
 
 @dataclass(frozen=True)
 class Regularizer:
@@ -39,7 +43,7 @@ class Terms:
     """Raw KL, before any floor."""
 
     kl_charged: Float[Tensor, ""]
-    """KL after free bits."""
+    """KL after free bits, of the levels that are open."""
 
     rates: Float[Tensor, " coordinate"]
     """Raw KL of each coordinate."""
@@ -63,6 +67,7 @@ def floors_of(
     level: Int[Tensor, " coordinate"],
     *,
     is_closed_form: bool = True,
+    of_levels: Sequence[float | None] = (),
 ) -> Floors:
     """The groups that free bits hold up, by granularity.
 
@@ -72,16 +77,25 @@ def floors_of(
         level: Level of each coordinate.
         is_closed_form: Whether the KL is; an estimate may be negative, and free bits of 0 then
             hold nothing up: a floor of 0 would bias it.
+        of_levels: Thresholds of levels that have their own, in nats a sequence, else None; such a
+            level is a group by itself.
     """
-    if not is_closed_form and config.threshold == 0.0:
-        return Floors(-torch.inf, torch.zeros_like(level), torch.ones(1))
+    one = torch.ones(1)
     match config.granularity:
         case "dimension":
-            return Floors(config.threshold, dimension, torch.bincount(dimension).float())
+            group, slots = dimension, torch.bincount(dimension).float()
         case "level":
-            return Floors(config.threshold, level, torch.ones(int(level.max()) + 1))
+            group, slots = level, one.expand(int(level.max()) + 1)
         case "total":
-            return Floors(config.threshold, torch.zeros_like(level), torch.ones(1))
+            group, slots = torch.zeros_like(level), one
+    nothing = -torch.inf if not is_closed_form and config.threshold == 0.0 else config.threshold
+    thresholds = torch.full_like(slots, nothing)
+    for index, own in enumerate(of_levels):
+        if own is not None:
+            group = torch.where(level == index, len(slots), group)
+            slots, thresholds = torch.cat([slots, one]), torch.cat([thresholds, own * one])
+    used, group = group.unique(return_inverse=True)
+    return Floors(thresholds[used], group, slots[used])
 
 
 def objective(
@@ -91,6 +105,7 @@ def objective(
     beta: float | Tensor,
     floors: Floors,
     mean_over_workers: MeanOverWorkers,
+    closed: Float[Tensor, " coordinate"] | None = None,
 ) -> Terms:
     """Combine reconstruction and KL.
 
@@ -100,11 +115,17 @@ def objective(
         beta: Weight of the charged KL.
         floors: Free bits.
         mean_over_workers: Averages over the workers that share the batch.
+        closed: 1 for coordinates of levels that are not open yet: their KL weighs
+            :data:`CLOSED`, without free bits. None if all are open.
     """
     mean_reconstruction = reconstruction.mean()
-    kl_charged = charged_kl(kl, floors, mean_over_workers)
+    of_open = kl if closed is None else kl * (1.0 - closed)
+    kl_charged = charged_kl(of_open, floors, mean_over_workers)
+    total = mean_reconstruction + beta * kl_charged
+    if closed is not None:
+        total = total + CLOSED * (kl * closed).sum(dim=1).mean()
     return Terms(
-        objective=mean_reconstruction + beta * kl_charged,
+        objective=total,
         reconstruction=mean_reconstruction,
         kl=kl.sum(dim=1).mean(),
         kl_charged=kl_charged,

@@ -91,7 +91,7 @@ class _Parts:
         if (key := (replace(model, token_dropout=0.0), _scaled(trunk.latent))) not in self.trunks:
             outline(trunk, self._corpus.vocabulary, self._corpus.n_bars)
             self.trunks.add(key)
-        if (key := replace(prior, posterior="standard", gamma=None)) not in self.priors:
+        if (key := replace(_scaled(prior), posterior="standard", gamma=None)) not in self.priors:
             with torch.device("meta"):
                 Prior(LatentLayout.of(prior.levels, self._corpus.n_bars), prior)
             self.priors.add(key)
@@ -120,7 +120,9 @@ def _asked(config: RunConfig) -> Hashable:
 
 
 def _scaled(latent: LatentConfig) -> LatentConfig:
-    return replace(latent, gamma=None if latent.gamma is None else 1.0)
+    """Without what builds nothing: the size of gamma, when levels open and what is free there."""
+    levels = tuple(replace(level, opens=0.0, free_nats=None) for level in latent.levels)
+    return replace(latent, levels=levels, gamma=None if latent.gamma is None else 1.0)
 
 
 def _sign(weight: float) -> float:

@@ -12,6 +12,7 @@ from aurl.model.vae import Vae, VaeOutput
 from aurl.objectives.kl import prior_kl
 from aurl.objectives.objective import Terms, floors_of, objective
 from aurl.objectives.reconstruction import token_nll
+from aurl.training.dials import Weights
 from aurl.training.workers import Workers
 
 
@@ -38,6 +39,7 @@ class Elbo(nn.Module):
             model.layout.dimension,
             model.layout.level,
             is_closed_form=model.prior.is_closed_form,
+            of_levels=[level.free_nats for level in config.latent.levels if level.dim],
         ).to(workers.device)
 
     def forward(
@@ -47,7 +49,7 @@ class Elbo(nn.Module):
         noise: Float[Tensor, "batch coordinate"],
         keep: Bool[Tensor, "batch input"] | None,
         context: Int[Tensor, "batch context"],
-        weights: tuple[float | Tensor, float | Tensor],
+        weights: Weights,
     ) -> tuple[Terms, Posterior]:
         """The terms, and the posterior for what is added to them.
 
@@ -57,10 +59,10 @@ class Elbo(nn.Module):
             noise: Standard normal.
             keep: Token dropout, see :meth:`Vae.decode`.
             context: Classes of the sequences' musical context.
-            weights: Beta, and the gate of the encoder skip; tensors where the step is compiled,
-                so that new values need no new code.
+            weights: Beta, the gate of the encoder skip, and the levels that are closed; tensors
+                where the step is compiled, so that new values need no new code.
         """
-        beta, gate = weights
+        beta, gate, closed = weights
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.is_bfloat16):
             output: VaeOutput = self.model(tokens, noise, keep, context, gate, places)
         nll = token_nll(output.logits, tokens[:, 1:], pad=self.model.vocabulary.pad)
@@ -70,6 +72,7 @@ class Elbo(nn.Module):
             nll.sum(dim=1),
             kl,
             beta=beta,
+            closed=closed,
             floors=self.floors,
             mean_over_workers=self.mean_over_workers,
         )

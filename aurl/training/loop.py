@@ -19,6 +19,7 @@ from aurl.objectives.controllers import schedule_of
 from aurl.objectives.objective import Terms, averaged, level_rates, regularized
 from aurl.seeding import seeded, torch_generator
 from aurl.training import checkpoint
+from aurl.training.dials import Dials
 from aurl.training.elbo import Elbo, check_precision, compile_for
 from aurl.training.evaluate import Evaluator
 from aurl.training.fits import check_parts
@@ -192,21 +193,15 @@ class Trainer:
             optimizer=self.optimizer,
             schedule=self.schedule,
         )
-        self.beta, self.gate = self.schedule.at(self.step), self._skip_gate()
         self.regularization = Regularization(config, run.corpus, layout, workers)
         check_parts(config, workers.size)
         check_precision(config, device)
         self.elbo = Elbo(self.model, config, workers)
         self.parallel = workers.parallel(self.elbo)
-        self.dials: Tensor | None = None
-        """Beta, gate and learning rate where a compiled step reads them."""
-
+        self.dials = Dials(config, layout, self.schedule, self.optimizer, device)
         self.replay: Replay[Inputs, tuple[Terms, Tensor]] | None = None
         if config.training.compile:
             compile_for(self.elbo, device)
-            self.dials = torch.zeros(3, device=device)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.dials[2]
             if device.type == "cuda":
                 self.replay = Replay(self._update, device)
         self.mean_tokens = float(run.corpus.mean_tokens)
@@ -234,7 +229,7 @@ class Trainer:
     def _stepped(self) -> Terms:
         inputs = self._ahead[1] if self._ahead and self._ahead[0] == self.step else None
         inputs = self._inputs(self.step) if inputs is None else inputs
-        self._turn_dials()
+        self.dials.turn(self.step)
         update = self._update if self.replay is None else self.replay
         terms, seen = update(inputs._replace(prior_draws=self._prior_draws()))
         before, self._unchecked = self._unchecked, Unchecked(self.step + 1, seen)
@@ -275,17 +270,6 @@ class Trainer:
         keep = self._keep(tokens, step)
         return Inputs(tokens, bar, phase, noise, keep, context, windows)
 
-    def _turn_dials(self) -> None:
-        config = self.run.config
-        self.beta, self.gate = self.schedule.at(self.step), self._skip_gate()
-        rate = learning_rate(config.optimizer, self.step, config.training.steps)
-        if self.dials is not None:
-            turned = torch.tensor([self.beta, self.gate, rate])
-            self.dials.copy_(sent(turned, self.dials.device))
-            return
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
     def _update(self, inputs: Inputs) -> tuple[Terms, Tensor]:
         """Forward, backward and update, without waiting for the device.
 
@@ -295,9 +279,6 @@ class Trainer:
         """
         config = self.run.config
         parts = config.training.accumulate
-        weights = self.beta, self.gate
-        if self.dials is not None:
-            weights = self.dials[0], self.dials[1]
         self.optimizer.zero_grad(set_to_none=True)
         done: list[Terms] = []
         for part in range(parts):
@@ -309,7 +290,7 @@ class Trainer:
                     inputs.noise[rows],
                     None if inputs.keep is None else inputs.keep[rows],
                     inputs.context[rows],
-                    weights,
+                    self.dials.weights,
                 )
                 regularizers = self.regularization.terms(
                     posterior, inputs.noise[rows], inputs.windows, inputs.prior_draws
@@ -342,12 +323,6 @@ class Trainer:
             generator=torch_generator(config.seed, "noise", step),
         )
 
-    def _skip_gate(self) -> float:
-        """How far the encoder's states are open to the decoder: from 1 down to 0, then closed."""
-        config = self.run.config
-        share = config.model.encoder_skip * config.training.steps
-        return max(0.0, 1.0 - self.step / share) if share else 0.0
-
     def _keep(self, tokens: Tensor, step: int) -> Tensor | None:
         config = self.run.config
         if config.model.token_dropout == 0.0:
@@ -378,13 +353,13 @@ class Trainer:
         values |= {f"train/{name}": value for name, value in terms.regularizers.items()}
         means = self.workers.mean(torch.stack([value.detach() for value in values.values()]))
         taken = self.step - 1
-        gate = {"train/encoder_skip_gate": self.gate} if config.model.encoder_skip else {}
+        gate = {"train/encoder_skip_gate": self.dials.gate} if config.model.encoder_skip else {}
         return {
             "step": self.step,
             **dict(zip(values, means.tolist(), strict=True)),
             **gate,
-            "objective/beta": self.beta,
-            "objective/beta_settled": float(self.schedule.settled(taken)),
+            "objective/beta": self.dials.beta,
+            "objective/beta_settled": float(self.dials.settled(taken)),
             "optimizer/lr": learning_rate(config.optimizer, taken, config.training.steps),
         }
 
