@@ -43,7 +43,7 @@ class Terms:
     """Raw KL, before any floor."""
 
     kl_charged: Float[Tensor, ""]
-    """KL after free bits, of the levels that are open."""
+    """KL after free bits; of a level that is not open, 0 before them."""
 
     rates: Float[Tensor, " coordinate"]
     """Raw KL of each coordinate."""
