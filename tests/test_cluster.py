@@ -129,6 +129,7 @@ def test_what_can_never_fit_is_refused_at_once(
         (1, -0.5, r"--gpus-per-worker must be >= 0, got -0\.5\. Ask for 0 or more\."),
         (1, float("nan"), r"--gpus-per-worker must be >= 0, got nan\."),
         (1, float("inf"), r"--gpus-per-worker must be >= 0, got inf\."),
+        (1, 1e-9, r"--gpus-per-worker must be 0 or >= 0\.0001, got 1e-09\. Ask for a share"),
         (1, 1.5, r"must be a share of one GPU or a whole number, got 1\.5\. Ask for 1\."),
     ],
 )

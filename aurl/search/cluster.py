@@ -26,6 +26,9 @@ from aurl.search.scratch import scratch_folder
 
 _log = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 256 * 2**20
+SMALLEST_SHARE = 1e-4
+"""Of a GPU: Ray knows no smaller one."""
+
 STARTS = 3
 """Times that Ray is started on this machine, if it gives itself up after its 30 seconds."""
 
@@ -75,6 +78,11 @@ class Shape:
         if not 0.0 <= self.gpus_per_worker < float("inf"):
             raise SweepError(
                 f"--gpus-per-worker must be >= 0, got {self.gpus_per_worker}. Ask for 0 or more."
+            )
+        if 0.0 < self.gpus_per_worker < SMALLEST_SHARE:
+            raise SweepError(
+                f"--gpus-per-worker must be 0 or >= {SMALLEST_SHARE}, got "
+                f"{self.gpus_per_worker:g}. Ask for a share that a worker's model fits into."
             )
         if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
             raise SweepError(
