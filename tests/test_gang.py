@@ -379,7 +379,7 @@ def owner() -> Any:
 
             workers: Any = _Workers
             asked = SimpleNamespace(
-                resources_per_worker={"CPU": 1.0}, num_workers=1, placement_strategy="PACK"
+                resources_per_worker={"memory": 1e6}, num_workers=1, placement_strategy="PACK"
             )
             assert workers._create_placement_group(None, None, asked).wait(30.0)
             return os.getpid()
@@ -393,10 +393,10 @@ def test_what_a_killed_slot_held_is_freed_and_what_a_living_one_holds_is_not(
 ) -> None:
     living, killed = owner(), owner()
     _, process = ray.get([living.hold.remote(), killed.hold.remote()])
-    before = ray.available_resources().get("CPU", 0.0)
+    before = ray.available_resources()["memory"]
     os.kill(process, signal.SIGKILL)
     until(lambda: gang_module.free_orphans() == 1, 30.0, "what the killed one held")
-    until(lambda: ray.available_resources().get("CPU", 0.0) == before + 1.0, 30.0, "a free CPU")
+    until(lambda: ray.available_resources()["memory"] == before + 1e6, 30.0, "its room")
     assert gang_module.free_orphans() == 0
     ray.kill(living)
     until(lambda: gang_module.free_orphans() == 1, 30.0, "what the other held")

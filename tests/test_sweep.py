@@ -180,7 +180,7 @@ def assert_whole(place: Place, trials: int) -> None:
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the display's copy
 def test_a_sweep_is_interrupted_killed_and_resumed_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with contextlib.closing(Place(tmp_path, DIVERGING)) as place:
         interrupt(place)
@@ -196,7 +196,8 @@ def test_a_sweep_is_interrupted_killed_and_resumed_and_loses_nothing(
         finish(place, stopped)
         assert place.files(*finished) == before
         monkeypatch.chdir(tmp_path)
-        resume_what_has_ended(place, capsys)
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "run_sweep.py"), *COMMAND[1:], "--resume"])
+        resume_what_has_ended(place, capfd)
 
 
 def interrupt(place: Place) -> None:
@@ -280,12 +281,12 @@ def finish(place: Place, stopped: str) -> None:
 COMMAND = ["sweep", "space.yaml", "--data", "tiny", "--out", "out", "--name", "s"]
 
 
-def resume_what_has_ended(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def resume_what_has_ended(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     """Nothing is computed anew, and without ``--resume`` nothing is touched."""
     before = place.files()
-    capsys.readouterr()
+    capfd.readouterr()
     assert cli.main([*COMMAND, "--resume"]) == 0
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert err == ""
     assert "starting Ray" not in out
     assert "Best configuration" in out
@@ -293,7 +294,7 @@ def resume_what_has_ended(place: Place, capsys: pytest.CaptureFixture[str]) -> N
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert changed <= {"sweep.log", "study.journal"}
     assert cli.main(COMMAND) == 2
-    err = capsys.readouterr().err
+    err = capfd.readouterr().err
     assert err.count("\n") == 1
     assert "Add --resume to go on with it" in err
     assert place.files() == after
