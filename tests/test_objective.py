@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -214,10 +215,15 @@ def test_cyclical_reaches_its_top_in_every_cycle_however_short(warmup_steps: int
     assert tops == [1.0] * warmup_steps
 
 
-def test_without_free_bits_a_negative_estimate_of_the_kl_is_charged_as_it_is() -> None:
+@pytest.mark.parametrize("of_levels", [(), (0.0,)], ids=["no floors", "a level with none"])
+def test_without_free_bits_a_negative_estimate_of_the_kl_is_charged_as_it_is(
+    of_levels: Sequence[float],
+) -> None:
     kl = torch.tensor([[-1.0, 0.5], [0.2, -0.4]], requires_grad=True)
     one = torch.zeros(2, dtype=torch.long)
-    floors = floors_of(FreeBitsConfig(), torch.arange(2), one, is_closed_form=False)
+    floors = floors_of(
+        FreeBitsConfig(), torch.arange(2), one, is_closed_form=False, of_levels=of_levels
+    )
     charged = charged_kl(kl, floors, alone)
     assert charged.item() == pytest.approx(-0.35)
     charged.backward()

@@ -88,12 +88,15 @@ def floors_of(
             group, slots = level, one.expand(int(level.max()) + 1)
         case "total":
             group, slots = torch.zeros_like(level), one
-    nothing = -torch.inf if not is_closed_form and config.threshold == 0.0 else config.threshold
-    thresholds = torch.full_like(slots, nothing)
+
+    def floor(nats: float) -> float:
+        return -torch.inf if nats == 0.0 and not is_closed_form else nats
+
+    thresholds = torch.full_like(slots, floor(config.threshold))
     for index, own in enumerate(of_levels):
         if own is not None:
             group = torch.where(level == index, len(slots), group)
-            slots, thresholds = torch.cat([slots, one]), torch.cat([thresholds, own * one])
+            slots, thresholds = torch.cat([slots, one]), torch.cat([thresholds, floor(own) * one])
     used, group = group.unique(return_inverse=True)
     return Floors(thresholds[used], group, slots[used])
 
