@@ -124,17 +124,14 @@ class LatentConfig:
         self._check_prior()
 
     def _check_opening(self) -> None:
-        used = [level for level in self.levels if level.dim]
-        if min(level.opens for level in used) > 0.0:
-            raise ConfigError(
-                "latent.levels must have a level that opens at 0, "
-                f"got { ({level.name: level.opens for level in used}) }."
-            )
-        for level in used:
-            if level.opens and self.posterior == "batch_norm":
+        opens = {level.name: level.opens for level in self.levels if level.dim}
+        if min(opens.values()) > 0.0:
+            raise ConfigError(f"latent.levels must have a level that opens at 0, got {opens}.")
+        for name, share in opens.items():
+            if share and self.posterior == "batch_norm":
                 raise ConfigError(
-                    f"latent.levels.{level.name}.opens must be 0 for the posterior 'batch_norm', "
-                    f"got {level.opens}: it keeps no level empty."
+                    f"latent.levels.{name}.opens must be 0 for the posterior 'batch_norm', "
+                    f"got {share}: it keeps no level empty."
                 )
 
     def _check_posterior(self) -> None:

@@ -36,7 +36,6 @@ from aurl.reporting.tables import status_table
 from aurl.search import gang, sweep
 from aurl.search.cluster import Shape
 from aurl.search.front import FrontPicture
-from aurl.search.gang import GangSettings
 from aurl.search.plan import SweepOptions, plan
 from aurl.search.ranking import read_trials
 from aurl.search.slot import TrialSlot
@@ -107,7 +106,7 @@ class SleeperGang(TrialSlot):
 
     seconds: float = 1.0
 
-    def setup(self, config: dict[str, Any], settings: GangSettings | None = None) -> None:
+    def setup(self, config: dict[str, Any], settings: gang.GangSettings | None = None) -> None:
         """Start a gang of sleepers."""
         gang.serve = functools.partial(sleeping, seconds=self.seconds)
         super().setup(config, settings)

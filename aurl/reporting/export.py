@@ -175,7 +175,8 @@ def _read_about(path: Path) -> Plain:
     kinds = {"vocabulary": dict, "n_bars": int, "max_tokens": int}
     given: Plain = cast("Plain", about) if isinstance(about, dict) else {}
     wrong = [key for key, kind in kinds.items() if type(given.get(key)) is not kind]
-    wrong += [] if wrong else [k for k in ("n_bars", "max_tokens") if not 1 < given[k] + 1 < 10**6]
+    if not wrong:
+        wrong = [key for key in ("n_bars", "max_tokens") if not 0 < given[key] < 10**6 - 1]
     if wrong:
         raise DataError(f"{path} must hold {', '.join(wrong)}. It is damaged.")
     return given

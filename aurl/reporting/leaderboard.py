@@ -40,7 +40,7 @@ def record(place: Place) -> dict[str, Any]:
         "score_low": trial.score_low,
         "seed_scores": list(trial.seed_scores) or None,
     }
-    return row | {key: value for key, value in trial.params.items() if key not in row}
+    return _with_params(row, trial)
 
 
 def write_leaderboard(sweep: Path) -> list[Place]:
@@ -78,4 +78,9 @@ def status_record(trial: TrialStatus) -> dict[str, Any]:
         "reason": trial.reason,
         **{name.removeprefix("val/"): trial.metrics.get(name) for name in (SCORE, *OBJECTIVES)},
     }
+    return _with_params(row, trial)
+
+
+def _with_params(row: dict[str, Any], trial: TrialStatus) -> dict[str, Any]:
+    """A row and what was searched; a parameter does not pass itself off as a column."""
     return row | {key: value for key, value in trial.params.items() if key not in row}

@@ -18,6 +18,21 @@ PATIENCE_S = 600.0
 _LOOK_S = 2.0
 
 
+class _Pace:
+    """Looks at the cluster every few seconds, however often one is asked."""
+
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time; then this is a look."""
+        now = time.monotonic()
+        is_due = now - self._looked > _LOOK_S
+        if is_due:
+            self._looked = now
+        return is_due
+
+
 class Room(ConcurrencyLimiter):
     """Lets Tune ask for as many trials at a time as the cluster holds, also when it has grown.
 
@@ -35,12 +50,11 @@ class Room(ConcurrencyLimiter):
         super().__init__(searcher, max_concurrent=slots)
         self._shape = shape
         self._most = most
-        self._looked = time.monotonic()
+        self._pace = _Pace()
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - or the text FINISHED
         """See Ray; None as long as there is no room."""
-        if self.max_concurrent < self._most and time.monotonic() - self._looked > _LOOK_S:
-            self._looked = time.monotonic()
+        if self.max_concurrent < self._most and self._pace.is_due():
             self.max_concurrent = max(self.max_concurrent, min(held(self._shape), self._most))
         return super().suggest(trial_id)
 
@@ -49,15 +63,12 @@ class Orphans(tune.Callback):
     """Frees what slots that were killed have left, so that those in their place have room."""
 
     def __init__(self) -> None:
-        self._looked = time.monotonic()
+        self._pace = _Pace()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         """See Ray: called often, whatever the trials do."""
-        now = time.monotonic()
-        if now - self._looked > _LOOK_S:
-            self._looked = now
-            if found := free_orphans():
-                _log.warning("freed what %d slots held that have died", found)
+        if self._pace.is_due() and (found := free_orphans()):
+            _log.warning("freed what %d slots held that have died", found)
 
 
 class Patience(tune.Callback):
@@ -69,7 +80,8 @@ class Patience(tune.Callback):
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        self._looked = self._held = time.monotonic()
+        self._pace = _Pace()
+        self._held = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         """See Ray: called often, whatever the trials do.
@@ -77,10 +89,9 @@ class Patience(tune.Callback):
         Raises:
             SweepError: If the cluster has held no trial for ``PATIENCE_S``.
         """
-        now = time.monotonic()
-        if now - self._looked < _LOOK_S:
+        if not self._pace.is_due():
             return
-        self._looked = now
+        now = time.monotonic()
         if held(self._shape):
             self._held = now
         elif now - self._held > PATIENCE_S:

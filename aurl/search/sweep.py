@@ -29,7 +29,7 @@ from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep
 from aurl.search.probe import check_remote, check_storage
-from aurl.search.ranking import FINALISTS, JOURNAL, SCORE, finalists
+from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE, finalists
 from aurl.search.recorder import (
     Display,
     Recorder,
@@ -62,7 +62,7 @@ def run(sweep: Sweep, display: Display) -> None:
     Raises:
         SweepError: If the cluster cannot run a trial.
     """
-    with journal(sweep.folder / "sweep.log"), contextlib.ExitStack() as stack:
+    with journal(sweep.folder / LOG), contextlib.ExitStack() as stack:
         _tidy(sweep)
         proposals = Proposals(sweep.folder / JOURNAL, sweep.space, sweep.folder.name)
         proposals.begin_with(sweep.beginnings)
@@ -286,7 +286,7 @@ class _Supply(_Queue):
             return trial_id(number), config
         raise SweepError(
             f"the search space must make valid runs, got {INVALID_IN_A_ROW} in a row that are "
-            f"not. See {self.sweep.folder / 'sweep.log'}, and narrow the space."
+            f"not. See {self.sweep.folder / LOG}, and narrow the space."
         )
 
 
