@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from aurl.config import RunConfig, to_plain
+from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data import corpus as corpora
 from aurl.data.context import in_words
 from aurl.data.corpus import Corpus
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
-from aurl.files import parse_value, read_yaml, write_yaml
+from aurl.files import parse_value, read_yaml
 from aurl.model.generation import Sampling
 from aurl.plain import overridden
 from aurl.reporting import export as exports
@@ -34,7 +34,7 @@ from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, folder_name, space_on_music
 from aurl.search.proof import prove
-from aurl.search.provenance import of_sweep, provenance
+from aurl.search.provenance import provenance, read_config, write_config
 from aurl.search.space import space_of
 from aurl.training.fits import check_fits
 from aurl.training.store import storage_at
@@ -58,7 +58,7 @@ def conclude(planned: Sweep, console: Console) -> int:
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
-    made_by = {**of_sweep(planned.folder), "trial": best, **provenance()}
+    made_by = {**trained.made_by, "trial": best, "exported_by": provenance()}
     metrics = exports.replace_export(trained, planned.corpus, out, extra=made_by)
     console.print(latent_use(best, metrics), highlight=False, markup=False)
     console.print(f"Best configuration, model and music: {out}", soft_wrap=True)
@@ -102,15 +102,15 @@ def run_prepare(args: Namespace) -> int:
 
 def run_train(args: Namespace) -> int:
     """Train one configuration at full size."""
-    config, _ = exports.read_config(args.config)
+    config, _ = read_config(args.config)
     changed = overrides_of(args.set)
-    config = exports.from_plain(overridden(to_plain(config), changed))
+    config = from_plain(overridden(to_plain(config), changed))
     scaled, changes = full_run.scaled(config, args.preset)
     corpus = _music_of(config, args.data)
     exports.check_corpus(scaled, corpus)
     check_fits(scaled, corpus, args.workers_per_trial)
     made_by = {"preset": args.preset, "changed": {**changed, **changes}, **provenance()}
-    _prepare_run_folder(args.out, {**to_plain(scaled), exports.MADE_BY: made_by})
+    _prepare_run_folder(args.out, scaled, made_by)
     console = copy_of_stdout()
     for key, value in made_by["changed"].items():
         console.print(f"{key}: {value}", highlight=False)
@@ -128,32 +128,30 @@ def run_train(args: Namespace) -> int:
     return 0
 
 
-def _prepare_run_folder(out: Path, config: Mapping[str, Any]) -> None:
+def _prepare_run_folder(out: Path, config: RunConfig, made_by: Mapping[str, Any]) -> None:
     path = out / "config.yaml"
     if path.exists():
-        before, _ = exports.read_config(path)
-        now = dict(config)
-        now.pop(exports.MADE_BY)
-        if to_plain(before) != now:
+        before, _ = read_config(path)
+        if before != config:
             raise SweepError(f"--out must be new or hold this same run, got {out}, another run.")
         return
     if out.exists() and any(out.iterdir()):
         raise SweepError(f"--out must be new, got {out}, which holds something else.")
-    write_yaml(path, config)
+    write_config(path, config, made_by)
 
 
 def run_export(args: Namespace) -> int:
     """Export a sweep's trial at a rank, or a full-size run."""
     if (args.source / "trials").is_dir():
         trial = exports.trial_at_rank(args.source, args.rank)
-        folder, origin = args.source / "trials" / trial.trial, of_sweep(args.source)
+        folder = args.source / "trials" / trial.trial
     else:
-        folder, origin = args.source, {}
-    config, made_by = exports.read_config(folder / "config.yaml")
+        folder = args.source
+    config, _ = read_config(folder / "config.yaml")
     corpus = _music_of(config, None)
     exports.check_corpus(config, corpus)
     trained = exports.trained_trial(folder, corpus)
-    extra = {**origin, "trial": folder.name, **made_by, **provenance()}
+    extra = {**trained.made_by, "trial": folder.name, "exported_by": provenance()}
     metrics = exports.export(trained, corpus, args.out, extra=extra)
     console = Console()
     console.print(latent_use(folder.name, metrics), highlight=False, markup=False)
@@ -164,7 +162,7 @@ def run_export(args: Namespace) -> int:
 def run_evaluate(args: Namespace) -> int:
     """Print the metrics of an export, or of a run's last checkpoint, on the test split."""
     if (args.export / "checkpoint").is_dir():
-        config, _ = exports.read_config(args.export / "config.yaml")
+        config, _ = read_config(args.export / "config.yaml")
         corpus = _music_of(config, args.data)
         exports.check_corpus(config, corpus)
         trained = exports.trained_trial(args.export, corpus)

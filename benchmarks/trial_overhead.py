@@ -28,13 +28,14 @@ from ray.train import ScalingConfig
 from ray.train import report as train_report
 from ray.train.torch import TorchTrainer, get_device
 
-from aurl.config import RunConfig, from_plain
+from aurl.config import RunConfig
 from aurl.data.corpus import Corpus, load_named
-from aurl.files import read_yaml, write_yaml
+from aurl.files import write_yaml
 from aurl.search import sweep
 from aurl.search.cluster import Shape, connected
 from aurl.search.gang import shared
 from aurl.search.plan import SweepOptions, plan
+from aurl.search.provenance import read_config
 from aurl.training.loop import Run, train
 from aurl.training.messages import Row
 from aurl.training.workers import Workers
@@ -98,7 +99,7 @@ def warm_gang(folder: Path, trials: int) -> tuple[list[float], list[RunConfig]]:
     clock = Clock()
     sweep.run(planned, clock)
     paths = sorted(planned.trials_folder.glob("*/config.yaml"))
-    return clock.times, [from_plain(read_yaml(path)) for path in paths]
+    return clock.times, [read_config(path)[0] for path in paths]
 
 
 def one_run(settings: Mapping[str, Any]) -> None:

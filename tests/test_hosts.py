@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from aurl.config import from_plain
 from aurl.data.corpus import save
-from aurl.files import read_json, read_lines, read_yaml
+from aurl.files import read_json, read_lines
+from aurl.search.provenance import read_config
 from aurl.search.sweep import ATTEMPTS
 from aurl.training.checkpoint import step_of
 from aurl.training.loop import Run, train
@@ -391,7 +391,7 @@ def rows_alone(folder: Path, checkpoint: Path, last: int = 10**9) -> list[dict[s
             raise EnoughError
         return False
 
-    config = from_plain(read_yaml(folder / "config.yaml"))
+    config, _ = read_config(folder / "config.yaml")
     run = Run(config=config, corpus=tiny_corpus(), checkpoint_folder=checkpoint, note=note)
     with contextlib.suppress(EnoughError):
         train(run, workers=Workers(), report=report)

@@ -30,6 +30,7 @@ from aurl.reporting import musical
 from aurl.reporting.export import TrainedModel
 from aurl.reporting.model_card import model_card
 from aurl.reporting.musical import MUSIC, musical_metrics
+from aurl.search.provenance import read_config
 from aurl.seeding import seeded
 from aurl.training.loop import Run, train
 from aurl.training.workers import Workers
@@ -233,7 +234,7 @@ def test_the_lines_of_the_model_card_run_with_nothing_but_the_export(
     assert len(lines.splitlines()) == 5
     alone = tmp_path / "alone/export"
     shutil.copytree(exported, alone)
-    config, _ = exports.read_config(alone / "config.yaml")
+    config, _ = read_config(alone / "config.yaml")
     write_yaml(alone / "config.yaml", overridden(to_plain(config), {"data.corpus": "nowhere"}))
     (tmp_path / "home").mkdir()
     paths = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home")}

@@ -64,7 +64,7 @@ def test_the_commit_is_of_the_code_and_says_if_files_differ(
     assert "git_commit" not in provenance()
 
 
-def test_an_export_takes_over_what_its_sweep_says(tmp_path: Path) -> None:
+def test_a_trial_takes_over_what_its_sweep_says(tmp_path: Path) -> None:
     assert of_sweep(tmp_path) == {"sweep": tmp_path.name}
     about = {"space_sha256": "0", "seeds": {"sampler": 3}, "commands": ["aurl"], "question": "?"}
     write_yaml(tmp_path / "sweep.yaml", about)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from aurl.files import read_json, read_lines, read_yaml
+from aurl.files import read_json, read_lines, read_yaml, write_yaml
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.distributions import Value
+from aurl.search.provenance import provenance, read_config
 from aurl.search.recorder import Recorder, trial_id, trial_number
 from aurl.search.sampler import End
 from aurl.training import checkpoint
@@ -107,6 +108,15 @@ def test_a_proposed_trial_is_a_folder_that_can_be_resumed(tmp_path: Path) -> Non
     assert read_yaml(folder / "config.yaml")["training"]["steps"] == 8
     begin(recorder(tmp_path))  # by another process, which knows the folder alone
     assert status(tmp_path)["attempts"] == 1
+
+
+def test_a_trial_says_what_it_was_made_by(tmp_path: Path) -> None:
+    about = {"space_sha256": "0", "seeds": {"sampler": 3}, "commands": ["aurl"]}
+    write_yaml(tmp_path / "sweep.yaml", about)
+    folder = recorder(tmp_path / "trials").propose(NAME, PARAMS, small_config())
+    config, made_by = read_config(folder / "config.yaml")
+    assert config == small_config()
+    assert made_by == {"sweep": tmp_path.name, **about, **provenance()}
 
 
 def test_a_configuration_that_is_there_stays(tmp_path: Path) -> None:

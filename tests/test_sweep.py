@@ -28,15 +28,15 @@ from optuna.storages.journal import JournalFileBackend
 from ray.tune.schedulers import FIFOScheduler
 
 from aurl import cli
-from aurl.config import from_plain
 from aurl.data.corpus import save
 from aurl.errors import StorageError, SweepError
-from aurl.files import read_json, read_lines, read_yaml
+from aurl.files import read_json, read_lines
 from aurl.interrupts import terminated_as_interrupted
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import sweep
 from aurl.search.cluster import Shape
 from aurl.search.plan import Sweep, SweepOptions, plan
+from aurl.search.provenance import read_config
 from aurl.search.recorder import Recorder, trial_number
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space
@@ -592,7 +592,7 @@ def test_finalists_are_trained_again_with_other_seeds_and_nothing_else(tmp_path:
     names = [task.checkpoint_folder.parent.name for task in tasks]
     assert names == ["t0002.1", "t0002.2", "t0002.3", "t0003.1", "t0003.2", "t0003.3"]
     for name, task in zip(names, tasks, strict=True):
-        first = from_plain(read_yaml(made.trials_folder / name[:5] / "config.yaml"))
+        first, _ = read_config(made.trials_folder / name[:5] / "config.yaml")
         assert task.config == replace(first, seed=task.config.seed)
         assert task.config.seed != first.seed
         assert read_json(made.folder / "finalists" / name / "status.json")["status"] == "running"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from aurl.analysis.subject import played
-from aurl.config import RunConfig, from_plain, to_plain
+from aurl.config import RunConfig
 from aurl.data.arrange import in_sequence
 from aurl.data.batches import TokenStore
 from aurl.data.context import in_words, parse_context
@@ -24,13 +24,14 @@ from aurl.data.midi import write_midi
 from aurl.data.piece import Piece
 from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import ConfigError, DataError, SweepError
-from aurl.files import atomic, read_json, read_yaml, write_json, write_text, write_yaml
+from aurl.files import atomic, read_json, write_json, write_text
 from aurl.latent_config import ContextName
 from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
 from aurl.plain import Plain
 from aurl.reporting.model_card import model_card
 from aurl.reporting.musical import musical_metrics
+from aurl.search.provenance import read_config, write_config
 from aurl.search.ranking import TrialStatus, ranked, read_trials
 from aurl.seeding import torch_generator
 from aurl.training import checkpoint
@@ -40,9 +41,6 @@ from aurl.training.place import place_of
 EXAMPLES = 8
 LEAST_EFFECT_NATS = 0.05
 """Divergence from the prior without a context from which asking for it means something."""
-
-MADE_BY = "made_by"
-"""Key of ``config.yaml`` that says where a configuration comes from; it configures nothing."""
 
 
 ANY = Sampling(temperature=1.0)
@@ -128,19 +126,6 @@ def asked_for(trained: TrainedModel, text: str) -> dict[ContextName, int]:
                 f"moves the prior of this model by {effect:.3f} nats. Train it for longer."
             )
     return given
-
-
-def read_config(path: Path) -> tuple[RunConfig, Plain]:
-    """A configuration file, and what it says of where it comes from.
-
-    Raises:
-        ConfigError: If it is not a valid configuration.
-    """
-    values = read_yaml(path)
-    made_by = values.pop(MADE_BY, {})
-    if not isinstance(made_by, dict):
-        raise ConfigError(f"{path}: {MADE_BY} must be a mapping, got {made_by!r}. Leave it out.")
-    return from_plain(values), cast("Plain", made_by)
 
 
 def load_export(folder: Path) -> TrainedModel:
@@ -292,7 +277,7 @@ def replace_export(
     }
     with atomic(out) as folder:
         folder.mkdir()
-        write_yaml(folder / "config.yaml", {**to_plain(trained.config), MADE_BY: dict(extra)})
+        write_config(folder / "config.yaml", trained.config, extra)
         checkpoint.save_weights(folder / "model.safetensors", trained.model)
         write_json(folder / "vocabulary.json", vocabulary)
         write_json(folder / "metrics.json", {"split": "test", "metrics": finite(metrics)})

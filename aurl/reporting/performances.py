@@ -19,7 +19,8 @@ from aurl.data.corpus import Corpus
 from aurl.data.piece import Piece
 from aurl.drawing.canvas import Picture
 from aurl.drawing.piano_roll import Captions, piano_roll, sheet
-from aurl.reporting.export import TrainedModel, check_corpus, read_config, trained_trial
+from aurl.reporting.export import TrainedModel, check_corpus, trained_trial
+from aurl.search.provenance import read_config
 
 Kind: TypeAlias = Literal["samples", "reconstructions", "interpolation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from aurl.config import MelodiesConfig
+from aurl.config import MelodiesConfig, RunConfig
 from aurl.data import corpus as corpora
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
@@ -15,10 +15,11 @@ from aurl.files import read_yaml, write_yaml
 from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
 from aurl.search.copies import copy_about, restored
-from aurl.search.provenance import provenance, space_hash
-from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG
+from aurl.search.provenance import provenance, read_config, space_hash
+from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, finalists
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
+from aurl.seeding import stream_seed
 from aurl.training.fits import check_fits
 from aurl.training.store import Remote, storage_at
 
@@ -327,3 +328,17 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
                 f"--resume must be given the {key} that {folder.name} was started with, got a "
                 f"different one. See {folder / ABOUT}, or start a new sweep with --name."
             )
+
+
+def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
+    """Name, parameters and configuration of each finalist's runs with other seeds."""
+    if sweep.space.seeds is None:
+        return []
+    runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
+    for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
+        config, _ = read_config(sweep.trials_folder / trial.trial / "config.yaml")
+        for number in range(1, sweep.space.seeds.runs + 1):
+            seed = stream_seed(config.seed, "finalist", number) % 2**31
+            name = f"{trial.trial}.{number}"
+            runs.append((name, trial.params, replace(config, seed=seed)))
+    return runs

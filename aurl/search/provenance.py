@@ -1,4 +1,7 @@
-"""What results were made by: versions, the commit, the command, and what a sweep's space says."""
+"""What results were made by: versions, the commit, the command, and what a sweep's space says.
+
+The ``config.yaml`` of a trial, a run or an export says it under ``made_by``.
+"""
 
 import contextlib
 import hashlib
@@ -7,17 +10,23 @@ import platform
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, cast
 
-from aurl.files import read_yaml
+from aurl.config import RunConfig, from_plain, to_plain
+from aurl.errors import ConfigError
+from aurl.files import read_yaml, write_yaml
 from aurl.plain import Plain
 from aurl.search.ranking import ABOUT
 
 PACKAGES = ("aurl", "torch", "ray", "optuna", "numpy", "miditoolkit")
 HERE = Path(__file__).parents[2]
 """The folder that the package lies in: the repository's root, in a checkout."""
+
+MADE_BY = "made_by"
+"""Key of ``config.yaml`` that says where a configuration comes from; it configures nothing."""
 
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _SECRET = re.compile(
@@ -69,7 +78,25 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def of_sweep(folder: Path) -> Plain:
-    """What an export takes over from the record of the sweep that it comes from."""
+    """What a trial takes over from the record of its sweep."""
     about = read_yaml(folder / ABOUT) if (folder / ABOUT).exists() else {}
     kept = {name: about[name] for name in ("space_sha256", "seeds", "commands") if name in about}
     return {"sweep": folder.name, **kept}
+
+
+def write_config(path: Path, config: RunConfig, made_by: Mapping[str, Any]) -> None:
+    """Write a configuration file, and what it says of where it comes from."""
+    write_yaml(path, {**to_plain(config), MADE_BY: dict(made_by)})
+
+
+def read_config(path: Path) -> tuple[RunConfig, Plain]:
+    """A configuration file, and what it says of where it comes from.
+
+    Raises:
+        ConfigError: If it is not a valid configuration.
+    """
+    values = read_yaml(path)
+    made_by = values.pop(MADE_BY, {})
+    if not isinstance(made_by, dict):
+        raise ConfigError(f"{path}: {MADE_BY} must be a mapping, got {made_by!r}. Leave it out.")
+    return from_plain(values), cast("Plain", made_by)

@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
 
-from aurl.config import RunConfig, from_plain, to_plain
+from aurl.config import RunConfig
 from aurl.errors import ConfigError, DataError, SweepError
-from aurl.files import read_json, read_lines, read_yaml, write_json, write_yaml
+from aurl.files import read_json, read_lines, write_json
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
+from aurl.search.provenance import of_sweep, provenance, read_config, write_config
 from aurl.search.ranking import FINALISTS
 from aurl.search.sampler import End
 from aurl.training import checkpoint
@@ -72,6 +73,7 @@ class Recorder:
 
     def __init__(self, folder: Path, display: Display, remote: Remote | None = None) -> None:
         self._folder = folder
+        self._made_by = {**of_sweep(folder.parent), **provenance()}
         self._remote = remote
         self._copies = Copies(folder, remote) if remote else None
         self._display = display
@@ -83,7 +85,7 @@ class Recorder:
         """Make the folder of a new trial; returns it. A configuration that is there stays."""
         folder = self._folder / name
         if not (folder / "config.yaml").exists():
-            write_yaml(folder / "config.yaml", to_plain(config))
+            write_config(folder / "config.yaml", config, self._made_by)
         if self._remote is not None:
             keep_at(
                 folder / "checkpoint", self._remote.below(self._folder.name, name, "checkpoint")
@@ -225,7 +227,7 @@ def _rows_reach(folder: Path, step: int) -> bool:
     last = max((row["step"] for row in read_lines(folder / METRICS_FILE)), default=0)
     if step <= last:
         return True
-    config = from_plain(read_yaml(folder / "config.yaml"))
+    config, _ = read_config(folder / "config.yaml")
     every = (config.training.log_every, config.evaluation.every)
     return step < config.training.steps and all(step // each * each <= last for each in every)
 

@@ -10,16 +10,15 @@ import logging
 import shutil
 from collections import Counter, deque
 from collections.abc import Generator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.search import Searcher
 
-from aurl.config import RunConfig, from_plain
+from aurl.config import RunConfig
 from aurl.errors import ConfigError, StorageError, SweepError
-from aurl.files import read_lines, read_yaml
+from aurl.files import read_lines
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
@@ -27,9 +26,10 @@ from aurl.search.front import FrontPicture, conditional, domains
 from aurl.search.gang import GangSettings, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.outage import Outage
-from aurl.search.plan import Sweep
+from aurl.search.plan import Sweep, final_runs
 from aurl.search.probe import check_remote, check_storage
-from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE, finalists
+from aurl.search.provenance import read_config
+from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE
 from aurl.search.recorder import (
     Display,
     Recorder,
@@ -44,7 +44,6 @@ from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.scratch import scratch_folder
 from aurl.search.slot import TrialSlot
 from aurl.search.stopper import HealthStopper
-from aurl.seeding import stream_seed
 from aurl.training.fits import check_fits
 from aurl.training.reporters import METRICS_FILE, write_experiment
 
@@ -257,7 +256,7 @@ class _Supply(_Queue):
         """See :class:`_Queue`."""
         if self._unended:
             name = self._unended.popleft()
-            return name, from_plain(read_yaml(self.folder / name / "config.yaml"))
+            return name, read_config(self.folder / name / "config.yaml")[0]
         if self._new:
             self._new -= 1
             return self._propose()
@@ -318,20 +317,6 @@ class _Finals(_Queue):
         if not (self.folder / name / "status.json").exists():
             self.recorder.propose(name, params, config)
         return name, config
-
-
-def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
-    """Name, parameters and configuration of each finalist's runs with other seeds."""
-    if sweep.space.seeds is None:
-        return []
-    runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
-    for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
-        config = from_plain(read_yaml(sweep.trials_folder / trial.trial / "config.yaml"))
-        for number in range(1, sweep.space.seeds.runs + 1):
-            seed = stream_seed(config.seed, "finalist", number) % 2**31
-            name = f"{trial.trial}.{number}"
-            runs.append((name, trial.params, replace(config, seed=seed)))
-    return runs
 
 
 class _Record(tune.Callback):

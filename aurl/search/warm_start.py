@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from aurl.config import from_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
-from aurl.plain import Plain
 from aurl.search.distributions import Value, as_value
+from aurl.search.provenance import read_config
 from aurl.search.ranking import Place, ranked, read_trials
 from aurl.search.space import Space
 
@@ -68,8 +67,8 @@ def _of_trial(folder: Path, place: Place, space: Space) -> Beginning | None:
     if space.named(params) is None:
         return None
     try:
-        before: Plain = read_yaml(folder / "config.yaml")
-        same = space.config_of(params) == from_plain(before)
+        before, _ = read_config(folder / "config.yaml")
+        same = space.config_of(params) == before
     except ConfigError:
         return None
     if same:
