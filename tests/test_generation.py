@@ -147,6 +147,29 @@ def test_a_sequence_does_not_depend_on_what_is_decoded_beside_it(model: Vae) -> 
         assert (row[len(alone) :] == VOCABULARY.pad).all()
 
 
+FORBIDDEN_AT_ENDS = torch.tensor([-torch.inf, 0.3, -4.0, -torch.inf, 2.0, 1.1, -torch.inf])
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    n, logits = 100_000, FORBIDDEN_AT_ENDS
+    generator = torch.Generator().manual_seed(0)
+    tokens = drawn(logits.expand(n, 7), Sampling(temperature=1.0), generator)
+    expected = n * logits.softmax(dim=0)
+    error = torch.bincount(tokens, minlength=7) - expected
+    assert (error.abs() <= 4.0 * expected.sqrt()).all()
+
+
+@pytest.mark.parametrize(("number", "token"), [(0.0, 5), (1.0 - 2.0**-53, 1)])
+def test_no_random_number_draws_a_token_without_probability(
+    number: float, token: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch, "rand", lambda *size, **kw: torch.full(size, number, dtype=kw["dtype"])
+    )
+    logits = FORBIDDEN_AT_ENDS.expand(3, 7)
+    assert drawn(logits, Sampling(temperature=1.0), torch.Generator()).tolist() == [token] * 3
+
+
 @pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-6, 1e6, 1e300])
 def test_no_temperature_is_too_extreme_to_draw_at(temperature: float) -> None:
     logits = torch.tensor([[0.2, 0.3, -torch.inf], [-4.0, -torch.inf, -torch.inf]])

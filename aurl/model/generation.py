@@ -130,5 +130,10 @@ def drawn(
         ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
         beyond = ordered.cumsum(dim=-1) - ordered >= sampling.top_p
         logits = logits.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
-    probabilities = logits.softmax(dim=-1)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    # By the inverse of the distribution function: one random number a row, where multinomial takes
+    # one a token. Above 0 and at most the last sum, so that no token without probability is drawn.
+    sums = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
+    share = 1.0 - torch.rand(
+        len(sums), 1, generator=generator, device=sums.device, dtype=sums.dtype
+    )
+    return torch.searchsorted(sums, share * sums[:, -1:])[:, 0]
