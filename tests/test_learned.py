@@ -75,9 +75,9 @@ def pairing(tokens: np.ndarray) -> float:
 
 
 def trained(corpus: Corpus, folder: Path, **changes: Any) -> tuple[Vae, RunConfig]:
-    """A small model and its config, 500 steps old unless told otherwise."""
+    """A small model and its config, 250 steps old unless told otherwise."""
     config = small_config(
-        **{"model__d_model": 32, "training__steps": 500, "evaluation__every": 500, **changes}
+        **{"model__d_model": 32, "training__steps": 250, "evaluation__every": 250, **changes}
     )
     run = Run(config=config, corpus=corpus, checkpoint_folder=folder)
     train(run, workers=Workers(), report=lambda rows: True)
@@ -87,7 +87,7 @@ def trained(corpus: Corpus, folder: Path, **changes: Any) -> tuple[Vae, RunConfi
 
 
 @pytest.mark.slow
-def test_five_hundred_steps_teach_that_notes_are_closed(tmp_path: Path) -> None:
+def test_a_few_hundred_steps_teach_that_notes_are_closed(tmp_path: Path) -> None:
     corpus = performed()
     model, _ = trained(corpus, tmp_path, training__batch_size=16, optimizer__lr=0.01)
     assert pairing(corpus.tokens[None]) == 1.0
@@ -102,7 +102,6 @@ def test_a_few_hundred_steps_teach_the_use_of_the_code(tmp_path: Path) -> None:
         tmp_path,
         data__corpus="melodies",
         data__melodies__train=10_000,
-        training__steps=250,
         training__batch_size=64,
         optimizer__lr=0.005,
         objective__beta__value=0.05,

@@ -1,4 +1,4 @@
-"""Training: exact resume, refusal of divergence, one batch shared by two workers."""
+"""Training: exact resume, refusal of divergence, batches in parts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
-from torch import distributed
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError
@@ -214,47 +212,3 @@ def test_a_configuration_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         check_fits(small_config(**changes), tiny_corpus(), workers)
-
-
-def shared_batch(rank: int, size: int, folder: Path, config: RunConfig) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size
-    )
-    rows: list[Row] = []
-
-    def report(new: Sequence[Row]) -> bool:
-        rows.extend(new)
-        return True
-
-    train(
-        run_in(folder / "checkpoint", config),
-        workers=Workers.of_this_process(CPU),
-        report=report,
-    )
-    if rank == 0:
-        torch.save(untimed(rows), folder / "rows.pt")
-    distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_workers_have_the_loss_curve_of_one_with_the_whole_batch(tmp_path: Path) -> None:
-    config = small_config(
-        augmentation__transpose=2,
-        model__token_dropout=0.2,
-        objective__free_bits__threshold=0.2,
-        optimizer__lr=0.01,
-        training__steps=20,
-        training__log_every=1,
-        evaluation__every=20,
-    )
-    alone = untimed(rows_of(tmp_path / "alone", config))
-    mp.spawn(shared_batch, args=(2, tmp_path, config), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
-    together = torch.load(tmp_path / "rows.pt")
-    assert [row["step"] for row in together] == [row["step"] for row in alone]
-    for one, two in zip(alone, together, strict=True):
-        for name, value in one.items():
-            # Sums are taken in another order: float32 rounding, grown over 20 steps.
-            assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-3), (one["step"], name)
-    first = "train/objective_nats"
-    assert together[0][first] == pytest.approx(alone[0][first], rel=1e-6)

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pieces import Plan, made, notes_of, plans, tune
 
@@ -131,6 +131,7 @@ def test_quantized_snaps_onsets_one_tick_late_and_keeps_touching_notes_touching(
     assert moved["duration"].tolist() == [12, 6, 18]
 
 
+@settings(max_examples=40)
 @given(plans(), st.integers(1, 4))
 def test_slices_share_out_every_note_once(plan: Plan, n_bars: int) -> None:
     piece = made(plan)

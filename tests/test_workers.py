@@ -1,5 +1,6 @@
 """Two workers have the gradient of one with the whole batch, whatever the terms look at."""
 
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -73,6 +74,7 @@ CASES: dict[str, dict[str, Any]] = {
     "parts": {"training__accumulate": 2, "model__token_dropout": 0.3},
 }
 each_case = pytest.mark.parametrize("name", CASES)
+pytestmark = pytest.mark.xdist_group("workers")  # they are started once
 
 
 def one_step(name: str, workers: Workers) -> dict[str, Any]:
@@ -98,6 +100,11 @@ def one_step(name: str, workers: Workers) -> dict[str, Any]:
     }
 
 
+@cache
+def alone_with(name: str) -> dict[str, Any]:
+    return one_step(name, Workers())
+
+
 def every_case(rank: int, size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group(
@@ -118,7 +125,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[st
 
 @each_case
 def test_two_workers_have_the_gradient_of_one(name: str, together: list[Any]) -> None:
-    alone = one_step(name, Workers())
+    alone = alone_with(name)
     for found in together:
         gradients, apart = found[name]["gradients"], [0.0]
         assert gradients.keys() == alone["gradients"].keys()
@@ -136,7 +143,7 @@ def test_two_workers_have_the_gradient_of_one(name: str, together: list[Any]) ->
 
 @each_case
 def test_two_workers_report_what_one_reports(name: str, together: list[Any]) -> None:
-    alone = one_step(name, Workers())
+    alone = alone_with(name)
     first, second = (found[name] for found in together)
     assert first["beta"] == second["beta"]
     assert first["row"] == second["row"]
