@@ -19,6 +19,7 @@ ARGS :=
 BIN := .venv/bin
 PYTHONS := python3 python3.13 python3.12 python3.11 python
 export RAY_USAGE_STATS_ENABLED := 0
+unexport PYTHONDONTWRITEBYTECODE  # what one process has compiled, the next does not
 
 .PHONY: sweep test hosts check bench clean
 
@@ -69,6 +70,7 @@ $(BIN)/python:
 
 define install
 	@echo "Installing aurl into .venv: minutes the first time."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '$(1)'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt \
+	  -e '$(1)'
 	@touch $@
 endef
