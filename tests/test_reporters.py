@@ -148,13 +148,16 @@ def logged_to_step_30(folder: Path) -> None:
     writer.close("running")
 
 
+@pytest.mark.parametrize("clock_s", [0, -3600], ids=["", "clock_set_back"])
 @pytest.mark.parametrize("was_open", [True, False], ids=["tensorboard_open", "tensorboard_new"])
 def test_resumed_trial_shows_no_stale_and_no_double_point(
-    tmp_path: Path, *, was_open: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, was_open: bool, clock_s: int
 ) -> None:
     folder = trial(tmp_path)
     logged_to_step_30(folder)
     events = reader(folder) if was_open else None
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + clock_s * 10**9)
     rewind(folder, 20)
     writer = opened(folder)
     writer.log([{"step": 30, "a": -30.0}, {"step": 40, "a": -40.0}])

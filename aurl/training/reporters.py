@@ -236,8 +236,7 @@ class _EventFile:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        # Readers take a folder's files in the order of their names: a later one sorts later.
-        self._file = (folder / f"events.out.tfevents.{time.time_ns()}").open("wb")
+        self._file = _next_event_path(folder).open("wb")
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         # A second START in a run makes an open TensorBoard forget what it has read of the run.
@@ -261,6 +260,17 @@ class _EventFile:
 
 def _event_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("events.out.tfevents.*"))
+
+
+def _next_event_path(folder: Path) -> Path:
+    """A name for a new event file.
+
+    Readers take a folder's files in the order of their names: a later one sorts later, also on a
+    machine whose clock is behind that of the one before.
+    """
+    numbers = (path.name.rpartition(".")[2] for path in _event_paths(folder))
+    earlier = (int(number) for number in numbers if number.isdecimal())
+    return folder / f"events.out.tfevents.{max(time.time_ns(), 1 + max(earlier, default=0))}"
 
 
 def _empty_events(folder: Path) -> None:
