@@ -17,14 +17,11 @@ _terminal = [2]
 
 
 @contextlib.contextmanager
-def journal(path: Path) -> Generator[None]:
-    """Send this process's standard output and error to ``path`` while the block runs.
-
-    A display that is to be seen meanwhile writes to a copy of the terminal
-    (:func:`copy_of_stdout`) made before.
+def owned(path: Path) -> Generator[None]:
+    """Hold the log of a sweep, and with it the sweep, while the block runs.
 
     Raises:
-        SweepError: If another process writes to the same log.
+        SweepError: If another process holds it, or nobody can.
     """
     with path.open("ab") as log:
         try:
@@ -34,6 +31,25 @@ def journal(path: Path) -> Generator[None]:
                 f"{path.parent} must be left to one process, and another one is running it. "
                 "Wait for it, or end it first."
             ) from error
+        except OSError as error:  # such as Lustre, if it is mounted so
+            raise SweepError(
+                f"--out must be on a file system that keeps locks, got {path.parent}: "
+                f"{error.strerror}. Choose another; with --storage, only this machine needs it."
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def journal(path: Path) -> Generator[None]:
+    """Send this process's standard output and error to ``path`` while the block runs.
+
+    A display that is to be seen meanwhile writes to a copy of the terminal
+    (:func:`copy_of_stdout`) made before.
+
+    Raises:
+        SweepError: If another process writes to the same log.
+    """
+    with owned(path):
         sys.stdout.flush()
         sys.stderr.flush()
         saved = os.dup(1), os.dup(2)
