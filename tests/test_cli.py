@@ -556,18 +556,36 @@ def test_a_storage_that_fails_is_one_line_that_says_how_to_go_on(
     assert err.endswith(" Go on with: aurl sweep space.yaml --resume\n")
 
 
-def test_sigterm_ends_a_command_as_ctrl_c_does(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
     def terminated(args: object) -> int:
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            if number == signal.SIGHUP:  # of the shell, after that of the kernel
+                os.kill(os.getpid(), number)
         return 0
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     monkeypatch.setattr(cli, "sweep", terminated)
     assert cli.main(["sweep", "space.yaml"]) == 130
     assert capsys.readouterr().err.startswith("aurl: interrupted. What was finished is kept.")
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
+
+
+def test_a_command_that_is_to_outlive_its_terminal_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hung_up(args: object) -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 7
+
+    monkeypatch.setattr(cli, "sweep", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert cli.main(["sweep", "space.yaml"]) == 7
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_storage_is_kept_to_and_two_sweeps_never_share_a_place_in_it(place: Path) -> None:

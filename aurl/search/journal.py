@@ -1,12 +1,15 @@
 """The log file of a sweep: where everything goes that Ray, Optuna and torch print."""
 
 import contextlib
+import errno
 import fcntl
+import io
 import logging
 import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -87,12 +90,30 @@ def _flush_or_drop() -> None:
         try:
             stream.flush()
         except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+            _to_nowhere(number)
             stream.flush()
+
+
+def _to_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+class _Watched(io.FileIO):
+    """Where a sweep is watched. It may be gone before the sweep ends: then nothing is shown."""
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - whatever holds bytes
+        try:
+            return super().write(data)
+        except OSError as error:  # a terminal that was closed, a pipe that nobody reads
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            _to_nowhere(self.fileno())
+            return super().write(data)
 
 
 def copy_of_stdout() -> Console:
     """A console on the standard output of now, which :func:`journal` does not take away."""
-    return Console(file=os.fdopen(os.dup(1), "w", errors="backslashreplace"))
+    stream = io.BufferedWriter(_Watched(os.dup(1), "wb"))
+    return Console(file=io.TextIOWrapper(stream, errors="backslashreplace"))

@@ -199,9 +199,7 @@ def _is_there_again(options: SweepOptions) -> bool:
     return bool(wanted) and restored(options.folder, storage_at(options.storage))
 
 
-def _write(
-    options: SweepOptions, record: Plain, remote: Remote | None, *, is_new: bool
-) -> None:
+def _write(options: SweepOptions, record: Plain, remote: Remote | None, *, is_new: bool) -> None:
     """Write ``sweep.yaml``, and its copy, unless another process works on the sweep."""
     folder = options.folder
     try:

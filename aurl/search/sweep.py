@@ -39,7 +39,7 @@ from aurl.search.recorder import (
     trial_number,
 )
 from aurl.search.room import Orphans, Patience, Room
-from aurl.search.sampler import End, Proposals
+from aurl.search.sampler import End, Proposals, Repeats
 from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.scratch import scratch_folder
 from aurl.search.slot import TrialSlot
@@ -72,9 +72,9 @@ def run(sweep: Sweep, display: Display) -> None:
             queue = make()
             while queue.left:  # once, but for runs that Tune gave back
                 if not scratch:
-                    space, columns = sweep.space, (SCORE, *OBJECTIVES)
-                    hidden = conditional(space)
-                    write_experiment(sweep.folder, domains(space), columns, conditional=hidden)
+                    space, columns = domains(sweep.space), (SCORE, *OBJECTIVES)
+                    hidden = conditional(sweep.space)
+                    write_experiment(sweep.folder, space, columns, conditional=hidden)
                     supply.front.draw()
                     scratch = stack.enter_context(_ray(sweep))
                 tuner = _tuner(sweep, queue, slots(sweep.shape, queue.left), scratch)
@@ -106,12 +106,10 @@ def _tidy(sweep: Sweep) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    for folder in (
-        *trial_folders(sweep.trials_folder),
-        *trial_folders(sweep.folder / FINALISTS),
-    ):
-        if not (folder / "status.json").exists():
-            shutil.rmtree(folder)
+    for kind in (sweep.trials_folder, sweep.folder / FINALISTS):
+        for folder in trial_folders(kind):
+            if not (folder / "status.json").exists():
+                shutil.rmtree(folder)
 
 
 def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tuner:
@@ -246,6 +244,8 @@ class _Supply(_Queue):
             name for name, status in found.items() if status["status"] == "running"
         )
         proposals.fail_unknown({trial_number(name) for name in found})
+        told = [begun.params for begun in sweep.beginnings if begun.metrics is not None]
+        self._repeats = Repeats([*(status["params"] for status in found.values()), *told])
         self._new = max(0, sweep.space.budget.trials - len(found))
 
     @property
@@ -282,6 +282,7 @@ class _Supply(_Queue):
                 _log.warning("proposal %d makes no valid run: %s", number, error)
                 self.proposals.tell(number, "failed", {})
                 continue
+            config = self._repeats.seeded(params, config)
             self.recorder.propose(trial_id(number), params, config)
             return trial_id(number), config
         raise SweepError(
@@ -328,9 +329,8 @@ def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
     for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
         config = from_plain(read_yaml(sweep.trials_folder / trial.trial / "config.yaml"))
         for number in range(1, sweep.space.seeds.runs + 1):
-            seed = stream_seed(config.seed, "finalist", number) % 2**31
-            name = f"{trial.trial}.{number}"
-            runs.append((name, trial.params, replace(config, seed=seed)))
+            seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
+            runs.append((f"{trial.trial}.{number}", trial.params, replace(config, seed=seed)))
     return runs
 
 
