@@ -1,4 +1,4 @@
-"""SIGTERM, as batch systems send it, and SIGHUP, of a terminal that is closed, taken for Ctrl-C."""
+"""SIGTERM, as batch systems send it, and SIGHUP, of a closed terminal, taken for Ctrl-C."""
 
 import contextlib
 import signal

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
 
 from aurl.config import RunConfig, from_plain, to_plain
-from aurl.errors import ConfigError, DataError, SweepError
+from aurl.errors import ConfigError, DataError, OutageError, SweepError
 from aurl.files import read_json, read_lines, read_yaml, write_json, write_yaml
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.copies import Copies
@@ -126,7 +126,15 @@ class Recorder:
         self._display.trial_started(name, status["params"])
 
     def report(self, name: str, rows: Sequence[Row]) -> None:
-        """Rows of a running trial."""
+        """Rows of a running trial.
+
+        Raises:
+            OutageError: If somebody has removed its folder: written now, it would be half a trial.
+        """
+        if not (self._folder / name / "config.yaml").exists():
+            raise OutageError(
+                f"{self._folder / name} must stay while its trial runs, and is gone."
+            )
         status = self._status[name]
         self._writers[name].log([dict(row) for row in rows])
         self._keep_metrics(status, rows)
@@ -225,9 +233,23 @@ def _rows_reach(folder: Path, step: int) -> bool:
     last = max((row["step"] for row in read_lines(folder / METRICS_FILE)), default=0)
     if step <= last:
         return True
-    config = from_plain(read_yaml(folder / "config.yaml"))
+    config = config_in(folder)
     every = (config.training.log_every, config.evaluation.every)
     return step < config.training.steps and all(step // each * each <= last for each in every)
+
+
+def config_in(folder: Path) -> RunConfig:
+    """The configuration of a trial's folder.
+
+    Raises:
+        ConfigError: If it is missing or damaged, or of an aurl that knows other settings.
+    """
+    path = folder / "config.yaml"
+    values = read_yaml(path)
+    try:
+        return from_plain(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path} must be a run of this version of aurl: {error}") from error
 
 
 def statuses(folder: Path) -> dict[str, dict[str, Any]]:
@@ -248,6 +270,7 @@ def _read_status(path: Path) -> dict[str, Any]:
         finite = all(math.isfinite(value) for value in metrics.values())
         ends = ("running", *get_args(End))
         whole = finite and status["status"] in ends and isinstance(status["params"], dict)
+        whole &= {"started", "seconds", "attempts"} <= status.keys()
     except (ConfigError, KeyError, TypeError, AttributeError, OverflowError):
         whole, status = False, {}
     if not whole:

@@ -17,9 +17,9 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from aurl.config import RunConfig, from_plain
+from aurl.config import RunConfig
 from aurl.errors import ConfigError, StorageError, SweepError
-from aurl.files import read_lines, read_yaml
+from aurl.files import read_lines
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
@@ -33,6 +33,7 @@ from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE, finalists
 from aurl.search.recorder import (
     Display,
     Recorder,
+    config_in,
     statuses,
     trial_folders,
     trial_id,
@@ -257,7 +258,7 @@ class _Supply(_Queue):
         """See :class:`_Queue`."""
         if self._unended:
             name = self._unended.popleft()
-            return name, from_plain(read_yaml(self.folder / name / "config.yaml"))
+            return name, config_in(self.folder / name)
         if self._new:
             self._new -= 1
             return self._propose()
@@ -327,7 +328,7 @@ def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
         return []
     runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
     for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
-        config = from_plain(read_yaml(sweep.trials_folder / trial.trial / "config.yaml"))
+        config = config_in(sweep.trials_folder / trial.trial)
         for number in range(1, sweep.space.seeds.runs + 1):
             seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
             runs.append((f"{trial.trial}.{number}", trial.params, replace(config, seed=seed)))
