@@ -124,6 +124,7 @@ def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tu
         tune.with_parameters(TrialSlot, settings=settings),
         tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
     )
+    patience = [] if sweep.address is None else [Patience(sweep.shape)]
     joins = sweep.address is not None and sweep.shape.grow_to is None
     most = queue.left if joins else n_slots
     return tune.Tuner(
@@ -138,7 +139,7 @@ def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tu
             name=queue.folder.name,
             storage_path=scratch,
             verbose=0,
-            callbacks=[_Record(queue), Orphans(), *([Patience(sweep.shape)] if joins else [])],
+            callbacks=[_Record(queue), Orphans(), *patience],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
@@ -241,9 +242,7 @@ class _Supply(_Queue):
             if status["status"] != "running":
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
             referee.remember(name, sweep.space.budget.steps_per_trial)
-        self._unended = deque(
-            name for name, status in found.items() if status["status"] == "running"
-        )
+        self._unended = deque(name for name in found if found[name]["status"] == "running")
         proposals.fail_unknown({trial_number(name) for name in found})
         told = [begun.params for begun in sweep.beginnings if begun.metrics is not None]
         self._repeats = Repeats([*(status["params"] for status in found.values()), *told])
