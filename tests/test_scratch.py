@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aurl.search.scratch import scratch_folder
+from aurl.search.scratch import LONGEST, scratch_folder
 
 OWNER = """
 from aurl.search.scratch import scratch_folder
@@ -29,6 +29,23 @@ def test_a_scratch_folder_is_gone_after_its_block(tmp_path: Path) -> None:
         (Path(folder) / "deep" / "er").mkdir(parents=True)
         assert list(tmp_path.iterdir()) == [Path(folder)]
     assert not list(tmp_path.iterdir())
+
+
+SOCKET = "session_2026-11-27_23-43-31_186563_4194304/sockets/plasma_store"
+"""Of Ray's, with the highest number that a process has."""
+
+
+def test_rays_sockets_have_names_that_the_kernel_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with scratch_folder(for_sockets=True) as folder, scratch_folder() as other:
+        assert len(f"{folder}/{SOCKET}") <= 107
+        assert Path(other).parent == long
+    assert not Path(folder).exists()
+    assert len(f"{'y' * LONGEST}/{Path(folder).name}/{SOCKET}") == 107, "no sooner than it must"
 
 
 def test_what_a_killed_process_left_is_removed_and_what_lives_is_not(tmp_path: Path) -> None:

@@ -14,13 +14,22 @@ from pathlib import Path
 
 PREFIX = "aurl-"
 LOCK = "owner.lock"
+LONGEST = 29
+"""Bytes of a path below which Ray's sockets have names that the kernel takes, of 107 bytes."""
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Generator[str]:
-    """A temporary folder for the block; those whose owners were killed are removed first."""
-    _remove_orphans(Path(tempfile.gettempdir()))
-    folder = tempfile.mkdtemp(prefix=PREFIX)
+def scratch_folder(*, for_sockets: bool = False) -> Generator[str]:
+    """A temporary folder for the block; those whose owners were killed are removed first.
+
+    Args:
+        for_sockets: Ray's are in it: it is below ``/tmp`` where ``TMPDIR`` is too long for them.
+    """
+    place = tempfile.gettempdir()
+    if for_sockets and len(os.fsencode(place)) > LONGEST:
+        place = "/tmp"
+    _remove_orphans(Path(place))
+    folder = tempfile.mkdtemp(prefix=PREFIX, dir=place)
     made = Path(folder) / f".{LOCK}"
     with made.open("w") as lock:  # no process that is started inherits it
         fcntl.flock(lock, fcntl.LOCK_EX)
