@@ -1,6 +1,7 @@
 """Folders that nobody reads back: gone with their process, even if that was killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,27 @@ def test_a_scratch_folder_is_gone_after_its_block(tmp_path: Path) -> None:
         (Path(folder) / "deep" / "er").mkdir(parents=True)
         assert list(tmp_path.iterdir()) == [Path(folder)]
     assert not list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_removed_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def while_somebody_writes(place: str, *, ignore_errors: bool = False) -> None:
+        for path in sorted(Path(place).rglob("*"), reverse=True):
+            if path.name not in ("session", "busy"):
+                path.unlink()
+
+    monkeypatch.setattr(shutil, "rmtree", while_somebody_writes)
+    with scratch_folder() as folder:
+        (Path(folder) / "session").mkdir()
+        (Path(folder) / "session" / "busy").touch()
+        (Path(folder) / "session" / "idle").touch()
+        (Path(folder) / "session_latest").symlink_to(Path(folder) / "session")
+    assert [path.name for path in (Path(folder) / "session").iterdir()] == ["busy"]
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder() as other:
+        assert list(tmp_path.iterdir()) == [Path(other)]
 
 
 SOCKET = "session_2026-11-27_23-43-31_186563_4194304/sockets/plasma_store"
