@@ -34,8 +34,12 @@ _DETOURS = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 TRIES, PAUSE_S = 12, 5.0
 """A head that has just started takes no job: its agent comes up after its dashboard."""
 
-_TALKERS = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
-"""What of Ray tells the terminal of each file that it packs."""
+_TALKERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""What of Ray tells the terminal of each file that it packs, and of how it is connected."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
