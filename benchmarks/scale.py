@@ -29,7 +29,7 @@ import ray
 from ray import tune
 
 from aurl.config import TrainingConfig
-from aurl.files import write_yaml
+from aurl.files import read_yaml, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.tables import status_table
@@ -287,7 +287,7 @@ def simulate(args: argparse.Namespace, out: Path) -> None:
     """Run the sweep and print its table."""
     space = args.space
     if args.sampler:
-        values = sweep.read_yaml(space)
+        values = read_yaml(space)
         space = out / "space.yaml"
         write_yaml(space, {**values, "sampler": {"name": args.sampler}})
     options = SweepOptions(

@@ -21,6 +21,7 @@ from tensorboard.plugins.hparams import metadata
 
 from aurl.audio import RATE, wav
 from aurl.drawing.canvas import png
+from aurl.errors import ConfigError
 from aurl.files import append_lines, read_lines, write_text
 from aurl.training.media import LAYOUT
 from aurl.training.reporters import (
@@ -28,6 +29,7 @@ from aurl.training.reporters import (
     Options,
     TrialWriter,
     open_trial,
+    read_rows,
     rewind,
     show_on_sweep,
     write_experiment,
@@ -125,6 +127,16 @@ def test_rewind_drops_the_rows_after_the_checkpoint_and_a_torn_line(tmp_path: Pa
     assert (folder / "metrics.jsonl").read_text().endswith("}\n")
     rewind(folder, -1)
     assert read_lines(folder / "metrics.jsonl") == []
+
+
+@pytest.mark.parametrize("row", ['{"a": 1.0}', '{"step": "2"}', '{"step": true}'])
+def test_a_row_of_no_step_is_named(tmp_path: Path, row: str) -> None:
+    folder = trial(tmp_path)
+    append_lines(folder / "metrics.jsonl", [{"step": 1}])
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(f"{row}\n")
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl is damaged: row 2 is of no step\."):
+        read_rows(folder)
 
 
 def test_rewind_of_a_trial_without_rows_leaves_an_empty_log(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, get_args, runtime_checkable
 
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import ConfigError, DataError, OutageError, SweepError
-from aurl.files import read_json, read_lines, read_yaml, write_json, write_yaml
+from aurl.files import read_json, read_yaml, write_json, write_yaml
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
@@ -26,7 +26,7 @@ from aurl.training.look import OF_DIMENSIONS, unpacked
 from aurl.training.messages import Row
 from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
 from aurl.training.place import keep_at, place_of
-from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
+from aurl.training.reporters import TrialWriter, open_trial, read_rows, rewind
 from aurl.training.store import Remote
 
 _log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Recorder:
         status = self._status[name]
         rewind(folder, _step_to_start_from(folder))
         status |= {"step": 0, "metrics": {}}
-        self._keep_metrics(status, read_lines(folder / METRICS_FILE))
+        self._keep_metrics(status, read_rows(folder))
         if self._copies is not None:
             self._copies.forget(name)
         status["attempts"] += 1
@@ -159,7 +159,7 @@ class Recorder:
 
     def _show_kl(self, name: str) -> None:
         try:
-            rows = read_lines(self._folder / name / METRICS_FILE)
+            rows = read_rows(self._folder / name)
             self._writers[name].show(kl_over_time(rows), {})
         except OSError:
             raise
@@ -230,7 +230,7 @@ def _step_to_start_from(folder: Path) -> int:
 
 def _rows_reach(folder: Path, step: int) -> bool:
     """Whether no row is missing until ``step``, at which there may be none."""
-    last = max((row["step"] for row in read_lines(folder / METRICS_FILE)), default=0)
+    last = max((row["step"] for row in read_rows(folder)), default=0)
     if step <= last:
         return True
     config = config_in(folder)

@@ -19,7 +19,6 @@ from ray.tune.search import Searcher
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError, StorageError, SweepError
-from aurl.files import read_lines
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
@@ -47,7 +46,7 @@ from aurl.search.slot import TrialSlot
 from aurl.search.stopper import HealthStopper
 from aurl.seeding import stream_seed
 from aurl.training.fits import check_fits
-from aurl.training.reporters import METRICS_FILE, write_experiment
+from aurl.training.reporters import read_rows, write_experiment
 
 _log = logging.getLogger(__name__)
 ATTEMPTS = 3
@@ -347,7 +346,7 @@ class _Record(tune.Callback):
         with self._queue.outage.noted():
             name = self._queue.name_of(trial.trial_id)
             self._queue.recorder.start(name)
-            rows = read_lines(self._queue.folder / name / METRICS_FILE)
+            rows = read_rows(self._queue.folder / name)
             self._queue.referee.begin(name, rows)
 
     def on_trial_result(
