@@ -1,4 +1,4 @@
-"""SIGTERM, as batch systems send it, taken for Ctrl-C."""
+"""SIGTERM, as batch systems send it, and SIGHUP, of a closed terminal, taken for Ctrl-C."""
 
 import contextlib
 import signal
@@ -10,16 +10,22 @@ from typing import NoReturn
 
 @contextlib.contextmanager
 def terminated_as_interrupted() -> Generator[None]:
-    """A block that SIGTERM ends with KeyboardInterrupt."""
+    """A block that SIGTERM or SIGHUP ends with KeyboardInterrupt; ``nohup`` has SIGHUP ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield  # no signal arrives here
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if number == signal.SIGTERM or handler is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    if number == signal.SIGHUP:  # the kernel sends one, and the shell another
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -113,7 +113,8 @@ class Host:
         _ip("-n", self.namespace, "link", "set", near, "up")
 
     def boot(self) -> None:
-        """Start it with an empty disk; nothing of Ray runs on it yet."""
+        """Start it with an empty disk, plugged in; nothing of Ray runs on it yet."""
+        self.plug(in_=True)
         disk = self.folder / "disk"
         shutil.rmtree(disk, ignore_errors=True)
         disk.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """What a person gets wrong costs one line on stderr, exit code 2, and nothing on the disk."""
 
+import fcntl
 import json
 import os
 import re
@@ -274,6 +275,67 @@ def test_a_resumed_sweep_may_have_more_trials() -> None:
 
 
 @pytest.mark.usefixtures("place")
+def test_a_number_of_trials_that_was_asked_for_holds_until_another_is() -> None:
+    plan.plan(options(trials=5))
+    again = plan.plan(options(resume=True))
+    assert (again.space.budget.trials, again.note) == (5, "5 trials, as --trials said before.")
+    more = plan.plan(options(trials=7, resume=True))
+    assert (more.space.budget.trials, more.note) == (7, "")
+    assert plan.plan(options(resume=True), write=False).space.budget.trials == 7
+
+
+@pytest.mark.usefixtures("place")
+def test_a_space_file_may_ask_for_more_trials_if_nobody_else_did() -> None:
+    plan.plan(options())
+    Path("space.yaml").write_text(SPACE.replace("trials: 2", "trials: 3"))
+    assert plan.plan(options(resume=True)).space.budget.trials == 3
+
+
+@pytest.mark.usefixtures("place")
+def test_a_corpus_is_the_same_wherever_it_lies() -> None:
+    plan.plan(options())
+    Path("corpus").rename("moved")
+    again = plan.plan(options(resume=True, data=str(Path("moved").absolute())))
+    assert again.space.base["data"]["corpus"] == str(Path("moved").absolute())
+
+
+@pytest.mark.usefixtures("place")
+def test_a_sweep_that_another_process_runs_is_left_as_it_is() -> None:
+    folder = plan.plan(options()).folder
+    before = (folder / "sweep.yaml").read_bytes()
+    with (folder / "sweep.log").open("ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        with pytest.raises(SweepError, match="out/space must be left to one process"):
+            plan.plan(options(trials=9, resume=True))
+    assert (folder / "sweep.yaml").read_bytes() == before
+
+
+@pytest.mark.usefixtures("place")
+def test_of_two_that_begin_a_sweep_at_once_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions, first = plan.provenance, options(command="first")
+
+    def meanwhile() -> dict[str, object]:
+        monkeypatch.setattr(plan, "provenance", versions)
+        plan.plan(first)
+        return versions()
+
+    monkeypatch.setattr(plan, "provenance", meanwhile)
+    with pytest.raises(SweepError, match="'space': another process has just begun out/space"):
+        plan.plan(options(command="second", trials=9))
+    assert read_yaml(first.folder / "sweep.yaml")["commands"] == ["first"]
+
+
+@pytest.mark.usefixtures("place")
+def test_a_disk_that_keeps_no_locks_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(SweepError, match=r"keeps locks, got out/space: Function not implemented"):
+        plan.plan(options())
+
+
+@pytest.mark.usefixtures("place")
 def test_a_sweep_remembers_every_version_that_worked_on_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -451,7 +513,9 @@ def test_a_space_whose_samples_make_no_run_is_refused_by_its_parameters(
     ), refused.err
 
 
-@pytest.mark.parametrize("left", [[], [".sweep.yaml.0123abcd.part"]], ids=["empty", "part"])
+@pytest.mark.parametrize(
+    "left", [[], ["sweep.log", ".sweep.yaml.0123abcd.part"]], ids=["empty", "part"]
+)
 def test_a_sweep_whose_driver_was_killed_before_it_began_may_begin(
     place: Path, left: list[str]
 ) -> None:
@@ -492,18 +556,36 @@ def test_a_storage_that_fails_is_one_line_that_says_how_to_go_on(
     assert err.endswith(" Go on with: aurl sweep space.yaml --resume\n")
 
 
-def test_sigterm_ends_a_command_as_ctrl_c_does(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
     def terminated(args: object) -> int:
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            if number == signal.SIGHUP:  # of the shell, after that of the kernel
+                os.kill(os.getpid(), number)
         return 0
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     monkeypatch.setattr(cli, "sweep", terminated)
     assert cli.main(["sweep", "space.yaml"]) == 130
     assert capsys.readouterr().err.startswith("aurl: interrupted. What was finished is kept.")
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
+
+
+def test_a_command_that_is_to_outlive_its_terminal_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hung_up(args: object) -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 7
+
+    monkeypatch.setattr(cli, "sweep", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert cli.main(["sweep", "space.yaml"]) == 7
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_storage_is_kept_to_and_two_sweeps_never_share_a_place_in_it(place: Path) -> None:

@@ -213,6 +213,18 @@ def test_a_server_that_refuses_is_told_in_seconds(code: grpc.StatusCode, message
     assert time.monotonic() - started < 30
 
 
+def test_a_home_that_takes_no_token_is_said_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(30, "Read-only file system", "/home/me/.ray")
+
+    monkeypatch.setattr(ray, "init", refused)
+    refusal = pytest.raises(SweepError, match=r"'/home/me/\.ray'\. Set RAY_AUTH_TOKEN to a secret")
+    with refusal, connected(None):
+        pytest.fail("it has not started")
+
+
 @pytest.mark.parametrize("failures", [0, 2, 3])
 def test_ray_that_gives_itself_up_is_started_again(
     failures: int, monkeypatch: pytest.MonkeyPatch

@@ -290,7 +290,7 @@ def check_batch_script(text: str) -> None:
     options = re.findall(r"^#SBATCH --([\w-]+)", text, flags=re.MULTILINE)
     known = {
         *("job-name", "nodes", "ntasks-per-node", "exclusive", "gpus-per-node", "mem", "time"),
-        *("requeue", "signal", "output"),
+        *("requeue", "signal", "output", "open-mode"),
     }
     must(set(options) == known, f"options of sbatch: {set(options) ^ known}")
     must("RAY_AUTH_MODE=token" in text, "Ray asks for a token")

@@ -225,5 +225,5 @@ def test_no_name_in_a_copy_leads_out_of_a_trials_folder(root: Path, name: str) -
     shutil.rmtree(made.folder)
     again = planned(root)
     found = {path.name for path in again.folder.rglob("*") if path.is_file()}
-    assert found == {"sweep.yaml", "study.journal", "status.json"}
+    assert found == {"sweep.yaml", "sweep.log", "study.journal", "status.json"}
     assert not list(root.rglob("*stolen*"))

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from aurl import cli
 from aurl.data import corpus as corpora
+from aurl.search import jobs
 from aurl.search.jobs import Jobs, token, travels_in_the_clear
 from tests.tiny import tiny_corpus
 
@@ -42,6 +43,8 @@ class Dashboard:
     uploaded: dict[str, bytes] = field(default_factory=dict[str, bytes])
     log: tuple[str, ...] = ("one\n", "two\n")
     end: str = "SUCCEEDED"
+    young: int = 0
+    """Jobs that are refused first, as a head does that has just started."""
     hello: str = json.dumps({"version": "4", "ray_version": ray.__version__})
 
     @property
@@ -89,6 +92,9 @@ class Dashboard:
 
     async def submit(self, request: web.Request) -> web.Response:
         asked = await request.json()
+        self.young -= 1
+        if self.young >= 0:
+            return web.Response(status=500, text="No available agent to submit job, please try")
         self.jobs[asked["submission_id"]] = {
             "entrypoint": asked["entrypoint"],
             "runtime_env": asked["runtime_env"],
@@ -163,6 +169,22 @@ def test_a_sweep_is_submitted_with_what_it_needs_and_followed_to_its_end(
     assert TOKEN not in json.dumps(asked)
     out = capsys.readouterr().out
     assert out == f"Job {job}. Ctrl-C leaves it running.\none\ntwo\nJob {job}: SUCCEEDED.\n"
+
+
+@pytest.mark.parametrize(("young", "code"), [(jobs.TRIES - 1, 0), (jobs.TRIES, 2)])
+def test_a_head_that_has_just_started_is_waited_for(
+    dashboard: Dashboard,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    young: int,
+    code: int,
+) -> None:
+    monkeypatch.setattr(jobs, "PAUSE_S", 0.0)
+    dashboard.young = young
+    assert cli.main(["submit", dashboard.address, "space.yaml"]) == code
+    err = capsys.readouterr().err
+    assert len(dashboard.jobs) == 1 - code // 2
+    assert err == "" or (err.count("\n") == 1 and "says: Request failed" in err)
 
 
 def test_what_is_submitted_is_a_command_of_ours(

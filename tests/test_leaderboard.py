@@ -405,9 +405,11 @@ def test_a_finalist_that_collapses_with_another_seed_has_no_lower_bound(tmp_path
 
 def test_finalists_are_the_best_by_the_search_alone(tmp_path: Path) -> None:
     for name, score in (("t0000", 0.7), ("t0001", 0.9), ("t0002", 0.8), ("t0003", 0.95)):
-        write_status(tmp_path, name, **with_score(score))
+        write_status(tmp_path, name, params={"optimizer.lr": score}, **with_score(score))
     write_status(tmp_path, "t0003", **with_score(0.95, health=0.0))
     write_status(tmp_path, "t0004", status="failed", **with_score(0.99))
+    again = with_score(0.85)  # the best configuration with another seed
+    write_status(tmp_path, "t0005", params={"optimizer.lr": 0.9}, **again)
     assert [trial.trial for trial in finalists(tmp_path, 2)] == ["t0001", "t0002"]
     for number in (1, 2, 3):
         write_rerun(tmp_path, f"t0002.{number}", 0.99)

@@ -1,5 +1,6 @@
 import io
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from aurl.reporting.progress import Progress
+from aurl.search.journal import copy_of_stdout
 
 GOOD = {
     "val/kl_health": 0.9,
@@ -61,6 +63,20 @@ def test_each_event_is_one_plain_line_however_long() -> None:
         f"[0:01:01] t0000 step 100/300: {SCORES}",
         f"[0:01:01] t0000 stopped ([dead] KL): {SCORES} [1/4 trials]",
     ]
+
+
+def test_nobody_who_watches_is_no_reason_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    monkeypatch.setattr(os, "dup", lambda _: writer)
+    shown = copy_of_stdout()
+    monkeypatch.undo()
+    with Progress(shown, 4, 300) as progress:
+        progress.message("starting workers")
+        assert os.read(reader, 100) == b"[0:00:00] starting workers\n"
+        os.close(reader)
+        for number in range(4):
+            progress.trial_ended(f"t{number:04d}", "completed", "x" * 20_000, GOOD)
+    shown.file.close()
 
 
 def test_result_lines_are_a_few_a_second_and_ends_are_all_there() -> None:

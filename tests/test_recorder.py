@@ -1,6 +1,8 @@
 """What a sweep writes of its trials: one status at a time, and never more than was kept."""
 
+import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from aurl.errors import ConfigError, OutageError, SweepError
 from aurl.files import read_json, read_lines, read_yaml, write_yaml
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.distributions import Value
 from aurl.search.provenance import provenance, read_config
-from aurl.search.recorder import Recorder, trial_id, trial_number
+from aurl.search.recorder import Recorder, config_in, statuses, trial_id, trial_number
 from aurl.search.sampler import End
 from aurl.training import checkpoint
 from aurl.training.reporters import TrialWriter
@@ -91,6 +94,34 @@ LATER: list[dict[str, float]] = [
     {"step": 6, "train/objective_nats": 3.0},
     {"step": 8, "val/kl_nats": 0.7, "val/active_units": 4.0},
 ]
+
+
+def test_a_trial_whose_folder_was_removed_is_not_written_on(tmp_path: Path) -> None:
+    made = recorder(tmp_path / "trials")
+    made.propose(NAME, PARAMS, small_config())
+    begin(made)
+    shutil.rmtree(tmp_path / "trials" / NAME)
+    with pytest.raises(OutageError, match=f"trials/{NAME} must stay while its trial runs, and is"):
+        made.report(NAME, ROWS)
+    assert not (tmp_path / "trials" / NAME).exists()
+
+
+def test_a_run_of_a_newer_aurl_is_said_in_one_line(tmp_path: Path) -> None:
+    recorder(tmp_path).propose(NAME, PARAMS, small_config())
+    path = tmp_path / NAME / "config.yaml"
+    path.write_text(f"{path.read_text()}newer: 3\n")
+    words = rf"{NAME}/config\.yaml must be a run of this version of aurl: newer is not a setting"
+    with pytest.raises(ConfigError, match=words):
+        config_in(tmp_path / NAME)
+
+
+@pytest.mark.parametrize("key", ["status", "started", "seconds", "attempts", "params", "metrics"])
+def test_a_status_that_lacks_what_a_resume_needs_is_damaged(tmp_path: Path, key: str) -> None:
+    recorder(tmp_path).propose(NAME, PARAMS, small_config())
+    path = tmp_path / NAME / "status.json"
+    path.write_text(json.dumps({k: x for k, x in read_json(path).items() if k != key}))
+    with pytest.raises(SweepError, match=r"status\.json is damaged"):
+        statuses(tmp_path)
 
 
 @pytest.mark.parametrize("number", [0, 7, 123, 12345])

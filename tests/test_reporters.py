@@ -21,6 +21,7 @@ from tensorboard.plugins.hparams import metadata
 
 from aurl.audio import RATE, wav
 from aurl.drawing.canvas import png
+from aurl.errors import ConfigError
 from aurl.files import append_lines, read_lines, write_text
 from aurl.training.media import LAYOUT
 from aurl.training.reporters import (
@@ -28,6 +29,7 @@ from aurl.training.reporters import (
     Options,
     TrialWriter,
     open_trial,
+    read_rows,
     rewind,
     show_on_sweep,
     write_experiment,
@@ -127,6 +129,16 @@ def test_rewind_drops_the_rows_after_the_checkpoint_and_a_torn_line(tmp_path: Pa
     assert read_lines(folder / "metrics.jsonl") == []
 
 
+@pytest.mark.parametrize("row", ['{"a": 1.0}', '{"step": "2"}', '{"step": true}'])
+def test_a_row_of_no_step_is_named(tmp_path: Path, row: str) -> None:
+    folder = trial(tmp_path)
+    append_lines(folder / "metrics.jsonl", [{"step": 1}])
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(f"{row}\n")
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl is damaged: row 2 is of no step\."):
+        read_rows(folder)
+
+
 def test_rewind_of_a_trial_without_rows_leaves_an_empty_log(tmp_path: Path) -> None:
     rewind(trial(tmp_path), 10)
     assert read_lines(trial(tmp_path) / "metrics.jsonl") == []
@@ -148,13 +160,16 @@ def logged_to_step_30(folder: Path) -> None:
     writer.close("running")
 
 
+@pytest.mark.parametrize("clock_s", [0, -3600], ids=["", "clock_set_back"])
 @pytest.mark.parametrize("was_open", [True, False], ids=["tensorboard_open", "tensorboard_new"])
 def test_resumed_trial_shows_no_stale_and_no_double_point(
-    tmp_path: Path, *, was_open: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, was_open: bool, clock_s: int
 ) -> None:
     folder = trial(tmp_path)
     logged_to_step_30(folder)
     events = reader(folder) if was_open else None
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + clock_s * 10**9)
     rewind(folder, 20)
     writer = opened(folder)
     writer.log([{"step": 30, "a": -30.0}, {"step": 40, "a": -40.0}])

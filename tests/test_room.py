@@ -69,11 +69,19 @@ def test_room_that_is_fixed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert started(made, "abc") == "ab"
 
 
+@pytest.mark.parametrize(
+    ("grow_to", "patience_s", "words"),
+    [
+        (None, room.PATIENCE_S, "10 minutes: machines are gone"),
+        (4, room.GROWING_PATIENCE_S, "60 minutes: `ray status` on its head says why"),
+    ],
+    ids=["fixed", "growing"],
+)
 def test_a_cluster_that_holds_nothing_is_waited_for_but_not_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, grow_to: int | None, patience_s: float, words: str
 ) -> None:
     machines = Machines(monkeypatch, 1)
-    patience = Patience(Shape(workers_per_trial=2))
+    patience = Patience(Shape(workers_per_trial=2, grow_to=grow_to))
 
     def wait(seconds: float) -> None:
         machines.now += seconds
@@ -81,12 +89,12 @@ def test_a_cluster_that_holds_nothing_is_waited_for_but_not_for_ever(
 
     wait(5.0)
     machines.holds = 0
-    wait(room.PATIENCE_S - 1)
+    wait(patience_s - 1)
     machines.holds = 1
     wait(5.0)
     machines.holds = 0
-    wait(room.PATIENCE_S - 1)
-    with pytest.raises(SweepError, match=r"hold a trial of 2 workers, and has not for 10 min"):
+    wait(patience_s - 1)
+    with pytest.raises(SweepError, match=rf"hold a trial of 2 workers, and has not for {words}"):
         wait(5.0)
 
 

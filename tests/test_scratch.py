@@ -1,6 +1,7 @@
 """Folders that nobody reads back: gone with their process, even if that was killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aurl.search.scratch import scratch_folder
+from aurl.search.scratch import LONGEST, scratch_folder
 
 OWNER = """
 from aurl.search.scratch import scratch_folder
@@ -29,6 +30,44 @@ def test_a_scratch_folder_is_gone_after_its_block(tmp_path: Path) -> None:
         (Path(folder) / "deep" / "er").mkdir(parents=True)
         assert list(tmp_path.iterdir()) == [Path(folder)]
     assert not list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_removed_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def while_somebody_writes(place: str, *, ignore_errors: bool = False) -> None:
+        for path in sorted(Path(place).rglob("*"), reverse=True):
+            if path.name not in ("session", "busy"):
+                path.unlink()
+
+    monkeypatch.setattr(shutil, "rmtree", while_somebody_writes)
+    with scratch_folder() as folder:
+        (Path(folder) / "session").mkdir()
+        (Path(folder) / "session" / "busy").touch()
+        (Path(folder) / "session" / "idle").touch()
+        (Path(folder) / "session_latest").symlink_to(Path(folder) / "session")
+    assert [path.name for path in (Path(folder) / "session").iterdir()] == ["busy"]
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder() as other:
+        assert list(tmp_path.iterdir()) == [Path(other)]
+
+
+SOCKET = "session_2026-11-27_23-43-31_186563_4194304/sockets/plasma_store"
+"""Of Ray's, with the highest number that a process has."""
+
+
+def test_rays_sockets_have_names_that_the_kernel_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with scratch_folder(for_sockets=True) as folder, scratch_folder() as other:
+        assert len(f"{folder}/{SOCKET}") <= 107
+        assert Path(other).parent == long
+    assert not Path(folder).exists()
+    assert len(f"{'y' * LONGEST}/{Path(folder).name}/{SOCKET}") == 107, "no sooner than it must"
 
 
 def test_what_a_killed_process_left_is_removed_and_what_lives_is_not(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def test_a_sweep_that_writes_by_a_link_is_not_resumed(
 ) -> None:
     (tmp_path / "mine").write_text("kept")
     (planned.folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (planned.folder / name).unlink(missing_ok=True)
     (planned.folder / name).symlink_to(tmp_path / "mine")
     options = SweepOptions(
         space=tmp_path / "space.yaml", out=tmp_path / "out", name="s", resume=True

@@ -429,6 +429,28 @@ def test_values_that_make_no_run_together_are_passed_over(tmp_path: Path) -> Non
     assert supply.suggest("tune-12") == "FINISHED"
 
 
+NOTHING_VARIES = f"{BASE}\nbudget: {{trials: 12, steps_per_trial: 8}}"
+
+
+@pytest.mark.parametrize(
+    ("space", "count"), [(NEVER_TOGETHER, 3), (NOTHING_VARIES, 1)], ids=["choices", "none"]
+)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_no_two_trials_of_a_sweep_are_the_same_run(tmp_path: Path, space: str, count: int) -> None:
+    """Of three configurations, or of one, twelve trials are made, by two drivers in a row."""
+    made = planned(Place(tmp_path, space))
+    first = supply_of(made)
+    configs = [first.suggest(f"tune-{index}")["task"].config for index in range(5)]
+    names = [first.name_of(f"tune-{index}") for index in range(5)]
+    for name in names:
+        complete(made.trials_folder / name, 0.5)
+    again = supply_of(made)
+    configs += [again.suggest(f"again-{index}")["task"].config for index in range(7)]
+    assert len({repr(config) for config in configs}) == 12
+    assert configs[0].seed == made.space.base["seed"]
+    assert len({repr(replace(config, seed=0)) for config in configs}) == count
+
+
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_what_a_worker_saw_is_drawn_and_so_is_the_front(tmp_path: Path) -> None:
     made = planned(Place(tmp_path, NEVER_TOGETHER))

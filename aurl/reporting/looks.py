@@ -6,11 +6,10 @@ from pathlib import Path
 
 from aurl.drawing.canvas import png
 from aurl.errors import AurlError
-from aurl.files import read_lines
 from aurl.reporting.findings import BEST, Findings
 from aurl.reporting.performances import Performance, perform
 from aurl.training.pictures import KL, kl_over_time
-from aurl.training.reporters import METRICS_FILE, PICTURES
+from aurl.training.reporters import METRICS_FILE, PICTURES, read_rows
 
 FROM_TRIAL = {
     "latent_traversal": "What each dimension does: one is moved, the others stay",
@@ -73,7 +72,7 @@ def looks(sweep: Path, found: Findings, say: Callable[[str], None]) -> list[Look
 def _pictures(folder: Path, notes: list[str]) -> list[Shown]:
     shown: list[Shown] = []
     try:
-        for picture in kl_over_time(read_lines(folder / METRICS_FILE)).values():
+        for picture in kl_over_time(read_rows(folder)).values():
             name = KL.replace("/", "_")
             caption = "KL of every dimension while it was trained"
             shown.append(Shown(name=name, caption=caption, png=png(picture)))

@@ -108,7 +108,7 @@ def connected(address: str | None) -> Generator[None]:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     before = signal.getsignal(signal.SIGTERM)
-    with scratch_folder() as folder:
+    with scratch_folder(for_sockets=True) as folder:
         try:
             if address is None:
                 _start(folder)
@@ -256,6 +256,8 @@ def _greet(server: str) -> None:
 
 def _why_not(address: str | None, error: Exception) -> str:
     reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".") + "."
+    if isinstance(error, OSError) and str(error.filename).endswith(".ray"):  # for its token
+        reason += " Set RAY_AUTH_TOKEN to a secret of yours, and nothing is written there."
     if address is None:
         return f"Ray must start on this machine, and did not: {reason} See `aurl doctor`."
     return (

@@ -7,6 +7,7 @@ removes it after; what the sweep makes must therefore go to a folder of the clus
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import shlex
@@ -30,6 +31,16 @@ from aurl.errors import SweepError
 _ENDED = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
 # Ray would go where these point, and not where it was told to.
 _DETOURS = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+TRIES, PAUSE_S = 12, 5.0
+"""A head that has just started takes no job: its agent comes up after its dashboard."""
+
+_TALKERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""What of Ray tells the terminal of each file that it packs, and of how it is connected."""
+
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
@@ -57,6 +68,8 @@ class Jobs:
 
     def __init__(self, address: str) -> None:
         self._given = address
+        for name in _TALKERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
         url = _url(address)
         given = token()
         headers = {"Authorization": f"Bearer {given}"} if given else None
@@ -76,12 +89,23 @@ class Jobs:
                     shutil.copytree(path, Path(folder) / path.name)
                 else:
                     shutil.copy(path, folder)
-            self._client.submit_job(
-                entrypoint=shlex.join(["aurl", *words]),
-                submission_id=job,
-                runtime_env={"working_dir": folder},
-            )
+            self._submit(job, shlex.join(["aurl", *words]), folder)
         return job
+
+    def _submit(self, job: str, entrypoint: str, folder: str) -> None:
+        for left in reversed(range(TRIES)):
+            try:
+                self._client.submit_job(
+                    entrypoint=entrypoint,
+                    submission_id=job,
+                    runtime_env={"working_dir": folder},
+                )
+            except RuntimeError as error:
+                if not left or "No available agent" not in str(error):
+                    raise
+                time.sleep(PAUSE_S)
+            else:
+                return
 
     def follow(self, job: str, show: Callable[[str], None]) -> Job:
         """Show what a job prints, from its beginning, until it ends; returns how it ended."""

@@ -1,12 +1,15 @@
 """The log file of a sweep: where everything goes that Ray, Optuna and torch print."""
 
 import contextlib
+import errno
 import fcntl
+import io
 import logging
 import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,6 +17,29 @@ from aurl.errors import SweepError
 
 _terminal = [2]
 """Descriptors of standard error: the one that leads to whoever started us comes last."""
+
+
+@contextlib.contextmanager
+def owned(path: Path) -> Generator[None]:
+    """Hold the log of a sweep, and with it the sweep, while the block runs.
+
+    Raises:
+        SweepError: If another process holds it, or nobody can.
+    """
+    with path.open("ab") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SweepError(
+                f"{path.parent} must be left to one process, and another one is running it. "
+                "Wait for it, or end it first."
+            ) from error
+        except OSError as error:  # such as Lustre, if it is mounted so
+            raise SweepError(
+                f"--out must be on a file system that keeps locks, got {path.parent}: "
+                f"{error.strerror}. Choose another; with --storage, only this machine needs it."
+            ) from error
+        yield
 
 
 @contextlib.contextmanager
@@ -26,14 +52,7 @@ def journal(path: Path) -> Generator[None]:
     Raises:
         SweepError: If another process writes to the same log.
     """
-    with path.open("ab") as log:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SweepError(
-                f"{path.parent} must be left to one process, and another one is running it. "
-                "Wait for it, or end it first."
-            ) from error
+    with owned(path):
         sys.stdout.flush()
         sys.stderr.flush()
         saved = os.dup(1), os.dup(2)
@@ -71,12 +90,30 @@ def _flush_or_drop() -> None:
         try:
             stream.flush()
         except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+            _to_nowhere(number)
             stream.flush()
+
+
+def _to_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+class _Watched(io.FileIO):
+    """Where a sweep is watched. It may be gone before the sweep ends: then nothing is shown."""
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - whatever holds bytes
+        try:
+            return super().write(data)
+        except OSError as error:  # a terminal that was closed, a pipe that nobody reads
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            _to_nowhere(self.fileno())
+            return super().write(data)
 
 
 def copy_of_stdout() -> Console:
     """A console on the standard output of now, which :func:`journal` does not take away."""
-    return Console(file=os.fdopen(os.dup(1), "w", errors="backslashreplace"))
+    stream = io.BufferedWriter(_Watched(os.dup(1), "wb"))
+    return Console(file=io.TextIOWrapper(stream, errors="backslashreplace"))

@@ -15,8 +15,10 @@ from aurl.files import read_yaml, write_yaml
 from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
 from aurl.search.copies import copy_about, restored
-from aurl.search.provenance import provenance, read_config, space_hash
+from aurl.search.journal import owned
+from aurl.search.provenance import provenance, space_hash
 from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, finalists
+from aurl.search.recorder import config_in
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.seeding import stream_seed
@@ -95,8 +97,9 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     again = not exists and write and _is_there_again(options)
     values = read_yaml(options.space)
     overrides = _with_music(options.overrides, options.data)
-    if options.trials is not None and isinstance(values.get("budget"), dict):
-        values = {**values, "budget": {**values["budget"], "trials": options.trials}}
+    trials = _trials_asked_for(options)
+    if trials is not None and isinstance(values.get("budget"), dict):
+        values = {**values, "budget": {**values["budget"], "trials": trials}}
     space, corpus = _on_corpus(space_of(values, overrides=overrides))
     space, note = within_budget(space, corpus, options.shape.workers_per_trial)
     for example in examples(space):
@@ -112,6 +115,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         "space_sha256": space_hash(values, overrides),
         "seeds": {"trials": space.base["seed"], "sampler": space.sampler.seed},
         **({"storage": options.storage} if options.storage else {}),
+        **({"trials": trials} if trials is not None else {}),
         "made_by": provenance(),
         "commands": [options.command] if options.command else [],
     }
@@ -120,13 +124,15 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         record["warm_start"] = began
         words = f"Begins with {began['told']} known results and {began['tried']} others to try."
         note = f"{note} {words}".strip()
+    if trials != options.trials:
+        note = f"{note} {trials} trials, as --trials said before.".strip()
     if again:
         note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
     if exists or again:
         record = _gone_on_with(read_yaml(about), record, folder)
     remote = _kept_at(options, record) if options.storage and write else None
     if write:
-        _write(options, record, remote)
+        _write(options, record, remote, is_new=not (exists or again))
     return Sweep(
         folder=folder,
         space=space,
@@ -137,6 +143,14 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         remote=remote,
         beginnings=tuple(beginnings),
     )
+
+
+def _trials_asked_for(options: SweepOptions) -> int | None:
+    """What ``--trials`` says, or said when the sweep that is to be resumed was last run."""
+    about = options.folder / ABOUT
+    if options.trials is None and options.resume and about.exists():
+        return read_yaml(about).get("trials")
+    return options.trials
 
 
 def _check_words(options: SweepOptions) -> None:
@@ -187,14 +201,22 @@ def _is_there_again(options: SweepOptions) -> bool:
     return bool(wanted) and restored(options.folder, storage_at(options.storage))
 
 
-def _write(options: SweepOptions, record: Plain, remote: Remote | None) -> None:
-    """Write ``sweep.yaml``, and its copy."""
+def _write(options: SweepOptions, record: Plain, remote: Remote | None, *, is_new: bool) -> None:
+    """Write ``sweep.yaml``, and its copy, unless another process works on the sweep."""
+    folder = options.folder
     try:
-        write_yaml(options.folder / ABOUT, record)
+        folder.mkdir(parents=True, exist_ok=True)
+        with owned(folder / LOG):
+            if is_new and (folder / ABOUT).exists():
+                raise SweepError(
+                    f"--name must be new, got {folder.name!r}: another process has just begun "
+                    f"{folder}. Choose another --name."
+                )
+            write_yaml(folder / ABOUT, record)
     except OSError as error:
         raise _unusable(options, error) from error
     if remote is not None:
-        copy_about(options.folder, remote)
+        copy_about(folder, remote)
 
 
 def _kept_at(options: SweepOptions, record: Plain) -> Remote:
@@ -209,9 +231,12 @@ def _kept_at(options: SweepOptions, record: Plain) -> Remote:
 
 
 def _never_began(folder: Path) -> bool:
-    """Whether a driver was killed over a folder's ``sweep.yaml``, which is the first in it."""
+    """Whether a driver was killed over a folder's ``sweep.yaml``, when only the log was there."""
     return folder.is_dir() and all(
-        path.match(f".{ABOUT}.*.part") and path.is_file() for path in folder.iterdir()
+        (path.match(f".{ABOUT}.*.part") or path.name == LOG)
+        and path.is_file()
+        and not path.is_symlink()
+        for path in folder.iterdir()
     )
 
 
@@ -318,8 +343,10 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
         space = {key: value for key, value in record["space"].items() if key not in later}
         budget = record["space"].get("budget", {})
         steps = {key: value for key, value in budget.items() if key != "trials"}
-        same = ("overrides", "corpus", "workers_per_trial", "storage")
-        return {"space": space, "steps": steps, **{key: record.get(key) for key in same}}
+        given = {key: x for key, x in record["overrides"].items() if key != "data.corpus"}
+        same = ("corpus", "workers_per_trial", "storage")  # the corpus by what is in it
+        found = {key: record.get(key) for key in same}
+        return {"space": space, "steps": steps, "overrides": given, **found}
 
     old, new = essence(before), essence(now)
     for key, value in old.items():
@@ -336,9 +363,8 @@ def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
         return []
     runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
     for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
-        config, _ = read_config(sweep.trials_folder / trial.trial / "config.yaml")
+        config = config_in(sweep.trials_folder / trial.trial)
         for number in range(1, sweep.space.seeds.runs + 1):
-            seed = stream_seed(config.seed, "finalist", number) % 2**31
-            name = f"{trial.trial}.{number}"
-            runs.append((name, trial.params, replace(config, seed=seed)))
+            seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
+            runs.append((f"{trial.trial}.{number}", trial.params, replace(config, seed=seed)))
     return runs

@@ -93,10 +93,13 @@ def read_config(path: Path) -> tuple[RunConfig, Plain]:
     """A configuration file, and what it says of where it comes from.
 
     Raises:
-        ConfigError: If it is not a valid configuration.
+        ConfigError: If it is missing, damaged, or of an aurl that knows other settings.
     """
     values = read_yaml(path)
     made_by = values.pop(MADE_BY, {})
     if not isinstance(made_by, dict):
         raise ConfigError(f"{path}: {MADE_BY} must be a mapping, got {made_by!r}. Leave it out.")
-    return from_plain(values), cast("Plain", made_by)
+    try:
+        return from_plain(values), cast("Plain", made_by)
+    except ConfigError as error:
+        raise ConfigError(f"{path} must be a run of this version of aurl: {error}") from error

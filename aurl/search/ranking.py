@@ -163,14 +163,16 @@ def counts(trials: Sequence[TrialStatus]) -> dict[Status, int]:
 def finalists(sweep: Path, count: int) -> list[TrialStatus]:
     """The best feasible completed trials, by the run that the search made of each.
 
-    That run alone chooses, so that a sweep that is resumed trains the same ones again.
+    That run alone chooses, so that a sweep that is resumed trains the same ones again. Of a
+    configuration that was run several times, the best run is chosen.
     """
     trials = [replace(trial, seed_scores=()) for trial in read_trials(sweep)]
-    return [
-        place.trial
-        for place in ranked(trials)
-        if place.front is not None and SCORE in place.trial.metrics
-    ][:count]
+    best: list[TrialStatus] = []
+    for place in ranked(trials):
+        is_scored = place.front is not None and SCORE in place.trial.metrics
+        if is_scored and all(place.trial.params != other.params for other in best):
+            best.append(place.trial)
+    return best[:count]
 
 
 def _constraints(sweep: Path) -> Mapping[str, Bounds]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
 
 from aurl.config import RunConfig
-from aurl.errors import ConfigError, DataError, SweepError
-from aurl.files import read_json, read_lines, write_json
+from aurl.errors import ConfigError, DataError, OutageError, SweepError
+from aurl.files import read_json, write_json
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
@@ -27,7 +27,7 @@ from aurl.training.look import OF_DIMENSIONS, unpacked
 from aurl.training.messages import Row
 from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
 from aurl.training.place import keep_at, place_of
-from aurl.training.reporters import METRICS_FILE, TrialWriter, open_trial, rewind
+from aurl.training.reporters import TrialWriter, open_trial, read_rows, rewind
 from aurl.training.store import Remote
 
 _log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class Recorder:
         status = self._status[name]
         rewind(folder, _step_to_start_from(folder))
         status |= {"step": 0, "metrics": {}}
-        self._keep_metrics(status, read_lines(folder / METRICS_FILE))
+        self._keep_metrics(status, read_rows(folder))
         if self._copies is not None:
             self._copies.forget(name)
         status["attempts"] += 1
@@ -128,7 +128,15 @@ class Recorder:
         self._display.trial_started(name, status["params"])
 
     def report(self, name: str, rows: Sequence[Row]) -> None:
-        """Rows of a running trial."""
+        """Rows of a running trial.
+
+        Raises:
+            OutageError: If somebody has removed its folder: written now, it would be half a trial.
+        """
+        if not (self._folder / name / "config.yaml").exists():
+            raise OutageError(
+                f"{self._folder / name} must stay while its trial runs, and is gone."
+            )
         status = self._status[name]
         self._writers[name].log([dict(row) for row in rows])
         self._keep_metrics(status, rows)
@@ -153,7 +161,7 @@ class Recorder:
 
     def _show_kl(self, name: str) -> None:
         try:
-            rows = read_lines(self._folder / name / METRICS_FILE)
+            rows = read_rows(self._folder / name)
             self._writers[name].show(kl_over_time(rows), {})
         except OSError:
             raise
@@ -224,12 +232,17 @@ def _step_to_start_from(folder: Path) -> int:
 
 def _rows_reach(folder: Path, step: int) -> bool:
     """Whether no row is missing until ``step``, at which there may be none."""
-    last = max((row["step"] for row in read_lines(folder / METRICS_FILE)), default=0)
+    last = max((row["step"] for row in read_rows(folder)), default=0)
     if step <= last:
         return True
-    config, _ = read_config(folder / "config.yaml")
+    config = config_in(folder)
     every = (config.training.log_every, config.evaluation.every)
     return step < config.training.steps and all(step // each * each <= last for each in every)
+
+
+def config_in(folder: Path) -> RunConfig:
+    """The configuration of a trial's folder; raises as :func:`provenance.read_config`."""
+    return read_config(folder / "config.yaml")[0]
 
 
 def statuses(folder: Path) -> dict[str, dict[str, Any]]:
@@ -250,6 +263,7 @@ def _read_status(path: Path) -> dict[str, Any]:
         finite = all(math.isfinite(value) for value in metrics.values())
         ends = ("running", *get_args(End))
         whole = finite and status["status"] in ends and isinstance(status["params"], dict)
+        whole &= {"started", "seconds", "attempts"} <= status.keys()
     except (ConfigError, KeyError, TypeError, AttributeError, OverflowError):
         whole, status = False, {}
     if not whole:

@@ -15,6 +15,9 @@ _log = logging.getLogger(__name__)
 PATIENCE_S = 600.0
 """How long a sweep waits for a machine when none is left that holds a trial."""
 
+GROWING_PATIENCE_S = 3600.0
+"""The same on a cluster that starts machines: they take minutes to boot, and may be sold out."""
+
 _LOOK_S = 2.0
 
 
@@ -82,21 +85,26 @@ class Patience(tune.Callback):
         self._shape = shape
         self._pace = _Pace()
         self._held = time.monotonic()
+        if shape.grow_to is None:
+            self._most_s, self._why = PATIENCE_S, "machines are gone."
+        else:
+            self._most_s = GROWING_PATIENCE_S
+            self._why = "`ray status` on its head says why none was started, such as a quota of 0."
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         """See Ray: called often, whatever the trials do.
 
         Raises:
-            SweepError: If the cluster has held no trial for ``PATIENCE_S``.
+            SweepError: If the cluster has held no trial for so long.
         """
         if not self._pace.is_due():
             return
         now = time.monotonic()
         if held(self._shape):
             self._held = now
-        elif now - self._held > PATIENCE_S:
+        elif now - self._held > self._most_s:
             raise SweepError(
                 f"the cluster must hold a trial of {self._shape.workers_per_trial} workers, and "
-                f"has not for {PATIENCE_S / 60:g} minutes: machines are gone. What was finished "
-                "is kept. Give the same command with --resume once they are back."
+                f"has not for {self._most_s / 60:g} minutes: {self._why} What was finished is "
+                "kept. Give the same command with --resume once there are machines."
             )

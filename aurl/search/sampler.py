@@ -9,7 +9,9 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -19,6 +21,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from aurl.config import RunConfig
 from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.constraints import violation
@@ -158,6 +161,31 @@ class Proposals:
     def _inside(self, trial: FrozenTrial) -> optuna.Trial:
         number = trial._trial_id  # pyright: ignore[reportPrivateUsage]
         return optuna.Trial(self._study, number)
+
+
+class Repeats:
+    """Gives a configuration that is proposed again another seed: the same run would tell nothing.
+
+    Spaces of a few choices, or of none, have fewer configurations than trials.
+
+    Args:
+        known: The parameters of the runs that there are.
+    """
+
+    def __init__(self, known: Iterable[Mapping[str, Value]]) -> None:
+        self._times = Counter(map(_words, known))
+
+    def seeded(self, params: Mapping[str, Value], config: RunConfig) -> RunConfig:
+        """The configuration of the next run with ``params``; one that searches seeds keeps its."""
+        times = self._times[_words(params)]
+        self._times[_words(params)] += 1
+        if not times or "seed" in params:
+            return config
+        return replace(config, seed=stream_seed(config.seed, "repeat", times) % 2**31)
+
+
+def _words(params: Mapping[str, Value]) -> str:
+    return json.dumps(dict(params), sort_keys=True)
 
 
 def _asked_for(trial: FrozenTrial) -> dict[str, Value] | None:

@@ -16,7 +16,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from aurl.data.corpus import Corpus
-from aurl.files import read_json, read_lines
+from aurl.files import read_json
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.recorder import trial_number
 from aurl.search.settings import SchedulerConfig
@@ -25,7 +25,7 @@ from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import REASON, is_to_stop
 from aurl.training.evaluate import target_rate_nats
-from aurl.training.reporters import METRICS_FILE
+from aurl.training.reporters import read_rows
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class Referee(FIFOScheduler):
         trial = SimpleNamespace(trial_id=name)
         scheduler: Any = self._scheduler
         scheduler.on_trial_add(None, trial)
-        for row in read_lines(self._folder / name / METRICS_FILE):
+        for row in read_rows(self._folder / name):
             if RUNG in row:
                 scheduler.on_trial_result(None, trial, scalars(row, steps))
         scheduler.on_trial_remove(None, trial)

@@ -14,13 +14,22 @@ from pathlib import Path
 
 PREFIX = "aurl-"
 LOCK = "owner.lock"
+LONGEST = 29
+"""Bytes of a path below which Ray's sockets have names that the kernel takes, of 107 bytes."""
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Generator[str]:
-    """A temporary folder for the block; those whose owners were killed are removed first."""
-    _remove_orphans(Path(tempfile.gettempdir()))
-    folder = tempfile.mkdtemp(prefix=PREFIX)
+def scratch_folder(*, for_sockets: bool = False) -> Generator[str]:
+    """A temporary folder for the block; those whose owners were killed are removed first.
+
+    Args:
+        for_sockets: Ray's are in it: it is below ``/tmp`` where ``TMPDIR`` is too long for them.
+    """
+    place = tempfile.gettempdir()
+    if for_sockets and len(os.fsencode(place)) > LONGEST:
+        place = "/tmp"
+    _remove_orphans(Path(place))
+    folder = tempfile.mkdtemp(prefix=PREFIX, dir=place)
     made = Path(folder) / f".{LOCK}"
     with made.open("w") as lock:  # no process that is started inherits it
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -28,7 +37,7 @@ def scratch_folder() -> Generator[str]:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(Path(folder))
 
 
 def _remove_orphans(place: Path) -> None:
@@ -37,6 +46,18 @@ def _remove_orphans(place: Path) -> None:
             lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path.parent, ignore_errors=True)
+                _remove(path.parent)
             finally:
                 os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its lock last: by it, what a process still writes is found again."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink()
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            shutil.rmtree(folder)

@@ -18,7 +18,6 @@ from ray.tune.search import Searcher
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError, StorageError, SweepError
-from aurl.files import read_lines
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
@@ -28,24 +27,24 @@ from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep, final_runs
 from aurl.search.probe import check_remote, check_storage
-from aurl.search.provenance import read_config
 from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE
 from aurl.search.recorder import (
     Display,
     Recorder,
+    config_in,
     statuses,
     trial_folders,
     trial_id,
     trial_number,
 )
 from aurl.search.room import Orphans, Patience, Room
-from aurl.search.sampler import End, Proposals
+from aurl.search.sampler import End, Proposals, Repeats
 from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.scratch import scratch_folder
 from aurl.search.slot import TrialSlot
 from aurl.search.stopper import HealthStopper
 from aurl.training.fits import check_fits
-from aurl.training.reporters import METRICS_FILE, write_experiment
+from aurl.training.reporters import read_rows, write_experiment
 
 _log = logging.getLogger(__name__)
 ATTEMPTS = 3
@@ -71,9 +70,9 @@ def run(sweep: Sweep, display: Display) -> None:
             queue = make()
             while queue.left:  # once, but for runs that Tune gave back
                 if not scratch:
-                    space, columns = sweep.space, (SCORE, *OBJECTIVES)
-                    hidden = conditional(space)
-                    write_experiment(sweep.folder, domains(space), columns, conditional=hidden)
+                    space, columns = domains(sweep.space), (SCORE, *OBJECTIVES)
+                    hidden = conditional(sweep.space)
+                    write_experiment(sweep.folder, space, columns, conditional=hidden)
                     supply.front.draw()
                     scratch = stack.enter_context(_ray(sweep))
                 tuner = _tuner(sweep, queue, slots(sweep.shape, queue.left), scratch)
@@ -105,12 +104,10 @@ def _tidy(sweep: Sweep) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    for folder in (
-        *trial_folders(sweep.trials_folder),
-        *trial_folders(sweep.folder / FINALISTS),
-    ):
-        if not (folder / "status.json").exists():
-            shutil.rmtree(folder)
+    for kind in (sweep.trials_folder, sweep.folder / FINALISTS):
+        for folder in trial_folders(kind):
+            if not (folder / "status.json").exists():
+                shutil.rmtree(folder)
 
 
 def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tuner:
@@ -124,6 +121,7 @@ def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tu
         tune.with_parameters(TrialSlot, settings=settings),
         tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
     )
+    patience = [] if sweep.address is None else [Patience(sweep.shape)]
     joins = sweep.address is not None and sweep.shape.grow_to is None
     most = queue.left if joins else n_slots
     return tune.Tuner(
@@ -138,7 +136,7 @@ def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tu
             name=queue.folder.name,
             storage_path=scratch,
             verbose=0,
-            callbacks=[_Record(queue), Orphans(), *([Patience(sweep.shape)] if joins else [])],
+            callbacks=[_Record(queue), Orphans(), *patience],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
@@ -241,10 +239,10 @@ class _Supply(_Queue):
             if status["status"] != "running":
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
             referee.remember(name, sweep.space.budget.steps_per_trial)
-        self._unended = deque(
-            name for name, status in found.items() if status["status"] == "running"
-        )
+        self._unended = deque(name for name in found if found[name]["status"] == "running")
         proposals.fail_unknown({trial_number(name) for name in found})
+        told = [begun.params for begun in sweep.beginnings if begun.metrics is not None]
+        self._repeats = Repeats([*(status["params"] for status in found.values()), *told])
         self._new = max(0, sweep.space.budget.trials - len(found))
 
     @property
@@ -256,7 +254,7 @@ class _Supply(_Queue):
         """See :class:`_Queue`."""
         if self._unended:
             name = self._unended.popleft()
-            return name, read_config(self.folder / name / "config.yaml")[0]
+            return name, config_in(self.folder / name)
         if self._new:
             self._new -= 1
             return self._propose()
@@ -281,6 +279,7 @@ class _Supply(_Queue):
                 _log.warning("proposal %d makes no valid run: %s", number, error)
                 self.proposals.tell(number, "failed", {})
                 continue
+            config = self._repeats.seeded(params, config)
             self.recorder.propose(trial_id(number), params, config)
             return trial_id(number), config
         raise SweepError(
@@ -332,7 +331,7 @@ class _Record(tune.Callback):
         with self._queue.outage.noted():
             name = self._queue.name_of(trial.trial_id)
             self._queue.recorder.start(name)
-            rows = read_lines(self._queue.folder / name / METRICS_FILE)
+            rows = read_rows(self._queue.folder / name)
             self._queue.referee.begin(name, rows)
 
     def on_trial_result(

@@ -33,6 +33,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from aurl.audio import Sound
 from aurl.drawing.canvas import Picture, write_png
+from aurl.errors import ConfigError
 from aurl.files import append_lines, atomic, read_lines
 from aurl.training.media import layout_summary, picture_summary, sound_summary
 
@@ -138,7 +139,7 @@ def open_trial(folder: Path, *, params: Mapping[str, object], started: float) ->
             None is left out; one that is not a number, a string or a bool is shown as JSON.
         started: When the trial first started, in seconds since 1970.
     """
-    rows = read_lines(folder / METRICS_FILE)
+    rows = read_rows(folder)
     _keep_rows(folder, rows)  # without a torn last line, which the next row would run into
     last = rows[-1]["step"] if rows else -1
     times, shown = _wall_times(folder), _pictures_and_sounds(folder, last)
@@ -157,6 +158,21 @@ def open_trial(folder: Path, *, params: Mapping[str, object], started: float) ->
     return TrialWriter(folder / METRICS_FILE, events, last_step=last)
 
 
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The logged steps of a trial's folder.
+
+    Raises:
+        ConfigError: If one is no row of a trial.
+    """
+    rows = read_lines(folder / METRICS_FILE)
+    for number, row in enumerate(rows, start=1):
+        if type(row.get("step")) is not int:
+            raise ConfigError(
+                f"{folder / METRICS_FILE} is damaged: row {number} is of no step. Take it out."
+            )
+    return rows
+
+
 def rewind(folder: Path, step: int) -> None:
     """Forget what a trial logged after ``step``, before it resumes from the checkpoint made there.
 
@@ -167,7 +183,7 @@ def rewind(folder: Path, step: int) -> None:
         folder: The trial's folder.
         step: The last step that is kept; -1 starts over.
     """
-    rows = read_lines(folder / METRICS_FILE)
+    rows = read_rows(folder)
     _keep_rows(folder, [row for row in rows if row["step"] <= step])
 
 
@@ -236,8 +252,7 @@ class _EventFile:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        # Readers take a folder's files in the order of their names: a later one sorts later.
-        self._file = (folder / f"events.out.tfevents.{time.time_ns()}").open("wb")
+        self._file = _next_event_path(folder).open("wb")
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         # A second START in a run makes an open TensorBoard forget what it has read of the run.
@@ -261,6 +276,17 @@ class _EventFile:
 
 def _event_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("events.out.tfevents.*"))
+
+
+def _next_event_path(folder: Path) -> Path:
+    """A name for a new event file.
+
+    Readers take a folder's files in the order of their names: a later one sorts later, also on a
+    machine whose clock is behind that of the one before.
+    """
+    numbers = (path.name.rpartition(".")[2] for path in _event_paths(folder))
+    earlier = (int(number) for number in numbers if number.isdecimal())
+    return folder / f"events.out.tfevents.{max(time.time_ns(), 1 + max(earlier, default=0))}"
 
 
 def _empty_events(folder: Path) -> None:
