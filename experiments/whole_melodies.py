@@ -3,7 +3,8 @@
 A melody's nine factors are worth 14.12 nats. Beta rises from 0: the code is learned first and then
 made cheaper. ``halves`` has the levels that the factors have: three dimensions for the melody, one
 for the rhythm of each bar, one for the direction of each chord. ``in turn`` has levels that open
-one after the other, each with as many free nats as is meant for it, and a beta above 1.
+one after the other, each with as many free nats as is meant for it, and a beta above 1. ``in turn,
+told`` is supervised: two dimensions are told the order of two factors.
 
     python experiments/whole_melodies.py --out FILE.jsonl
     python experiments/whole_melodies.py --out FILE.jsonl --only halves --steps 20000
@@ -67,6 +68,14 @@ IN_TURN_HALVES: dict[str, Any] = {
     "objective.beta.schedule": "constant",
     "objective.beta.value": 2.0,
 }
+TOLD: dict[str, Any] = {
+    **IN_TURN,
+    "objective.regularizers.attribute_order": 20.0,
+    "objective.regularizers.attributes": [
+        {"name": "scale", "dimension": "rest/0", "sharpness": 3.0},
+        {"name": "arp_chord1", "dimension": "rest/1", "sharpness": 3.0},
+    ],
+}
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "flat": RISING,
@@ -76,6 +85,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "in turn": IN_TURN,
     "in turn, seed 1": {**IN_TURN, "seed": 1},
     "in turn, halves": IN_TURN_HALVES,
+    "in turn, told": TOLD,
+    "in turn, told, seed 1": {**TOLD, "seed": 1},
     "bars, steady beta": {**levels(melody=3, bar=3), **STEADY},
     "bars, steady beta, total correlation": {
         **levels(melody=3, bar=3),

@@ -165,7 +165,7 @@ CHANGES = {
     "model__token_dropout": 0.1,
     "latent__levels": [
         {"name": "global", "dim": 4, "span": "sequence"},
-        {"name": "local", "dim": 3, "span": 1, "opens": 0.4},
+        {"name": "local", "dim": 3, "span": 0.5, "opens": 0.4},
     ],
     "latent__top_down": True,
     "training__steps": 20,

@@ -82,6 +82,23 @@ def test_every_part_of_the_objective_can_be_searched() -> None:
     check_fits(drawn.config_of(random_trials(drawn, 1)[0]), tiny_corpus(), 1)
 
 
+def test_when_a_level_opens_and_what_it_codes_for_nothing_can_be_searched() -> None:
+    varied = {
+        "latent.levels.local.opens": {"choice": [0.0, 0.1, 0.3]},
+        "latent.levels.fine.opens": {"uniform": [0.2, 0.6]},
+        "latent.levels.fine.free_nats": {"uniform": [0.5, 8.0]},
+    }
+    drawn = space(varied)
+    for values in random_trials(drawn, 20):
+        _, local, fine = drawn.config_of(values).latent.levels
+        assert [local.opens, fine.opens, fine.free_nats] == [values[key] for key in varied]
+    assert prove(drawn, tiny_corpus(), samples=8).problems == []
+    varied["latent.levels.global.opens"] = {"choice": [0.1, 0.2]}
+    varied["latent.levels.local.opens"] = {"choice": [0.1, 0.3]}
+    with pytest.raises(ConfigError, match=r"^latent\.levels must have a level that opens at 0"):
+        space(varied)
+
+
 def test_a_space_is_read_whole() -> None:
     read = space(
         {
