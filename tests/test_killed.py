@@ -25,11 +25,12 @@ from torch import nn
 
 from aurl.data.corpus import save
 from aurl.errors import AurlError
-from aurl.files import read_json, read_lines, read_yaml
+from aurl.files import read_json, read_lines
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.search import sweep as sweeps
 from aurl.search.plan import Sweep, SweepOptions, plan
+from aurl.search.provenance import read_config
 from aurl.search.recorder import Recorder
 from aurl.search.sampler import Proposals
 from aurl.training import checkpoint
@@ -174,7 +175,7 @@ def outcome(place: Path) -> list[dict[str, Any]]:
             "params": status["params"],
             "status": status["status"],
             "metrics": status["metrics"],
-            "config": read_yaml(folder / "config.yaml"),
+            "config": read_config(folder / "config.yaml")[0],
             "rows": read_lines(folder / "metrics.jsonl"),
             "checkpoint": checkpoint.step_of(folder / "checkpoint"),
             "pictures": sorted(path.name for path in (folder / "pictures").glob("*.png")),
