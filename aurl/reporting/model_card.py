@@ -54,7 +54,7 @@ def model_card(
     )
     chosen = _chosen(to_plain(config), to_plain(RunConfig()))
     settings = ", ".join(f"`{key}` {value}" for key, value in chosen.items()) or "none"
-    origin = "\n".join(f"- {key}: {value}" for key, value in made_by.items())
+    origin = "\n".join(f"- {key}: {_said(value)}" for key, value in made_by.items())
     n_test = min(len(corpus.indices("test")), config.evaluation.final_windows)
     return f"""# A variational autoencoder of symbolic music
 
@@ -159,3 +159,13 @@ def _music_row(name: str, metrics: Mapping[str, float]) -> str:
     interval = f"{overlap[0]} [{overlap[1]}, {overlap[2]}]"
     label = f"`{name}`" if name else "mean of all"
     return f"| {' | '.join([label, *means, interval, overlap[3], *kl])} |"
+
+
+def _said(value: Any) -> str:  # noqa: ANN401
+    """Plain data in one line of text."""
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[str, Any]", value).items()
+        return ", ".join(f"{key} {_said(each)}" for key, each in pairs)
+    if isinstance(value, list):
+        return ", ".join(f"`{each}`" for each in cast("list[Any]", value))
+    return str(value)
