@@ -20,7 +20,7 @@ from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_value, read_yaml
 from aurl.model.generation import Sampling
-from aurl.plain import overridden
+from aurl.plain import Plain, overridden
 from aurl.reporting import export as exports
 from aurl.reporting.doctor import examine
 from aurl.reporting.leaderboard import write_leaderboard
@@ -34,7 +34,7 @@ from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, folder_name, space_on_music
 from aurl.search.proof import prove
-from aurl.search.provenance import provenance, read_config, write_config
+from aurl.search.provenance import config_in, provenance, read_config, write_config
 from aurl.search.space import space_of
 from aurl.training.fits import check_fits
 from aurl.training.store import storage_at
@@ -58,14 +58,19 @@ def conclude(planned: Sweep, console: Console) -> int:
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
-    made_by = {**trained.made_by, "trial": best, "exported_by": provenance()}
-    metrics = exports.replace_export(trained, planned.corpus, out, extra=made_by)
+    extra = _made_by(trained, best)
+    metrics = exports.replace_export(trained, planned.corpus, out, extra=extra)
     console.print(latent_use(best, metrics), highlight=False, markup=False)
     console.print(f"Best configuration, model and music: {out}", soft_wrap=True)
     console.print(
         f"Curves: tensorboard --logdir {shlex.quote(str(planned.folder))}", soft_wrap=True
     )
     return 0
+
+
+def _made_by(trained: exports.TrainedModel, trial: str) -> Plain:
+    """What an export says of where it comes from."""
+    return {**trained.made_by, "trial": trial, "exported_by": provenance()}
 
 
 def run_prepare(args: Namespace) -> int:
@@ -147,12 +152,11 @@ def run_export(args: Namespace) -> int:
         folder = args.source / "trials" / trial.trial
     else:
         folder = args.source
-    config, _ = read_config(folder / "config.yaml")
+    config = config_in(folder)
     corpus = _music_of(config, None)
     exports.check_corpus(config, corpus)
     trained = exports.trained_trial(folder, corpus)
-    extra = {**trained.made_by, "trial": folder.name, "exported_by": provenance()}
-    metrics = exports.export(trained, corpus, args.out, extra=extra)
+    metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, folder.name))
     console = Console()
     console.print(latent_use(folder.name, metrics), highlight=False, markup=False)
     console.print(f"Exported: {args.out}")
@@ -162,7 +166,7 @@ def run_export(args: Namespace) -> int:
 def run_evaluate(args: Namespace) -> int:
     """Print the metrics of an export, or of a run's last checkpoint, on the test split."""
     if (args.export / "checkpoint").is_dir():
-        config, _ = read_config(args.export / "config.yaml")
+        config = config_in(args.export)
         corpus = _music_of(config, args.data)
         exports.check_corpus(config, corpus)
         trained = exports.trained_trial(args.export, corpus)

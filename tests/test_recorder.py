@@ -15,8 +15,8 @@ from aurl.errors import ConfigError, OutageError, SweepError
 from aurl.files import read_json, read_lines, read_yaml, write_yaml
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.distributions import Value
-from aurl.search.provenance import provenance, read_config
-from aurl.search.recorder import Recorder, config_in, statuses, trial_id, trial_number
+from aurl.search.provenance import config_in, provenance, read_config
+from aurl.search.recorder import Recorder, statuses, trial_id, trial_number
 from aurl.search.sampler import End
 from aurl.training import checkpoint
 from aurl.training.reporters import TrialWriter

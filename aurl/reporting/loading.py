@@ -30,7 +30,7 @@ from aurl.model.generation import Sampling
 from aurl.plain import printable
 from aurl.reporting import export as exports
 from aurl.reporting.export import TrainedModel
-from aurl.search.provenance import read_config
+from aurl.search.provenance import config_in
 
 Music: TypeAlias = str | Path | Piece
 """The path of a MIDI file, or a piece."""
@@ -245,7 +245,7 @@ def trained_model(folder: Path) -> TrainedModel:
     """The model of an export, or of the folder of a run or trial."""
     if not (folder / "checkpoint").is_dir():
         return exports.load_export(folder)
-    config, _ = read_config(folder / "config.yaml")
+    config = config_in(folder)
     corpus = corpora.load_named(config.data.corpus, config.data.melodies)
     exports.check_corpus(config, corpus)
     return exports.trained_trial(folder, corpus)

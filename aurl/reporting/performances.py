@@ -20,7 +20,7 @@ from aurl.data.piece import Piece
 from aurl.drawing.canvas import Picture
 from aurl.drawing.piano_roll import Captions, piano_roll, sheet
 from aurl.reporting.export import TrainedModel, check_corpus, trained_trial
-from aurl.search.provenance import read_config
+from aurl.search.provenance import config_in
 
 Kind: TypeAlias = Literal["samples", "reconstructions", "interpolation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -59,7 +59,7 @@ def perform(folder: Path) -> list[Performance]:
         ConfigError: If its configuration cannot be read.
         DataError: If its checkpoint cannot be used, or its music is not where it was.
     """
-    config, _ = read_config(folder / "config.yaml")
+    config = config_in(folder)
     corpus = corpora.load_named(config.data.corpus, config.data.melodies)
     check_corpus(config, corpus)
     trained = trained_trial(folder, corpus)

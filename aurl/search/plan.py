@@ -16,9 +16,8 @@ from aurl.plain import Plain, build
 from aurl.search.cluster import Shape
 from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
-from aurl.search.provenance import provenance, space_hash
+from aurl.search.provenance import config_in, provenance, space_hash
 from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, finalists
-from aurl.search.recorder import config_in
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.seeding import stream_seed
@@ -97,7 +96,8 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     again = not exists and write and _is_there_again(options)
     values = read_yaml(options.space)
     overrides = _with_music(options.overrides, options.data)
-    trials = _trials_asked_for(options)
+    before = read_yaml(about) if exists or again else {}
+    trials = before.get("trials") if options.trials is None else options.trials
     if trials is not None and isinstance(values.get("budget"), dict):
         values = {**values, "budget": {**values["budget"], "trials": trials}}
     space, corpus = _on_corpus(space_of(values, overrides=overrides))
@@ -129,7 +129,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     if again:
         note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
     if exists or again:
-        record = _gone_on_with(read_yaml(about), record, folder)
+        record = _gone_on_with(before, record, folder)
     remote = _kept_at(options, record) if options.storage and write else None
     if write:
         _write(options, record, remote, is_new=not (exists or again))
@@ -143,14 +143,6 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         remote=remote,
         beginnings=tuple(beginnings),
     )
-
-
-def _trials_asked_for(options: SweepOptions) -> int | None:
-    """What ``--trials`` says, or said when the sweep that is to be resumed was last run."""
-    about = options.folder / ABOUT
-    if options.trials is None and options.resume and about.exists():
-        return read_yaml(about).get("trials")
-    return options.trials
 
 
 def _check_words(options: SweepOptions) -> None:

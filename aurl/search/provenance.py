@@ -103,3 +103,8 @@ def read_config(path: Path) -> tuple[RunConfig, Plain]:
         return from_plain(values), cast("Plain", made_by)
     except ConfigError as error:
         raise ConfigError(f"{path} must be a run of this version of aurl: {error}") from error
+
+
+def config_in(folder: Path) -> RunConfig:
+    """The configuration of a trial's or a run's folder; raises as :func:`read_config`."""
+    return read_config(folder / "config.yaml")[0]

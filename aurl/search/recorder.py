@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
 
@@ -17,9 +18,10 @@ from aurl.config import RunConfig
 from aurl.errors import ConfigError, DataError, OutageError, SweepError
 from aurl.files import read_json, write_json
 from aurl.metrics.score import RUNG_SCALE
+from aurl.plain import Plain
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
-from aurl.search.provenance import of_sweep, provenance, read_config, write_config
+from aurl.search.provenance import config_in, of_sweep, provenance, write_config
 from aurl.search.ranking import FINALISTS
 from aurl.search.sampler import End
 from aurl.training import checkpoint
@@ -73,13 +75,17 @@ class Recorder:
 
     def __init__(self, folder: Path, display: Display, remote: Remote | None = None) -> None:
         self._folder = folder
-        self._made_by = {**of_sweep(folder.parent), **provenance()}
         self._remote = remote
         self._copies = Copies(folder, remote) if remote else None
         self._display = display
         self._writers: dict[str, TrialWriter] = {}
         self._status: dict[str, dict[str, Any]] = {}
         self._since: dict[str, float] = {}
+
+    @cached_property
+    def _made_by(self) -> Plain:
+        """What new trials say of their making."""
+        return {**of_sweep(self._folder.parent), **provenance()}
 
     def propose(self, name: str, params: Mapping[str, Value], config: RunConfig) -> Path:
         """Make the folder of a new trial; returns it. A configuration that is there stays."""
@@ -238,11 +244,6 @@ def _rows_reach(folder: Path, step: int) -> bool:
     config = config_in(folder)
     every = (config.training.log_every, config.evaluation.every)
     return step < config.training.steps and all(step // each * each <= last for each in every)
-
-
-def config_in(folder: Path) -> RunConfig:
-    """The configuration of a trial's folder; raises as :func:`provenance.read_config`."""
-    return read_config(folder / "config.yaml")[0]
 
 
 def statuses(folder: Path) -> dict[str, dict[str, Any]]:

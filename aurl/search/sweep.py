@@ -27,11 +27,11 @@ from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep, final_runs
 from aurl.search.probe import check_remote, check_storage
+from aurl.search.provenance import config_in
 from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE
 from aurl.search.recorder import (
     Display,
     Recorder,
-    config_in,
     statuses,
     trial_folders,
     trial_id,
