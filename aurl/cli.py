@@ -22,6 +22,7 @@ from aurl.studio.options import add_studio
 
 INTERRUPTED = 130
 STORAGE = "where checkpoints are kept, such as s3://bucket/folder (default: with the trials)"
+WARM_START = "begin with what another sweep found, or with a YAML file of configurations"
 LATENT = ("traverse", "interpolate", "swap", "analyze", "studio")
 """The commands of :mod:`aurl.latent_commands`, which need no Ray."""
 
@@ -79,6 +80,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         from aurl import latent_commands  # imports torch, for which --help must not wait
 
         return latent_commands.COMMANDS[name]
+    if name == "submit":
+        from aurl.submit import submit
+
+        return submit
     from aurl.commands import COMMANDS  # imports Ray as well
 
     return COMMANDS[name]
@@ -217,12 +222,7 @@ def _add_sweep(commands: Any) -> None:  # noqa: ANN401 - argparse's type is priv
     sweep.add_argument("--trials", type=int, help="trials in all, in place of the space's budget")
     sweep.add_argument("--name", default="", help="the sweep's name (default: the space's)")
     sweep.add_argument("--out", type=Path, default=Path("sweeps"), help="where sweeps are kept")
-    sweep.add_argument(
-        "--warm-start",
-        type=Path,
-        metavar="SWEEP",
-        help="begin with what another sweep found, or with a YAML file of configurations",
-    )
+    sweep.add_argument("--warm-start", type=Path, metavar="SWEEP", help=WARM_START)
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
     sweep.add_argument(
         "--dry-run",
@@ -249,6 +249,12 @@ def _add_submit(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pri
     submit.add_argument("--name", default="", help="the sweep's name (default: the space's)")
     submit.add_argument(
         "--out", type=Path, default=Path("/mnt/aurl"), help="the cluster's folder for results"
+    )
+    submit.add_argument(
+        "--warm-start",
+        type=Path,
+        metavar="SWEEP",
+        help=f"{WARM_START}: a sweep of the cluster's, or a file that is here",
     )
     submit.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
     submit.set_defaults(address="auto")

@@ -1,13 +1,12 @@
 """What each command does: read the arguments, call the library, show the answer."""
 
 import json
-import re
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,7 +17,7 @@ from aurl.data.context import in_words
 from aurl.data.corpus import Corpus
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
-from aurl.files import parse_value, read_yaml
+from aurl.files import parse_value
 from aurl.model.generation import Sampling
 from aurl.plain import Plain, overridden
 from aurl.reporting import export as exports
@@ -32,15 +31,10 @@ from aurl.reporting.tables import latent_use, leaderboard_table
 from aurl.search import full_run
 from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
-from aurl.search.plan import Sweep, folder_name, space_on_music
+from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
 from aurl.search.provenance import config_in, provenance, read_config, write_config
-from aurl.search.space import space_of
 from aurl.training.fits import check_fits
-from aurl.training.store import storage_at
-
-if TYPE_CHECKING:
-    from aurl.search.jobs import Jobs
 
 SAMPLES_SHOWN = 5
 """Sampled configurations that ``aurl space`` prints."""
@@ -54,6 +48,8 @@ def conclude(planned: Sweep, console: Console) -> int:
     if not completed:
         console.print("No trial completed, so there is nothing to export.")
         return 1
+    if planned.space.seeds and not any(place.trial.seed_scores for place in completed):
+        console.print("No completed trial is feasible, so none was trained with other seeds.")
     best = completed[0].trial.trial
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
@@ -316,77 +312,6 @@ def _summary_lines(summary: Summary) -> list[str]:
     return [*lines, f"seconds  {summary.seconds:.1f}"]
 
 
-def run_submit(args: Namespace) -> int:
-    """Submit a sweep to a cluster, or follow, stop or list the jobs of one."""
-    asked = [args.space, args.follow, args.stop, args.list]
-    if sum(bool(each) for each in asked) != 1:
-        raise SweepError("submit must be given one of SPACE, --follow, --stop and --list.")
-    words, files = _job_of(args) if args.space else ([], [])
-    from aurl.search.jobs import Jobs, token, travels_in_the_clear  # a second, for nobody else
-
-    jobs = Jobs(args.dashboard)
-    if token() and travels_in_the_clear(args.dashboard):
-        print("The way there is not encrypted: who listens can read the token.", flush=True)
-    if args.list:
-        for each in jobs.all():
-            print(f"{each.name:32} {each.status:10} {each.command}")
-        return 0
-    if args.stop:
-        running = jobs.stop(args.stop)
-        print(f"{args.stop}: {'asked to stop' if running else 'had ended before'}.")
-        return 0
-    name = args.name or args.space.stem if args.space else ""
-    if args.follow:
-        jobs.job(args.follow)
-    job = args.follow or jobs.submit(f"aurl-{re.sub(r'[^A-Za-z0-9]+', '-', name)}", words, files)
-    return _follow(jobs, job, args)
-
-
-def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
-    """The words of a sweep for the cluster, and the files that it needs there."""
-    if not args.out.is_absolute():
-        raise SweepError(
-            f"--out must be a folder of the cluster, from its root, got {args.out}: the folder "
-            "that a job runs in is removed when it ends."
-        )
-    overrides = overrides_of(args.set)
-    space_of(read_yaml(args.space), overrides=overrides)
-    if args.storage:
-        storage_at(args.storage)
-    shape = shape_of(args)
-    words = ["sweep", args.space.name, "--address", args.address, "--out", str(args.out)]
-    words += ["--name", folder_name(args.name or args.space.stem)]
-    files = [args.space]
-    if args.data:
-        folder = Path(args.data)
-        uploaded = args.data not in corpora.BUNDLED and folder.is_dir()
-        files += [folder.resolve()] if uploaded else []
-        words += ["--data", f"./{folder.resolve().name}" if uploaded else args.data]
-    given = {
-        "--trials": args.trials,
-        "--workers-per-trial": shape.workers_per_trial,
-        "--gpus-per-worker": shape.gpus_per_worker,
-        "--grow-to": shape.grow_to,
-        "--storage": args.storage or None,
-    }
-    words += [str(each) for pair in given.items() if pair[1] is not None for each in pair]
-    words += [word for each in args.set for word in ("--set", each)]
-    return [*words, *(["--resume"] if args.resume else [])], files
-
-
-def _follow(jobs: "Jobs", job: str, args: Namespace) -> int:
-    again = f"aurl submit {args.dashboard}"
-    try:
-        print(f"Job {job}. Ctrl-C leaves it running.", flush=True)
-        ended = jobs.follow(job, lambda text: print(text, end="", flush=True))
-    except KeyboardInterrupt:
-        print(f"\nThe job goes on. Follow it: {again} --follow {job}")
-        print(f"Stop it: {again} --stop {job}")
-        return 130
-    print(f"Job {job}: {ended.status}. {ended.message}".rstrip())
-    return 0 if ended.status == "SUCCEEDED" else 1
-
-
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "prepare": run_prepare,
     "train": run_train,
@@ -396,5 +321,4 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "reconstruct": run_reconstruct,
     "space": run_space,
     "doctor": run_doctor,
-    "submit": run_submit,
 }

@@ -14,7 +14,7 @@ from aurl.errors import ConfigError
 from aurl.plain import printable
 from aurl.reporting.tables import duration
 from aurl.search.cluster import connected, slots
-from aurl.search.plan import Sweep
+from aurl.search.plan import Sweep, final_runs
 from aurl.search.ranking import read_trials
 from aurl.training.evaluate import Evaluator
 from aurl.training.loop import Run, Trainer
@@ -87,7 +87,9 @@ def lines(sweep: Sweep) -> list[str]:
     space, shape = sweep.space, sweep.shape
     ended = _ended(sweep.folder)
     left = max(0, space.budget.trials - ended)
-    runs = left + space.n_runs - space.budget.trials
+    # Which trials will be finalists is known once the last has ended.
+    finals = space.n_runs - space.budget.trials if left else len(final_runs(sweep))
+    runs = left + finals
     with connected(sweep.address):
         at_a_time = slots(shape, max(1, runs))
     gpus = f" with {shape.gpus_per_worker:g} GPU each" if shape.gpus_per_worker else ""
@@ -97,7 +99,7 @@ def lines(sweep: Sweep) -> list[str]:
         "folder": f"{sweep.folder}, left as it is: this is a dry run",
         "music": f"{sweep.corpus.name}, {len(sweep.corpus.indices('train'))} windows to train on",
         "trials": f"{left} of {space.budget.trials}, for {ended} have ended",
-        "finalists": f"{runs - left} runs with other seeds",
+        "finalists": f"{finals} runs with other seeds",
         "steps": f"{space.budget.steps_per_trial} a run",
         "search": f"{space.sampler.name}, scheduler {space.scheduler.name}, "
         f"stopper {space.stopper.name}",

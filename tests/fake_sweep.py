@@ -69,7 +69,7 @@ def fake_sweep(
     return sweep
 
 
-def write_status(sweep: Path, name: str, **values: Any) -> None:
+def write_status(sweep: Path, name: str, *, kind: str = "trials", **values: Any) -> None:
     """A trial's ``status.json``: completed, unless told otherwise."""
     status = {
         "trial": name,
@@ -83,4 +83,4 @@ def write_status(sweep: Path, name: str, **values: Any) -> None:
         "params": {},
         "metrics": {},
     }
-    write_json(sweep / "trials" / name / "status.json", {**status, **values})
+    write_json(sweep / kind / name / "status.json", {**status, **values})

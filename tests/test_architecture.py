@@ -21,6 +21,7 @@ LAYERS = (
     {"reporting"},
     {"studio"},
     {"commands", "latent_commands", "listings", "dry_run", "model_options"},
+    {"submit"},
     {"cli"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

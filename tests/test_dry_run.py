@@ -9,8 +9,13 @@ import pytest
 from aurl import cli, dry_run
 from aurl.data.corpus import save
 from aurl.dry_run import Cost
+from aurl.metrics.score import OBJECTIVES
 from aurl.search.cluster import Shape
 from aurl.search.plan import Sweep, SweepOptions, plan
+from aurl.search.provenance import write_config
+from aurl.search.ranking import FINALISTS, SCORE
+from aurl.search.recorder import trial_id
+from tests.fake_sweep import write_status
 from tests.test_cli import SPACE
 from tests.tiny import small_config, tiny_corpus
 
@@ -74,6 +79,29 @@ def test_a_cost_is_measured_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     for unlike in (planned(Shape(gpus_per_worker=0.5)), replace(planned(), address="auto")):
         assert said(unlike)["cost"].startswith("unknown: ")
         assert said(unlike)["cost"].endswith("64 steps at most")
+
+
+def test_what_has_ended_is_not_foretold_again(place: Path) -> None:
+    options = SweepOptions(space=Path("space.yaml"), out=Path("out"), data="corpus")
+    made = plan(options)
+    metrics = {**dict.fromkeys(OBJECTIVES, 0.5), SCORE: 0.5}
+    for number in range(2):
+        params = {"optimizer.lr": 0.001 * (number + 1)}
+        (made.trials_folder / trial_id(number)).mkdir(parents=True)
+        write_config(
+            made.trials_folder / trial_id(number) / "config.yaml", made.space.config_of(params), {}
+        )
+        write_status(made.folder, trial_id(number), params=params, metrics=metrics)
+    foretold = []
+    for done in ("completed", "failed", "running"):
+        write_status(made.folder, "t0001.2", kind=FINALISTS, status=done, metrics=metrics)
+        now = said(plan(replace(options, resume=True), write=False))
+        assert now["trials"] == "0 of 2, for 2 have ended"
+        foretold.append(now["finalists"])
+    assert foretold == [f"{left} runs with other seeds" for left in (5, 5, 6)]
+    more = said(plan(replace(options, resume=True, trials=3), write=False))
+    assert more["trials"] == "1 of 3, for 2 have ended"
+    assert more["finalists"] == "6 runs with other seeds"  # the third may become one
 
 
 def test_a_trial_costs_its_steps_and_evaluations() -> None:

@@ -210,6 +210,19 @@ def test_a_corpus_that_is_here_goes_along(dashboard: Dashboard) -> None:
     assert dashboard.files == {"space.yaml": SPACE.encode(), **here}
 
 
+def test_what_a_sweep_begins_with_is_of_the_cluster_or_goes_along(dashboard: Dashboard) -> None:
+    Path("elsewhere").mkdir()
+    Path("elsewhere/good.yaml").write_text("configurations: [{}]")
+    for given, told in (("elsewhere/good.yaml", "good.yaml"), ("/mnt/aurl/old", "/mnt/aurl/old")):
+        dashboard.jobs.clear()
+        dashboard.uploaded.clear()
+        cli.main(["submit", dashboard.address, "space.yaml", "--warm-start", given])
+        ((_, asked),) = dashboard.jobs.items()
+        assert f"--warm-start {told} " in asked["entrypoint"]
+        uploaded = {"good.yaml"} if told == "good.yaml" else set[str]()
+        assert dashboard.files.keys() == {"space.yaml", *uploaded}
+
+
 def test_a_job_that_fails_is_told_by_the_exit_code(
     dashboard: Dashboard, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -294,6 +307,11 @@ def test_an_unknown_job_is_one_line(
         (("space.yaml", "--list"), "submit must be given one of SPACE, --follow, --stop and"),
         (("no.yaml",), "no.yaml cannot be read: No such file or directory."),
         (("space.yaml", "--out", "here"), "--out must be a folder of the cluster, from its root"),
+        (("space.yaml", "--warm-start", "old"), "--warm-start must be a file of configurations,"),
+        (
+            ("space.yaml", "--warm-start", "sub/space.yaml"),
+            "must differ in name, got 'space.yaml'",
+        ),
         (("space.yaml", "--grow-to", "0"), "--grow-to must be >= 1, got 0."),
         (("space.yaml", "--set", "model.d_modle=8"), "model.d_modle is not a setting."),
     ],
@@ -301,6 +319,8 @@ def test_an_unknown_job_is_one_line(
 def test_what_is_wrong_is_said_before_anything_is_sent(
     dashboard: Dashboard, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
+    Path("sub").mkdir()
+    Path("sub/space.yaml").write_text("configurations: [{}]")
     assert message in refused(capsys, dashboard.address, *words)
     assert not dashboard.uploaded
     assert not dashboard.jobs

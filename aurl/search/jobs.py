@@ -81,15 +81,24 @@ class Jobs:
 
         Returns:
             The job's name, which begins with ``name``.
+
+        Raises:
+            SweepError: If two of the files have one name.
         """
+        for number, path in enumerate(files):
+            if path.name in {other.name for other in files[:number]}:
+                raise SweepError(
+                    f"what is uploaded must differ in name, got {path.name!r} twice. Rename one."
+                )
         job = f"{name}-{uuid.uuid4().hex[:6]}"
-        with tempfile.TemporaryDirectory(prefix="aurl-submit-") as folder, self._in_one_line():
+        with tempfile.TemporaryDirectory(prefix="aurl-submit-") as folder:
             for path in files:
                 if path.is_dir():
                     shutil.copytree(path, Path(folder) / path.name)
                 else:
                     shutil.copy(path, folder)
-            self._submit(job, shlex.join(["aurl", *words]), folder)
+            with self._in_one_line():
+                self._submit(job, shlex.join(["aurl", *words]), folder)
         return job
 
     def _submit(self, job: str, entrypoint: str, folder: str) -> None:

@@ -18,6 +18,7 @@ from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
 from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, finalists
+from aurl.search.recorder import statuses
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.seeding import stream_seed
@@ -350,13 +351,15 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
 
 
 def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
-    """Name, parameters and configuration of each finalist's runs with other seeds."""
+    """Name, parameters and configuration of the finalists' runs with other seeds still to do."""
     if sweep.space.seeds is None:
         return []
     runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
+    found = statuses(sweep.folder / FINALISTS)
+    ended = {name for name, status in found.items() if status["status"] != "running"}
     for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
         config = config_in(sweep.trials_folder / trial.trial)
         for number in range(1, sweep.space.seeds.runs + 1):
             seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
             runs.append((f"{trial.trial}.{number}", trial.params, replace(config, seed=seed)))
-    return runs
+    return [run for run in runs if run[0] not in ended]

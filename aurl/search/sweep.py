@@ -298,10 +298,7 @@ class _Finals(_Queue):
         folder = sweep.folder / FINALISTS
         recorder = Recorder(folder, display, sweep.remote)
         super().__init__(folder, recorder, Referee(None, None, sweep.corpus, folder))
-        ended = {
-            name for name, status in statuses(folder).items() if status["status"] != "running"
-        }
-        self._runs = deque(run for run in final_runs(sweep) if run[0] not in ended)
+        self._runs = deque(final_runs(sweep))
 
     @property
     def remaining(self) -> int:

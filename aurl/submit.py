@@ -1,0 +1,96 @@
+"""What ``aurl submit`` does: a sweep as a job of a cluster, from a laptop."""
+
+import re
+from argparse import Namespace
+from pathlib import Path
+
+from aurl.commands import overrides_of, shape_of
+from aurl.data import corpus as corpora
+from aurl.errors import SweepError
+from aurl.files import read_yaml
+from aurl.search.jobs import Jobs, token, travels_in_the_clear
+from aurl.search.plan import folder_name
+from aurl.search.space import space_of
+from aurl.training.store import storage_at
+
+
+def submit(args: Namespace) -> int:
+    """Submit a sweep to a cluster, or follow, stop or list the jobs of one."""
+    asked = [args.space, args.follow, args.stop, args.list]
+    if sum(bool(each) for each in asked) != 1:
+        raise SweepError("submit must be given one of SPACE, --follow, --stop and --list.")
+    words, files = _job_of(args) if args.space else ([], [])
+    jobs = Jobs(args.dashboard)
+    if token() and travels_in_the_clear(args.dashboard):
+        print("The way there is not encrypted: who listens can read the token.", flush=True)
+    if args.list:
+        for each in jobs.all():
+            print(f"{each.name:32} {each.status:10} {each.command}")
+        return 0
+    if args.stop:
+        running = jobs.stop(args.stop)
+        print(f"{args.stop}: {'asked to stop' if running else 'had ended before'}.")
+        return 0
+    name = args.name or args.space.stem if args.space else ""
+    if args.follow:
+        jobs.job(args.follow)
+    job = args.follow or jobs.submit(f"aurl-{re.sub(r'[^A-Za-z0-9]+', '-', name)}", words, files)
+    return _follow(jobs, job, args)
+
+
+def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
+    """The words of a sweep for the cluster, and the files that it needs there."""
+    if not args.out.is_absolute():
+        raise SweepError(
+            f"--out must be a folder of the cluster, from its root, got {args.out}: the folder "
+            "that a job runs in is removed when it ends."
+        )
+    overrides = overrides_of(args.set)
+    space_of(read_yaml(args.space), overrides=overrides)
+    if args.storage:
+        storage_at(args.storage)
+    shape = shape_of(args)
+    words = ["sweep", args.space.name, "--address", args.address, "--out", str(args.out)]
+    words += ["--name", folder_name(args.name or args.space.stem)]
+    files = [args.space]
+    if args.data:
+        folder = Path(args.data)
+        uploaded = args.data not in corpora.BUNDLED and folder.is_dir()
+        files += [folder.resolve()] if uploaded else []
+        words += ["--data", f"./{folder.resolve().name}" if uploaded else args.data]
+    if args.warm_start is not None:
+        words += ["--warm-start", _on_cluster(args.warm_start)]
+        files += [args.warm_start] if args.warm_start.is_file() else []
+    given = {
+        "--trials": args.trials,
+        "--workers-per-trial": shape.workers_per_trial,
+        "--gpus-per-worker": shape.gpus_per_worker,
+        "--grow-to": shape.grow_to,
+        "--storage": args.storage or None,
+    }
+    words += [str(each) for pair in given.items() if pair[1] is not None for each in pair]
+    words += [word for each in args.set for word in ("--set", each)]
+    return [*words, *(["--resume"] if args.resume else [])], files
+
+
+def _on_cluster(warm_start: Path) -> str:
+    """What the cluster is to begin with: a file from here, or a sweep that is there."""
+    if not warm_start.is_file() and not warm_start.is_absolute():
+        raise SweepError(
+            "--warm-start must be a file of configurations, which is uploaded, or a sweep's "
+            f"folder on the cluster, from its root, got {warm_start}."
+        )
+    return warm_start.name if warm_start.is_file() else str(warm_start)
+
+
+def _follow(jobs: Jobs, job: str, args: Namespace) -> int:
+    again = f"aurl submit {args.dashboard}"
+    try:
+        print(f"Job {job}. Ctrl-C leaves it running.", flush=True)
+        ended = jobs.follow(job, lambda text: print(text, end="", flush=True))
+    except KeyboardInterrupt:
+        print(f"\nThe job goes on. Follow it: {again} --follow {job}")
+        print(f"Stop it: {again} --stop {job}")
+        return 130
+    print(f"Job {job}: {ended.status}. {ended.message}".rstrip())
+    return 0 if ended.status == "SUCCEEDED" else 1
