@@ -69,7 +69,7 @@ def fake_sweep(
     return sweep
 
 
-def write_status(sweep: Path, name: str, *, kind: str = "trials", **values: Any) -> None:
+def write_status(sweep: Path, name: str, kind: str = "trials", /, **values: Any) -> None:
     """A trial's ``status.json``: completed, unless told otherwise."""
     status = {
         "trial": name,

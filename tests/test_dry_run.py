@@ -94,7 +94,7 @@ def test_what_has_ended_is_not_foretold_again(place: Path) -> None:
         write_status(made.folder, trial_id(number), params=params, metrics=metrics)
     foretold = []
     for done in ("completed", "failed", "running"):
-        write_status(made.folder, "t0001.2", kind=FINALISTS, status=done, metrics=metrics)
+        write_status(made.folder, "t0001.2", FINALISTS, status=done, metrics=metrics)
         now = said(plan(replace(options, resume=True), write=False))
         assert now["trials"] == "0 of 2, for 2 have ended"
         foretold.append(now["finalists"])
