@@ -87,14 +87,16 @@ class Canvas:
 def png(picture: Picture) -> bytes:
     """The picture as a PNG file."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG", optimize=True)
+    Image.fromarray(picture).save(stream, format="PNG")
     return stream.getvalue()
 
 
-def write_png(picture: Picture, path: Path) -> None:
-    """Write a picture to a PNG file, whole or not at all."""
+def write_png(picture: Picture, path: Path) -> bytes:
+    """Write a picture to a PNG file, whole or not at all; returns what is in it."""
+    encoded = png(picture)
     with atomic(path) as temporary:
-        temporary.write_bytes(png(picture))
+        temporary.write_bytes(encoded)
+    return encoded
 
 
 def text_width(text: str) -> float:

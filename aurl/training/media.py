@@ -11,7 +11,7 @@ from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
 from aurl.audio import RATE, Sound, wav
-from aurl.drawing.canvas import Picture, png
+from aurl.drawing.canvas import Picture
 
 LAYOUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "what trials are ranked by": {
@@ -77,12 +77,10 @@ def layout_summary() -> Summary:
     )
 
 
-def picture_summary(tag: str, picture: Picture) -> Summary:
-    """A picture, for the Images page."""
+def picture_summary(tag: str, picture: Picture, encoded: bytes) -> Summary:
+    """A picture and its PNG file, for the Images page."""
     height, width, _ = picture.shape
-    image = Summary.Image(
-        height=height, width=width, colorspace=3, encoded_image_string=png(picture)
-    )
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded)
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 

@@ -112,11 +112,12 @@ def show_on_sweep(sweep: Path, tag: str, picture: Picture, *, step: int) -> None
     It goes on with the event file of :func:`write_experiment`, if there is one: a new one would
     make an open TensorBoard forget the search space.
     """
-    write_png(picture, sweep_picture(sweep, tag))
+    encoded = write_png(picture, sweep_picture(sweep, tag))
     paths = _event_paths(sweep)
     if paths:
         with paths[-1].open("ab") as file:
-            event = Event(wall_time=time.time(), step=step, summary=picture_summary(tag, picture))
+            shown = picture_summary(tag, picture, encoded)
+            event = Event(wall_time=time.time(), step=step, summary=shown)
             RecordWriter(file).write(event.SerializeToString())
 
 
@@ -226,8 +227,9 @@ class TrialWriter:
         """
         step = max(self._step, 0)
         for tag, picture in pictures.items():
-            write_png(picture, self._path.parent / PICTURES / f"{tag.replace('/', '_')}.png")
-            self._events.add(picture_summary(tag, picture), step=step)
+            path = self._path.parent / PICTURES / f"{tag.replace('/', '_')}.png"
+            encoded = write_png(picture, path)
+            self._events.add(picture_summary(tag, picture, encoded), step=step)
         for tag, sound in sounds.items():
             self._events.add(sound_summary(tag, sound), step=step)
         self._events.flush()
