@@ -262,7 +262,9 @@ class RunConfig:
         if self.objective.free_bits.threshold:
             whole.append("objective.free_bits.threshold")
         whole += [
-            f"latent.levels.{each.name}.free_nats" for each in self.latent.levels if each.free_nats
+            f"latent.levels.{each.name}.free_nats"
+            for each in self.latent.levels
+            if each.free_nats and each.dim
         ]
         if self.latent.posterior == "batch_norm":
             whole.append("latent.posterior batch_norm")

@@ -138,6 +138,12 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_key(
         from_plain(overridden(to_plain(RunConfig()), changes))
 
 
+def test_free_nats_of_a_level_that_is_off_do_not_ask_for_a_whole_batch() -> None:
+    levels = [{"name": "on", "dim": 4}, {"name": "off", "dim": 0, "free_nats": 2.0}]
+    config = from_plain({"latent": {"levels": levels}, "training": {"accumulate": 2}})
+    assert config.training.accumulate == 2
+
+
 @pytest.mark.parametrize(
     ("schedule", "extra", "message"),
     [

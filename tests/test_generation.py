@@ -121,6 +121,13 @@ def test_a_prompt_that_is_no_beginning_is_refused(model: Vae) -> None:
         generate(model, codes(model, 2), max_tokens=64, sampling=Sampling(), prompt=wrong)
     with pytest.raises(ValueError, match=r"max_tokens must be more than the prompt's 9, got 9"):
         generate(model, codes(model, 2), max_tokens=9, sampling=Sampling(), prompt=music[:, :9])
+    wrong[:, 5] = VOCABULARY.size
+    with pytest.raises(ValueError, match=r"prompt must be what the grammar allows, .* token 5"):
+        generate(model, codes(model, 2), max_tokens=64, sampling=Sampling(), prompt=wrong)
+    with pytest.raises(
+        ValueError, match=r"prompt must be a beginning for each of .*got 2 of 0 to"
+    ):
+        generate(model, codes(model, 2), max_tokens=64, sampling=Sampling(), prompt=music[:, :0])
 
 
 def test_the_same_seed_gives_the_same_music_and_another_gives_other(model: Vae) -> None:
@@ -200,6 +207,7 @@ def test_top_k_and_top_p_keep_only_the_likeliest() -> None:
     generator = torch.Generator().manual_seed(0)
     assert set(drawn(logits, Sampling(temperature=1.0, top_k=2), generator).tolist()) == {0, 1}
     assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.5), generator).tolist()) == {0}
+    assert set(drawn(logits, Sampling(temperature=1.0, top_p=1e-300), generator).tolist()) == {0}
     assert set(drawn(logits, Sampling(temperature=1.0), generator).tolist()) == {0, 1, 2, 3}
 
 

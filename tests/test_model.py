@@ -6,6 +6,8 @@ from torch import Tensor
 
 from aurl.data.batches import TokenStore
 from aurl.errors import ConfigError
+from aurl.latent_config import LevelConfig
+from aurl.model.latents import LatentLayout
 from aurl.model.vae import Vae
 from aurl.objectives.kl import gaussian_kl
 from aurl.objectives.reconstruction import token_nll
@@ -85,6 +87,29 @@ def test_a_bar_reaches_only_its_own_slots_and_the_coarser_levels(model: Vae) -> 
         if level.n_slots > 1:
             torch.testing.assert_close(a[:, :half], b[:, :half])
         assert not torch.allclose(a[:, half:], b[:, half:], atol=1e-4), level.name
+
+
+def test_a_bar_reaches_only_its_own_slots_where_spans_do_not_nest(tokens: Tensor) -> None:
+    levels = [{"name": "bars", "dim": 2, "span": 1}, {"name": "thirds", "dim": 2, "span": 2 / 3}]
+    with seeded(0, "odd spans"):
+        model = Vae(small_config(latent__levels=levels), VOCABULARY, N_BARS)
+    second = (VOCABULARY.positions(tokens)[0] == 1) & (tokens != VOCABULARY.pad)
+    moved = torch.where(second & (tokens != VOCABULARY.bar), tokens.flip(0), tokens)
+    with torch.no_grad():
+        before, after = model.encode(tokens), model.encode(moved)
+    bars, thirds = model.layout.split((before.mean - after.mean).abs())
+    assert bars[:, 1].max() > 0.0
+    assert bars[:, 0].max() == 0.0
+    assert thirds[:, 0].max() == 0.0
+
+
+@pytest.mark.parametrize("span", [1 / 3, 0.3333333, 0.3333334, 1 / 12])
+def test_the_first_tick_of_a_slot_belongs_to_it(span: float) -> None:
+    (level,) = LatentLayout.of([LevelConfig(name="beats", dim=1, span=span)], 64).levels
+    bar, tick = torch.arange(64).repeat_interleave(72), torch.arange(72).repeat(64)
+    slots = round(1.0 / span)
+    found = level.slot(bar[None], (tick / 72)[None])[0]
+    assert torch.equal(found, slots * bar + slots * tick // 72)
 
 
 def test_the_latent_reaches_every_token(model: Vae, tokens: Tensor) -> None:

@@ -58,3 +58,9 @@ def test_the_learning_rate_rises_and_falls_to_a_tenth() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[55] == pytest.approx(1.1)
     assert rates[100] == pytest.approx(0.2)
+
+
+def test_the_learning_rate_never_passes_its_peak() -> None:
+    config = OptimizerConfig(lr=2.0, warmup=0.05)  # of 21 steps, a little more than one
+    rates = [learning_rate(config, step, 21) for step in range(21)]
+    assert max(rates) == 2.0

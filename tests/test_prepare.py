@@ -104,6 +104,17 @@ def test_every_note_of_every_kept_file_is_in_its_windows(mixed: Any) -> None:
         assert found == set(piece.notes[["onset", "pitch"]].tolist()), name
 
 
+@pytest.mark.usefixtures("_here")
+def test_notes_that_are_one_on_the_grid_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "midi").mkdir()
+    for seed in range(3):
+        notes = random_tune(seed, n_notes=8).notes
+        twice = Piece(ticks_per_quarter=24, notes=np.repeat(notes, 2))  # two voices in unison
+        write_midi(twice, tmp_path / "midi" / f"{seed}.mid")
+    summary = prepare(tmp_path / "midi", tmp_path / "data", QUICK)
+    assert (summary.notes, summary.notes_not_said) == (24, {"doubled": 24})
+
+
 def test_the_summary_adds_up(mixed: Any) -> None:
     _, out, summary, told = mixed
     corpus = load(out)

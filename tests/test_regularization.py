@@ -9,12 +9,13 @@ import torch
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError
+from aurl.model.latents import LatentLayout
 from aurl.objectives.objective import Terms
 from aurl.training import regularization
 from aurl.training.fits import check_fits
 from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
-from tests.tiny import small_config, tiny_corpus
+from tests.tiny import N_BARS, small_config, tiny_corpus
 
 AT = "objective__regularizers__"
 DENSITY = [{"name": "rhythm_density", "dimension": "global/1"}]
@@ -177,3 +178,11 @@ def test_parts_of_a_step_refuse_divergence_before_the_update() -> None:
         trainer.take_step()
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(value.nan_to_num(), before[name].nan_to_num()), name
+
+
+def test_an_attribute_that_an_augmentation_changes_is_refused() -> None:
+    attributes = [{"name": "tempo", "dimension": "global/0"}]
+    config = small_config(**{AT + "attributes": attributes, "augmentation__tempo": 2})
+    layout = LatentLayout.of(config.latent.levels, N_BARS)
+    with pytest.raises(ConfigError, match=r"tempo must go with augmentation\.tempo 0, got 2"):
+        regularization.check_regularizers(config, tiny_corpus(), layout)

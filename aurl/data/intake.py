@@ -8,7 +8,7 @@ from typing import TypeAlias
 from aurl.data.duplicates import content_key
 from aurl.data.isolation import Failure, Limits, each_isolated
 from aurl.data.piece import Piece
-from aurl.data.sources import Source, read_source
+from aurl.data.sources import Source
 from aurl.data.windows import WindowRequest, Windows, cut
 from aurl.plain import printable
 
@@ -31,6 +31,8 @@ class Kept:
 
     source: Source
     piece: Piece
+    n_doubled: int
+    """Notes of the file that the piece is without, because another is the same on the grid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +45,16 @@ class Refusal:
 
 
 def read_all(
-    sources: Sequence[Source], effort: Effort, read: Callable[[Path], Piece] = read_source
+    sources: Sequence[Source], effort: Effort, read: Callable[[Path], tuple[Piece, int]]
 ) -> tuple[list[Kept], list[Refusal]]:
     """The pieces of the files that can be read and are not copies, in the order of the files.
 
     Of files with the same bytes, or the same notes, the first by name is kept.
+
+    Args:
+        sources: The files.
+        effort: What may be spent.
+        read: Of a file the piece, and the notes that it is without.
     """
     copies = _copies(sources)
     asked = [source for source in sources if source.name not in copies]
@@ -56,23 +63,25 @@ def read_all(
     ]
     total = 2 * len(sources)
     effort.progress(len(copies), total)
-    pieces: dict[int, Piece] = {}
+    pieces: dict[int, tuple[Piece, int]] = {}
     paths = [source.path for source in asked]
     outcomes = each_isolated(read, paths, workers=effort.workers, limits=effort.limits)
     for done, (index, outcome) in enumerate(outcomes, start=len(copies) + 1):
         if isinstance(outcome, Failure):
             refusals.append(_refusal(asked[index], outcome))
         else:
-            pieces[index] = replace(outcome, name=asked[index].name)
+            piece, n_doubled = outcome
+            pieces[index] = replace(piece, name=asked[index].name), n_doubled
         effort.progress(done, total)
     kept: dict[str, Kept] = {}
     for index in sorted(pieces):
-        source, key = asked[index], content_key(pieces[index])
+        source, (piece, n_doubled) = asked[index], pieces[index]
+        key = content_key(piece)
         if key in kept:
             first = kept[key].source.name
             refusals.append(Refusal(file=source.name, reason="duplicate_of", detail=first))
         else:
-            kept[key] = Kept(source=source, piece=pieces[index])
+            kept[key] = Kept(source=source, piece=piece, n_doubled=n_doubled)
     return list(kept.values()), refusals
 
 

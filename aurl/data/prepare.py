@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from aurl.data.events import Events
 from aurl.data.intake import Effort, Kept, Progress, Refusal, cut_all, read_all
 from aurl.data.isolation import Limits
 from aurl.data.piece import Piece
-from aurl.data.sources import Source, found_sources, read_clocked, read_source
+from aurl.data.sources import Source, found_sources, read_counted
 from aurl.data.tokenizer import choose_vocabulary
 from aurl.data.vocabulary import Vocabulary
 from aurl.data.windows import WindowRequest, Windows
@@ -99,7 +100,7 @@ class Summary:
     """By split."""
 
     notes_not_said: dict[str, int]
-    """Notes that the tokens leave out or change, by how; see ``Events.said``."""
+    """Notes of the files that the tokens leave out or change, by how; see ``Events.said``."""
 
     windows_left_out: dict[str, int]
     """By why: ``empty``, ``too_long``, ``metre``."""
@@ -183,7 +184,7 @@ class _Gathered:
 
 
 def _gathered(sources: Sequence[Source], options: PrepareOptions, effort: Effort) -> _Gathered:
-    read = read_clocked if options.vocabulary == "events" else read_source
+    read = partial(read_counted, is_timed=options.vocabulary == "events")
     kept, refusals = read_all(sources, effort, read)
     pieces = [each.piece for each in kept]
     vocabulary: Vocabulary = (
@@ -236,6 +237,7 @@ def _summary(gathered: _Gathered, corpus: Corpus, seconds: float) -> Summary:
     sizes = [size for size in Counter(gathered.groups).values() if size > 1]
     left_out = sum((Counter(each.left_out) for each in gathered.windows), Counter[str]())
     not_said = sum((Counter(each.not_said) for each in gathered.windows), Counter[str]())
+    not_said += Counter(doubled=sum(each.n_doubled for each in gathered.kept))  # if there are any
     metres = Counter(_main_metre(piece) for piece in pieces)
     n_notes = sum(each.n_notes for each in gathered.windows)
     return Summary(

@@ -59,7 +59,7 @@ def read_source(path: Path) -> Piece:
     Raises:
         DataError: As :func:`~aurl.data.midi.read_midi`.
     """
-    return with_pickup(quantized(read_midi(path)))
+    return read_counted(path, is_timed=False)[0]
 
 
 def read_clocked(path: Path) -> Piece:
@@ -68,7 +68,20 @@ def read_clocked(path: Path) -> Piece:
     Raises:
         DataError: As :func:`~aurl.data.midi.read_midi`.
     """
-    return clocked(read_midi(path))
+    return read_counted(path, is_timed=True)[0]
+
+
+def read_counted(path: Path, *, is_timed: bool) -> tuple[Piece, int]:
+    """What :func:`read_clocked` or :func:`read_source` reads, and how many notes it is without.
+
+    These are of the onset, pitch and instrument of another once on the grid.
+
+    Raises:
+        DataError: As :func:`~aurl.data.midi.read_midi`.
+    """
+    written = read_midi(path)
+    piece = clocked(written) if is_timed else with_pickup(quantized(written))
+    return piece, len(written.notes) - len(piece.notes)
 
 
 def _paths(folder: Path) -> Iterator[Path]:

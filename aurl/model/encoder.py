@@ -122,9 +122,11 @@ class Encoder(nn.Module):
         x = residual(self.embedding(tokens) + self.place(bar, phase))
         slots = {level.span: level.slot(bar, phase) for level in self.layout.levels}
         visible: dict[float, Tensor] = {}
-        for level in self.layout.levels:
-            own = slots[level.span].where(valid, level.n_slots)  # padding sees padding
-            visible[level.span] = own[:, :, None] == own[:, None, :]
+        together = valid[:, :, None] == valid[:, None, :]  # padding sees padding
+        for span in sorted(slots, reverse=True):
+            # Also within the coarser slots: those of 2 and 3 bars are not in one another.
+            together = together & (slots[span][:, :, None] == slots[span][:, None, :])
+            visible[span] = together
         states: dict[float, Tensor] = {}
         for block, span in zip(self.blocks, self.layer_spans, strict=True):
             x = block(x, visible=visible[span])

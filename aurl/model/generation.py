@@ -61,8 +61,8 @@ def generate(
         Sequences from START on, padded after END.
 
     Raises:
-        ValueError: If draws are asked for without a generator, the grammar refuses the prompt, or
-            ``max_tokens`` is too small for any sequence.
+        ValueError: If draws are asked for without a generator, the prompt is empty or the grammar
+            refuses it, or ``max_tokens`` is too small for any sequence.
     """
     if sampling.temperature > 0.0 and generator is None:
         raise ValueError("generator must be given when temperature > 0, got None.")
@@ -71,6 +71,11 @@ def generate(
     if prompt is None:
         prompt = torch.full((batch, 1), vocabulary.start, device=z.device)
     length = prompt.shape[1]
+    if len(prompt) != batch or length == 0:
+        raise ValueError(
+            f"prompt must be a beginning for each of the {batch} latent vectors, START at least, "
+            f"got {len(prompt)} of {length} tokens."
+        )
     if length >= max_tokens:
         raise ValueError(f"max_tokens must be more than the prompt's {length}, got {max_tokens}.")
     tokens = torch.full((batch, max_tokens), vocabulary.pad, device=z.device)
@@ -109,7 +114,9 @@ def _decoding(
 def _follow(grammar: GrammarState, prompt: Int[Tensor, "batch prompt"]) -> None:
     """Read a prompt, refusing what the grammar does not allow."""
     for place, column in enumerate(prompt.unbind(dim=1)):
-        if not bool(grammar.allowed().gather(1, column[:, None]).all()):
+        allowed = grammar.allowed()
+        known = column.clamp(0, allowed.shape[1] - 1)
+        if not bool((allowed.gather(1, known[:, None])[:, 0] & (known == column)).all()):
             raise ValueError(f"prompt must be what the grammar allows, got another token {place}.")
         grammar.advance(column)
 
@@ -129,6 +136,7 @@ def drawn(
     if sampling.top_p < 1.0:
         ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
         beyond = ordered.cumsum(dim=-1) - ordered >= sampling.top_p
+        beyond[:, 0] = False  # single precision takes a top_p below 1e-45 for 0
         logits = logits.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
     # By the inverse of the distribution function: one random number a row, where multinomial takes
     # one a token. Above 0 and at most the last sum, so that no token without probability is drawn.

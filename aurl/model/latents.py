@@ -17,8 +17,9 @@ from torch import Tensor
 from aurl.errors import ConfigError
 from aurl.latent_config import LevelConfig
 
-EDGE = 1e-6
-"""Of a slot, in slots: its first tick belongs to it although 1/3 is not exact."""
+EDGE = 1e-3
+"""Of a bar: less than its shortest tick, and more than what single precision makes of a place in
+it, so that the first tick of a slot belongs to it although 1/3 is not exact."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Level:
         self, bar: Int[Tensor, "batch token"], phase: Float[Tensor, "batch token"]
     ) -> Int[Tensor, "batch token"]:
         """The slot that covers each musical position."""
-        index = ((bar + phase) / self.span + EDGE).floor().long()
+        index = ((bar + phase + EDGE) / self.span).floor().long()
         return index.clamp(0, self.n_slots - 1)
 
 
@@ -73,7 +74,11 @@ class LatentLayout:
                     f"got {config.span}."
                 )
             level = Level(
-                name=config.name, dim=config.dim, span=span, n_slots=n_slots, start=start
+                name=config.name,
+                dim=config.dim,
+                span=n_bars / n_slots,
+                n_slots=n_slots,
+                start=start,
             )
             placed.append(level)
             start += level.size

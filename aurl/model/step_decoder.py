@@ -103,7 +103,7 @@ class StepDecoder:
         gates = gates.reshape(len(place), -1, len(self._levels))
         total: np.ndarray | None = None
         for index, (level, told) in enumerate(zip(self._levels, self._told, strict=True)):
-            slot = np.floor(bars / np.float32(level.span) + np.float32(EDGE)).astype(np.int64)
+            slot = np.floor((bars + np.float32(EDGE)) / np.float32(level.span)).astype(np.int64)
             part = gates[:, :, index, None] * told[self._rows, np.minimum(slot, level.n_slots - 1)]
             total = part if total is None else total + part
         assert total is not None  # a model without a level is refused by its configuration

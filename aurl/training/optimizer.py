@@ -59,6 +59,6 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     """
     warmup = config.warmup * steps
     if step < warmup:
-        return config.lr * (step + 1) / warmup if warmup >= 1 else config.lr
+        return config.lr * min(1.0, (step + 1) / warmup)  # a warm-up need not be whole steps
     share = (step - warmup) / max(1.0, steps - warmup)
     return config.lr * (0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, share))))

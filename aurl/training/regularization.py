@@ -23,8 +23,8 @@ from aurl.objectives.regularizers import (
 )
 from aurl.training.workers import Workers
 
-MOVED = ("mean_pitch", "octave")
-"""Attributes with an order that transposition changes."""
+MOVED = {"mean_pitch": "transpose", "octave": "transpose", "tempo": "tempo"}
+"""Attributes with an order that an augmentation changes, and which one does."""
 
 
 class Regularization:
@@ -162,8 +162,8 @@ def check_regularizers(config: RunConfig, corpus: Corpus, layout: LatentLayout) 
                 f"{key}.dimension must name a dimension such as {layout.dimension_names[0]!r}, "
                 f"got {entry.dimension!r}."
             )
-        if entry.name in MOVED and config.augmentation.transpose:
+        changed_by = MOVED.get(entry.name, "")
+        if largest := getattr(config.augmentation, changed_by, 0):
             raise ConfigError(
-                f"{key} must go with augmentation.transpose 0, "
-                f"got {config.augmentation.transpose}: transposition changes it."
+                f"{key} must go with augmentation.{changed_by} 0, got {largest}: that changes it."
             )
