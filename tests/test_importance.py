@@ -7,6 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import create_trial
 
 from aurl.errors import SweepError
@@ -57,7 +58,9 @@ def test_of_few_trials_nothing_is_said(tmp_path: Path) -> None:
 def test_of_what_is_the_same_in_every_trial_nothing_is_said(tmp_path: Path) -> None:
     journal = tmp_path / "study.journal"
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    study = optuna.create_study(storage=storage, directions=["maximize"] * len(OBJECTIVES))
+    study = optuna.create_study(
+        storage=storage, directions=[StudyDirection.MAXIMIZE] * len(OBJECTIVES)
+    )
     rate = FloatDistribution(0.0, 1.0)
     for index in range(LEAST_TRIALS):
         params, values = {"optimizer.lr": index / 8}, (index / 8, 0.0, 0.5)

@@ -350,8 +350,8 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
     began, asked = (record.get("warm_start", {}).get("from") for record in (before, now))
     if asked not in (None, began):
         raise SweepError(
-            f"--warm-start must be what {folder.name} was begun with, got {asked}, which comes too "
-            "late. Leave it out, or start a new sweep with --name."
+            f"--warm-start must be what {folder.name} was begun with, got {asked}, which comes "
+            "too late. Leave it out, or start a new sweep with --name."
         )
 
 

@@ -160,8 +160,8 @@ class Proposals:
             return self._study.get_trials(deepcopy=False)
         except KeyError as error:
             raise OutageError(
-                f"{self._path} must keep its study while its sweep runs, and another program, such "
-                "as optuna-dashboard, has renamed or deleted it."
+                f"{self._path} must keep its study while its sweep runs, and another program, "
+                "such as optuna-dashboard, has renamed or deleted it."
             ) from error
 
     def _check_holds(self, number: int, count: int) -> None:
