@@ -53,6 +53,16 @@ def atomic(path: Path) -> Generator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove below ``folder`` what a process that was killed left half-made by :func:`atomic`."""
+    for pattern in (".*.part", ".*.old"):
+        for path in folder.rglob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all.
 

@@ -165,3 +165,20 @@ def test_exported_weights_come_back_and_other_ones_are_refused(tmp_path: Path) -
     with pytest.raises(DataError, match=r"must fit the configuration beside it"):
         checkpoint.load_weights(path, wide)
     assert sorted(load_file(path)) == sorted(model.state_dict())
+
+
+def test_whoever_may_read_a_folder_may_read_its_weights(tmp_path: Path) -> None:
+    beside = tmp_path / "beside"
+    beside.touch()
+    weights = tmp_path / "weights.safetensors"
+    checkpoint.save_weights(weights, small()[0])
+    assert [path.stat().st_mode for path in (saved(tmp_path), weights)] == [
+        beside.stat().st_mode
+    ] * 2
+
+
+def test_weights_that_may_not_be_read_are_not_said_to_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.symlink_to(path.name)  # whoever runs this, root too, may not open a link to itself
+    with pytest.raises(DataError, match=r"model weights: Too many levels of symbolic links\.$"):
+        checkpoint.load_weights(path, small()[0])

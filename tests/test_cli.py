@@ -269,6 +269,21 @@ def test_a_sweep_is_not_resumed_as_another_one(
 
 
 @pytest.mark.usefixtures("place")
+def test_a_sweep_is_not_resumed_with_another_beginning() -> None:
+    for name in ("first.yaml", "late.yaml"):
+        Path(name).write_text("configurations: [{}]\n")
+    plan.plan(options(warm_start=Path("first.yaml")))
+    plan.plan(options(resume=True))
+    plan.plan(options(resume=True, warm_start=Path("first.yaml")))
+    plan.plan(options(name="cold"))
+    for name in ("space", "cold"):
+        before = Path(f"out/{name}/sweep.yaml").read_bytes()
+        with pytest.raises(SweepError, match=f"^--warm-start must be what {name} was begun with"):
+            plan.plan(options(name=name, resume=True, warm_start=Path("late.yaml")))
+        assert Path(f"out/{name}/sweep.yaml").read_bytes() == before
+
+
+@pytest.mark.usefixtures("place")
 def test_a_resumed_sweep_may_have_more_trials() -> None:
     plan.plan(options())
     assert plan.plan(options(trials=7, resume=True)).space.budget.trials == 7

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import create_trial
 
 from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES
@@ -47,6 +53,21 @@ def test_of_many_trials_the_forest_is_given_some(
 def test_of_few_trials_nothing_is_said(tmp_path: Path) -> None:
     journal = fake_sweep(tmp_path, trials=LEAST_TRIALS - 1) / "study.journal"
     assert importances(journal) == []
+
+
+def test_of_what_is_the_same_in_every_trial_nothing_is_said(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    study = optuna.create_study(
+        storage=storage, directions=[StudyDirection.MAXIMIZE] * len(OBJECTIVES)
+    )
+    rate = FloatDistribution(0.0, 1.0)
+    for index in range(LEAST_TRIALS):
+        params, values = {"optimizer.lr": index / 8}, (index / 8, 0.0, 0.5)
+        study.add_trial(
+            create_trial(params=params, distributions={"optimizer.lr": rate}, values=values)
+        )
+    assert [each.target for each in importances(journal)] == [FRONT, HEALTH]
 
 
 def test_a_torn_last_line_of_a_sweep_that_runs_is_passed_over(tmp_path: Path) -> None:

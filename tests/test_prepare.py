@@ -226,6 +226,15 @@ def test_two_pieces_cannot_be_split_in_three(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_here")
+def test_many_files_of_one_opening_are_told_why_they_are_too_few(tmp_path: Path) -> None:
+    for ticks in (6, 12, 24, 48):
+        write_midi(tune([60] * 40, ticks=ticks), tmp_path / "midi" / f"{ticks}.mid")
+    message = r"holds 1 different pieces \(pieces with one opening count as one\), and train"
+    with pytest.raises(DataError, match=message):
+        prepare(tmp_path / "midi", tmp_path / "data", QUICK)
+
+
+@pytest.mark.usefixtures("_here")
 def test_a_failure_leaves_the_corpus_that_was_there(tmp_path: Path) -> None:
     write_tunes(tmp_path / "midi", 3)
     summary = prepare(tmp_path / "midi", tmp_path / "data", QUICK)

@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from aurl.errors import SweepError
+from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.distributions import Value
 from aurl.search.sampler import End, Proposals
@@ -214,6 +214,22 @@ def test_a_sweep_whose_folder_was_given_another_name_goes_on(tmp_path: Path) -> 
     renamed.fail_unknown({0, 1})
     assert renamed.propose()[0] == 2
     assert len(trials(tmp_path)) == 3
+
+
+def test_a_study_that_the_dashboard_renames_meanwhile_ends_the_sweep_in_one_line(
+    tmp_path: Path,
+) -> None:
+    study = opened(tmp_path)
+    study.propose()
+    elsewhere = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    optuna.copy_study(
+        from_study_name=NAME, from_storage=elsewhere, to_storage=elsewhere, to_study_name="other"
+    )
+    optuna.delete_study(study_name=NAME, storage=elsewhere)
+    for act in (study.propose, lambda: study.tell(0, "stopped", {})):
+        with pytest.raises(OutageError, match=r"study\.journal must keep its study"):
+            act()
+    opened(tmp_path).tell(0, "stopped", {})
 
 
 def test_a_journal_that_lacks_trials_is_one_line(tmp_path: Path) -> None:

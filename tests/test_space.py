@@ -346,6 +346,14 @@ def test_a_proof_finds_what_a_sweep_would_refuse(
     assert all(re.search(whole, problem) for problem in proof.problems), proof.problems
 
 
+def test_what_is_wrong_with_every_draw_is_laid_on_none_of_its_parameters() -> None:
+    schedule = "objective.beta.schedule"
+    warmup = {"uniform": [0.1, 0.5], "when": {schedule: "linear"}}
+    varied = {schedule: {"choice": ["linear"]}, "objective.beta.warmup": warmup}
+    proof = prove(space(varied, base={"training": {"batch_size": 96}}), tiny_corpus(), samples=2)
+    assert [problem[-12:] for problem in proof.problems] == [" more music."] * 2
+
+
 # --set
 
 

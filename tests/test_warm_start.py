@@ -135,6 +135,14 @@ def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
         read_beginnings(tmp_path, space())
 
 
+def test_what_is_not_there_is_named_with_the_way_to_go_on_without_it(tmp_path: Path) -> None:
+    message = (
+        r"^--warm-start must be .*, got .*gone, which is not there\. A sweep that has begun is"
+    )
+    with pytest.raises(ConfigError, match=message):
+        read_beginnings(tmp_path / "gone", space())
+
+
 def opened(folder: Path) -> Proposals:
     return Proposals(folder / "study.journal", space(), "study")
 

@@ -344,8 +344,9 @@ def _write_refused(out: Path, refusals: Sequence[Refusal]) -> None:
 def _too_little(source: Path, out: Path, gathered: _Gathered) -> str:
     counts = Counter(each.reason for each in gathered.refusals)
     n_different = len(set(gathered.groups))
+    alike = " (pieces with one opening count as one)" * (n_different < len(gathered.groups))
     found = (
-        f"{n_different} different pieces, and train, val and test need {len(SPLITS)}"
+        f"{n_different} different pieces{alike}, and train, val and test need {len(SPLITS)}"
         if n_different
         else "no usable MIDI file"
     )

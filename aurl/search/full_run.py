@@ -7,6 +7,7 @@ from pathlib import Path
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data.corpus import Corpus
 from aurl.errors import StorageError, SweepError
+from aurl.files import remove_parts
 from aurl.plain import Plain, overridden
 from aurl.search.cluster import Shape, connected, slots
 from aurl.search.gang import Gang, GangSettings, shared, task_for
@@ -68,16 +69,18 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
     folder = full_run.folder
     name = folder.name
     recorder = Recorder(folder.parent, display)
-    with journal(folder / "train.log"), connected(full_run.address):
-        slots(full_run.shape, 1)
-        if full_run.address is not None:
-            check_storage(folder)
-        if not (folder / "status.json").exists():
-            recorder.propose(name, {}, full_run.config)
-        recorder.start(name)
-        with scratch_folder() as scratch:
-            failure = _train(full_run, recorder, scratch)
-        metrics = recorder.end(name, "failed" if failure else "completed", failure)
+    with journal(folder / "train.log"):
+        remove_parts(folder)
+        with connected(full_run.address):
+            slots(full_run.shape, 1)
+            if full_run.address is not None:
+                check_storage(folder)
+            if not (folder / "status.json").exists():
+                recorder.propose(name, {}, full_run.config)
+            recorder.start(name)
+            with scratch_folder() as scratch:
+                failure = _train(full_run, recorder, scratch)
+            metrics = recorder.end(name, "failed" if failure else "completed", failure)
     if failure:
         raise SweepError(f"the run failed: {failure}. See {folder / 'train.log'}.")
     return metrics

@@ -67,7 +67,8 @@ def importances(journal: Path) -> list[Importance]:
         journal: A sweep's ``study.journal``, which is read and not changed; its sweep may run.
 
     Returns:
-        Nothing if fewer than :data:`LEAST_TRIALS` trials completed.
+        Nothing if fewer than :data:`LEAST_TRIALS` trials completed, and none for a target that
+        is the same in all of them.
 
     Raises:
         SweepError: If the journal is missing or cannot be read.
@@ -85,10 +86,18 @@ def importances(journal: Path) -> list[Importance]:
         found.append(_importance(FRONT, "PED-ANOVA", len(trials), near))
         some = _drawn(study, trials)
         for target, value in _targets().items():
-            forest = FanovaImportanceEvaluator(n_trees=TREES, seed=0)
-            shares = optuna.importance.get_param_importances(some, evaluator=forest, target=value)
+            shares = _fanova(some, value)
             found.append(_importance(target, "fANOVA", min(len(trials), MOST_FANOVA), shares))
     return [each for each in found if each.shares]
+
+
+def _fanova(study: optuna.Study, value: Callable[[FrozenTrial], float]) -> dict[str, float]:
+    """The shares by fANOVA; none of what is the same in every trial, or of parameters that are."""
+    forest = FanovaImportanceEvaluator(n_trees=TREES, seed=0)
+    try:
+        return optuna.importance.get_param_importances(study, evaluator=forest, target=value)
+    except RuntimeError:  # "zero total variance in all trees"
+        return {}
 
 
 def _drawn(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:

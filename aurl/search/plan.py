@@ -348,6 +348,12 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
                 f"--resume must be given the {key} that {folder.name} was started with, got a "
                 f"different one. See {folder / ABOUT}, or start a new sweep with --name."
             )
+    began, asked = (record.get("warm_start", {}).get("from") for record in (before, now))
+    if asked not in (None, began):
+        raise SweepError(
+            f"--warm-start must be what {folder.name} was begun with, got {asked}, which comes "
+            "too late. Leave it out, or start a new sweep with --name."
+        )
 
 
 def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:

@@ -135,8 +135,9 @@ def _problem(values: Mapping[str, Value], check: Callable[[Mapping[str, Value]],
     said = _refusal(values, check)
     if not said:
         return ""
-    needed = dict(values)
-    for key in values:
+    # Of two that exist only together neither can be left out alone, so first all are.
+    needed = {} if _refusal({}, check) == said else dict(values)
+    for key in tuple(needed):
         fewer = {other: value for other, value in needed.items() if other != key}
         if _refusal(fewer, check) == said:
             needed = fewer

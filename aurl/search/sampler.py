@@ -22,7 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from aurl.config import RunConfig
-from aurl.errors import SweepError
+from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.constraints import violation
 from aurl.search.distributions import Value
@@ -103,7 +103,7 @@ class Proposals:
 
     def propose(self) -> tuple[int, dict[str, Value]]:
         """A new trial's number and the values of its parameters."""
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self._trials()
         waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
         number = waiting[0] if waiting else len(trials)
         abandoned = sum(ABANDONED in trial.user_attrs for trial in trials[:number])
@@ -118,7 +118,7 @@ class Proposals:
         violates a constraint of the space, is told by how much: a sampler takes any feasible one
         for better.
         """
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self._trials()
         self._check_holds(number, len(trials))
         trial = trials[number]
         if trial.state.is_finished():
@@ -139,7 +139,7 @@ class Proposals:
 
         A configuration that somebody asked for is queued again.
         """
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self._trials()
         self._check_holds(max(known, default=-1), len(trials))
         queued = [_asked_for(trial) for trial in trials if trial.state == TrialState.WAITING]
         for trial in trials:
@@ -149,6 +149,20 @@ class Proposals:
                     self._study.enqueue_trial(asked)
                 self._inside(trial).set_user_attr(ABANDONED, True)
                 self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _trials(self) -> list[FrozenTrial]:
+        """Every trial of the study, which another program may have taken away meanwhile.
+
+        optuna-dashboard does when it is asked to delete a study, and to rename one: that makes a
+        new study, with which a resumed sweep goes on.
+        """
+        try:
+            return self._study.get_trials(deepcopy=False)
+        except KeyError as error:
+            raise OutageError(
+                f"{self._path} must keep its study while its sweep runs, and another program, "
+                "such as optuna-dashboard, has renamed or deleted it."
+            ) from error
 
     def _check_holds(self, number: int, count: int) -> None:
         """Refuse a journal that is not of this sweep, or that has lost its end."""

@@ -18,6 +18,7 @@ from ray.tune.search import Searcher
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError, StorageError, SweepError
+from aurl.files import remove_parts
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
@@ -98,12 +99,7 @@ def _ray(sweep: Sweep) -> Generator[str]:
 
 def _tidy(sweep: Sweep) -> None:
     """Remove what a driver that was killed left half-made."""
-    for pattern in (".*.part", ".*.old"):
-        for path in sweep.folder.rglob(pattern):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+    remove_parts(sweep.folder)
     for kind in (sweep.trials_folder, sweep.folder / FINALISTS):
         for folder in trial_folders(kind):
             if not (folder / "status.json").exists():

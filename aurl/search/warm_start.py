@@ -37,9 +37,14 @@ def read_beginnings(path: Path, space: Space) -> list[Beginning]:
         space: The space, on its corpus; what does not lie in it cannot be tried.
 
     Raises:
-        ConfigError: If a listed configuration does not lie in the space.
+        ConfigError: If there is nothing, or a listed configuration does not lie in the space.
         SweepError: If the folder is not a sweep's.
     """
+    if not path.exists():
+        raise ConfigError(
+            f"--warm-start must be a sweep's folder or a YAML file, got {path}, which is not "
+            "there. A sweep that has begun is resumed without it."
+        )
     if path.is_dir():
         places = ranked(read_trials(path))
         found = [_of_trial(path / "trials" / place.trial.trial, place, space) for place in places]

@@ -60,7 +60,7 @@ def save(
     path = place / FILE_NAME
     try:
         with atomic(path) as temporary:
-            save_file(plain, temporary, metadata=about)
+            _write(plain, temporary, about)
     except (OSError, SafetensorError) as error:
         raise StorageError(f"{path} cannot be written: {error}.") from error
 
@@ -143,7 +143,16 @@ def save_weights(path: Path, model: nn.Module) -> None:
     """Write a model's parameters and buffers, in float32, as one safetensors file."""
     weights = {name: v.float().cpu().contiguous() for name, v in model.state_dict().items()}
     with atomic(path) as temporary:
-        save_file(weights, temporary)
+        _write(weights, temporary)
+
+
+def _write(tensors: dict[str, Tensor], path: Path, about: dict[str, str] | None = None) -> None:
+    """Write tensors with the rights of any new file; safetensors lets nobody else read its own."""
+    path.touch()
+    rights = path.stat().st_mode
+    save_file(tensors, path, metadata=about)
+    if path.stat().st_mode != rights:
+        path.chmod(rights)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -187,9 +196,11 @@ def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        path.open("rb").close()  # of what may not be read, safetensors says that it is not there
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{path} cannot be read as model weights: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise DataError(f"{path} cannot be read as model weights: {reason or error}.") from error
 
 
 def _load_schedule(schedule: BetaSchedule, tensors: dict[str, Tensor], name: str) -> None:

@@ -1,0 +1,32 @@
+"""One full-size run: what a killed one left behind, without Ray."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from aurl.errors import SweepError
+from aurl.reporting.progress import Progress
+from aurl.search import full_run
+from aurl.search.cluster import Shape
+from tests.tiny import small_config, tiny_corpus
+
+
+def test_a_run_that_goes_on_removes_what_a_killed_one_left_half_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object) -> None:
+        raise SweepError("Ray must start")
+
+    monkeypatch.setattr(full_run, "connected", refused)
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    whole = folder / "checkpoint.safetensors"
+    whole.touch()
+    (folder / ".checkpoint.safetensors.0123abcd.part").touch()
+    run = full_run.FullRun(
+        folder=tmp_path, config=small_config(), corpus=tiny_corpus(), shape=Shape(), address=None
+    )
+    with pytest.raises(SweepError, match="Ray must start"):
+        full_run.run(run, Progress(Console(quiet=True), 1, 8))
+    assert [*folder.iterdir()] == [whole]
