@@ -1,6 +1,8 @@
 """Checkpoints: what is read is what was written, and a bad file is one clear line."""
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -182,3 +184,22 @@ def test_weights_that_may_not_be_read_are_not_said_to_be_missing(tmp_path: Path)
     path.symlink_to(path.name)  # whoever runs this, root too, may not open a link to itself
     with pytest.raises(DataError, match=r"model weights: Too many levels of symbolic links\.$"):
         checkpoint.load_weights(path, small()[0])
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path)
+    opened = Path.open
+
+    def refused(self: Path, *given: Any, **more: Any) -> Any:
+        if self == path:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return opened(self, *given, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    model, optimizer = small()
+    with pytest.raises(StorageError, match=r"\.safetensors cannot be read: Stale file handle\.$"):
+        checkpoint.step_of(tmp_path)
+    with pytest.raises(StorageError, match="cannot be read: Stale file handle"):
+        checkpoint.restore(tmp_path, model=model, optimizer=optimizer)

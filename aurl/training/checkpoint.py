@@ -76,6 +76,7 @@ def restore(
 
     Raises:
         DataError: If it is damaged or belongs to another architecture.
+        StorageError: If it cannot be read now.
     """
     tensors = _stored(place)
     if tensors is None:
@@ -94,12 +95,18 @@ def restore(
 
 
 def step_of(place: Place) -> int:
-    """Steps taken at a run's checkpoint; 0 if there is none."""
+    """Steps taken at a run's checkpoint; 0 if there is none.
+
+    Raises:
+        DataError: If it is damaged.
+        StorageError: If it cannot be read now.
+    """
     if isinstance(place, Remote):
         return _step_at(place)
     path = place / FILE_NAME
     if not path.exists():
         return 0
+    _check_readable(path)
     try:
         with safe_open(path, framework="pt") as file:
             return int(file.metadata()["step"])
@@ -181,12 +188,27 @@ def _stored(place: Place) -> dict[str, Tensor] | None:
     """The tensors of a run's checkpoint; None if there is none."""
     if not isinstance(place, Remote):
         path = place / FILE_NAME
-        return _read(path) if path.exists() else None
+        if not path.exists():
+            return None
+        _check_readable(path)
+        return _read(path)
     data = place.read(FILE_NAME)
     try:
         return None if data is None else load(data)
     except SafetensorError as error:
         raise DataError(f"{_named(place)} cannot be read as model weights: {error}.") from error
+
+
+def _check_readable(path: Path) -> None:
+    """Refuse a file that the disk does not give; what is in it may be whole.
+
+    Raises:
+        StorageError: If it cannot be read now, because of its rights or its file system.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
