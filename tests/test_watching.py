@@ -3,24 +3,30 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from aurl import cli, listings
 from aurl.files import write_json, write_yaml
+from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.watching import watch
 
+MEASURED = ("val/score", *OBJECTIVES)
 
-def sweep_of(folder: Path, trials: int = 2) -> Path:
-    write_yaml(folder / "sweep.yaml", {"space": {"budget": {"trials": trials}}})
+
+def sweep_of(folder: Path, trials: int = 2, **asked: Any) -> Path:
+    write_yaml(folder / "sweep.yaml", {"space": {"budget": {"trials": trials}, **asked}})
     return folder
 
 
 def write(folder: Path, name: str, status: str, step: int, reason: str = "") -> None:
-    metrics = {"val/score": 0.5, "val/kl_health": 0.25} if status == "completed" else {}
+    metrics = dict.fromkeys(MEASURED, 0.5) | {"val/kl_health": 0.25}
+    metrics = metrics if status == "completed" else {}
     values = {"status": status, "step": step, "steps": 8, "reason": reason, "metrics": metrics}
-    write_json(folder / "trials" / name / "status.json", {**values, "params": {"lr": 0.1}})
+    kind = "finalists" if "." in name else "trials"
+    write_json(folder / kind / name / "status.json", {**values, "params": {"lr": 0.1}})
 
 
 def watched(folder: Path, events: list[Callable[[], None]], *, terminal: bool) -> str:
@@ -60,8 +66,30 @@ def test_anything_else_has_a_line_for_each_piece_of_news(tmp_path: Path) -> None
         "t0000 started: lr=0.1",
         "t0000 stopped (asha: [not] among the best): no scores [1/2 trials]",
         "t0001 started: lr=0.1",
-        "t0001 completed: score 0.500 kl_health 0.250 [2/2 trials]",
+        "t0001 completed: score 0.500 kl_health 0.250 disentanglement 0.500 reconstruction 0.500 "
+        "[2/2 trials]",
     ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_finalists_are_trials_to_watch_too(
+    tmp_path: Path, terminal: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = story(sweep_of(tmp_path, seeds={"finalists": 2}))  # one completes: three runs
+    events += [
+        lambda: write(tmp_path, "t0001.1", "completed", 8),
+        lambda: write(tmp_path, "t0001.2", "failed", 2, "no space"),
+        lambda: write(tmp_path, "t0001.3", "running", 4),
+        lambda: write(tmp_path, "t0001.3", "completed", 8),
+    ]
+    text = watched(tmp_path, events, terminal=terminal)
+    assert not events
+    assert "t0001.3" in text
+    assert cli.main(["status", str(tmp_path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "t0001.2 failed 2/8" in shown
+    found = "2 trials: 1 completed, 1 stopped; best t0001; 3 runs of finalists: 2 completed, 1"
+    assert found in shown
 
 
 def test_running_trials_are_shown_first_where_there_is_no_room_for_all(tmp_path: Path) -> None:

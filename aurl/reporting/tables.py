@@ -69,7 +69,7 @@ def leaderboard_table(
 
 
 def status_table(trials: Sequence[TrialStatus]) -> Table:
-    """Every trial in the order of its id: how far it is, how it does, how it ended."""
+    """Every trial as it is given: how far it is, how it does, how it ended."""
     table = Table(box=SIMPLE_HEAD, caption=_shown(_caption(trials)))
     for heading in ("trial", "status", "step", "time", "score", "kl_health"):
         justify = "left" if heading in ("trial", "status") else "right"
@@ -142,10 +142,16 @@ def _shown(text: str) -> Text:
 
 
 def _caption(trials: Sequence[TrialStatus]) -> str:
-    found = [f"{n} {status}" for status, n in counts(trials).items() if n]
-    best = next((place for place in ranked(trials) if place.rank == 1), None)
+    own = [trial for trial in trials if not trial.is_rerun]
+    again = [trial for trial in trials if trial.is_rerun]
+    best = next((place for place in ranked(own) if place.rank == 1), None)
     lead = f"; best {best.trial.trial}" if best else ""
-    return f"{len(trials)} trials: {', '.join(found)}{lead}" if trials else "no trials yet"
+    lead += f"; {len(again)} runs of finalists: {_counted(again)}" if again else ""
+    return f"{len(own)} trials: {_counted(own)}{lead}" if own else "no trials yet"
+
+
+def _counted(trials: Sequence[TrialStatus]) -> str:
+    return ", ".join(f"{n} {status}" for status, n in counts(trials).items() if n)
 
 
 def _ending(key: str, params: Mapping[str, object]) -> str:

@@ -1,7 +1,9 @@
 """A sweep watched from its folder alone, by a process that has nothing to do with it."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +13,18 @@ from rich.text import Text
 
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
+from aurl.plain import build
 from aurl.reporting.progress import ENDS, Progress
 from aurl.reporting.tables import duration, status_table
-from aurl.search.ranking import ABOUT, TrialStatus, read_trials
+from aurl.search.ranking import (
+    ABOUT,
+    FINALISTS,
+    TrialStatus,
+    finalists,
+    read_reruns,
+    read_trials,
+)
+from aurl.search.settings import SeedsConfig
 
 AROUND = 8
 """Lines of a terminal that a table needs beside its rows."""
@@ -21,6 +32,8 @@ AROUND = 8
 
 def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[float], None]) -> None:
     """Show a sweep's trials until all have ended, as a table that is drawn anew, or as lines.
+
+    Finalists are trained again with other seeds when the last trial has ended, and shown as well.
 
     Args:
         sweep: The sweep's folder.
@@ -31,24 +44,24 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
     Raises:
         SweepError: If the folder is not a sweep's.
     """
-    trials = read_trials(sweep)
-    planned = planned_trials(sweep)
+    trials = _runs(sweep)
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:
                 live.update(_table(sweep, trials, console.height), refresh=True)
-                if _is_over(trials, planned):
+                if _is_over(sweep, trials):
                     return
                 wait(pause_s)
-                trials = read_trials(sweep)
+                trials = _runs(sweep)
+    planned = planned_trials(sweep)
     with Progress(console, planned, max((trial.steps for trial in trials), default=1)) as lines:
         known: dict[str, TrialStatus] = {}
         while True:
             _tell(lines, known, trials)
-            if _is_over(trials, planned):
+            if _is_over(sweep, trials):
                 return
             wait(pause_s)
-            trials = read_trials(sweep)
+            trials = _runs(sweep)
 
 
 def _tell(lines: Progress, known: dict[str, TrialStatus], trials: Sequence[TrialStatus]) -> None:
@@ -80,12 +93,31 @@ def _table(sweep: Path, trials: Sequence[TrialStatus], height: int) -> Table:
 
 def silent_s(sweep: Path) -> float:
     """Seconds since a trial's status was last written; 0 if none was."""
-    times = [path.stat().st_mtime for path in sweep.glob("trials/*/status.json")]
+    found = (sweep.glob(f"{kind}/*/status.json") for kind in ("trials", FINALISTS))
+    times = [path.stat().st_mtime for path in chain(*found)]
     return max(0.0, time.time() - max(times)) if times else 0.0
 
 
-def _is_over(trials: Sequence[TrialStatus], planned: int) -> bool:
-    return sum(trial.status in ENDS for trial in trials) >= planned
+def _runs(sweep: Path) -> list[TrialStatus]:
+    return [*read_trials(sweep), *read_reruns(sweep)]
+
+
+def _is_over(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
+    ended = Counter(trial.is_rerun for trial in trials if trial.status in ENDS)
+    if ended[False] < planned_trials(sweep):
+        return False
+    seeds = _seeds(sweep)
+    planned = seeds.runs * len(finalists(sweep, seeds.finalists)) if seeds else 0
+    return ended[True] >= planned
+
+
+def _seeds(sweep: Path) -> SeedsConfig | None:
+    """What the sweep asks of its finalists; None where it has none, or its record is damaged."""
+    try:
+        asked = read_yaml(sweep / ABOUT)["space"].get("seeds")
+        return None if asked is None else build(SeedsConfig, asked)
+    except (ConfigError, AttributeError, KeyError, TypeError):
+        return None
 
 
 def planned_trials(sweep: Path) -> int:

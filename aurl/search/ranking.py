@@ -70,6 +70,11 @@ class TrialStatus:
     completed or is infeasible."""
 
     @property
+    def is_rerun(self) -> bool:
+        """Whether it is a finalist's run with another seed, such as ``t0003.1``, and no trial."""
+        return "." in self.trial
+
+    @property
     def score_low(self) -> float | None:
         """What the score is at least, by its runs with other seeds; None unless all have one."""
         scores = [score for score in self.seed_scores if score is not None]
