@@ -183,6 +183,8 @@ def test_a_resumed_sweep_begins_once_and_keeps_what_waits(tmp_path: Path) -> Non
     again.fail_unknown(set())
     states = [trial.state for trial in trials(tmp_path)]
     assert states == [TrialState.COMPLETE] * 2 + [TrialState.WAITING] * 2
+    assert again.told(set()) == [GOOD, PLAIN], "whatever --warm-start says now"
+    assert again.told({1}) == [GOOD]
     assert again.propose()[0] == 2
 
 

@@ -101,6 +101,15 @@ class Proposals:
                 self._study.add_trial(trial)
         self._study.set_user_attr(BEGAN, True)
 
+    def told(self, known: set[int]) -> list[dict[str, Value]]:
+        """Parameters of the results that it was begun with: all but the ``known`` trials."""
+        keys = {parameter.name: parameter.key for parameter in self._space.parameters}
+        return [
+            {keys[name]: value for name, value in trial.params.items()}
+            for trial in self._trials()
+            if trial.state == TrialState.COMPLETE and trial.number not in known
+        ]
+
     def propose(self) -> tuple[int, dict[str, Value]]:
         """A new trial's number and the values of its parameters."""
         trials = self._trials()

@@ -236,9 +236,10 @@ class _Supply(_Queue):
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
             referee.remember(name, sweep.space.budget.steps_per_trial)
         self._unended = deque(name for name in found if found[name]["status"] == "running")
-        proposals.fail_unknown({trial_number(name) for name in found})
-        told = [begun.params for begun in sweep.beginnings if begun.metrics is not None]
-        self._repeats = Repeats([*(status["params"] for status in found.values()), *told])
+        known = {trial_number(name) for name in found}
+        proposals.fail_unknown(known)
+        tried = (status["params"] for status in found.values())
+        self._repeats = Repeats([*tried, *proposals.told(known)])
         self._new = max(0, sweep.space.budget.trials - len(found))
 
     @property
