@@ -293,7 +293,7 @@ def _without_none(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, dict):
         pairs = cast("Plain", value).items()
         return {key: _without_none(entry) for key, entry in pairs if entry is not None}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_without_none(entry) for entry in cast("list[Any]", value)]
     return value
 

@@ -115,7 +115,7 @@ def _coerce(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
             raise ConfigError(f"{path} must be one of {options}, got {value!r}.")
         return value
     if origin is tuple:
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{path} must be a list, got {value!r}.")
         entries = cast("list[Any]", value)
         return tuple(

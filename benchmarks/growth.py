@@ -50,7 +50,7 @@ def decision_ms(space: Space, n_trials: int, n_timed: int) -> float:
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         proposals = Proposals(Path(folder) / "study.journal", space, "s")
-        proposals._study.add_trials(known)  # pyright: ignore[reportPrivateUsage]
+        proposals._study.add_trials(known)  # pyrefly: ignore[protected-access]
         for _ in range(n_timed):
             number, _ = timed(proposals.propose, times)
             values = {name: float(generator.random()) for name in OBJECTIVES}

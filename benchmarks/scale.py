@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from unittest.mock import Mock, patch
 
 import ray
@@ -104,7 +104,7 @@ class SleeperSlot(tune.Trainable):
 class SleeperGang(TrialSlot):
     """A slot as it is, whose workers sleep where they would train."""
 
-    seconds: float = 1.0
+    seconds: ClassVar = 1.0
 
     def setup(self, config: dict[str, Any], settings: gang.GangSettings | None = None) -> None:
         """Start a gang of sleepers."""
@@ -129,8 +129,8 @@ def without_ray(planned: sweep.Sweep, meter: "Meter", n_slots: int) -> None:
     """The sweep's own part alone: Tune's calls, made in its order by a loop over the slots."""
     proposals = sweep.Proposals(planned.folder / "study.journal", planned.space, "s")
     recorder = sweep.Recorder(planned.trials_folder, meter)
-    queue: Any = sweep._Supply(planned, proposals, recorder)  # pyright: ignore[reportPrivateUsage]
-    record: Any = sweep._Record(queue)  # pyright: ignore[reportPrivateUsage]
+    queue: Any = sweep._Supply(planned, proposals, recorder)
+    record: Any = sweep._Record(queue)
     slots: deque[tuple[Any, Sleeper]] = deque()
     number = 0
     while True:

@@ -47,7 +47,7 @@ def main() -> None:
     studio.drawn(moves[0])
     medians: list[float] = []
     for name, most in (("torch", 0), ("numpy", generation.MOST_SEQUENCES)):
-        generation.MOST_SEQUENCES = most
+        generation.MOST_SEQUENCES = most  # pyrefly: ignore[bad-assignment]
         spent, notes = zip(*(_timed(studio, move) for move in moves), strict=True)
         medians.append(float(np.median(spent)))
         print(

@@ -131,8 +131,8 @@ def nested(folder: Path, configs: Sequence[RunConfig]) -> list[float]:
             trainer = TorchTrainer(
                 one_run,
                 train_loop_config={"config": chosen["config"], "corpus": corpus},
-                scaling_config=ScalingConfig(num_workers=1),
-                run_config=TrainRunConfig(
+                scaling_config=ScalingConfig(num_workers=1),  # pyrefly: ignore[bad-argument-type]
+                run_config=TrainRunConfig(  # pyrefly: ignore[bad-argument-type]
                     name=f"train-{tune.get_context().get_trial_id()}",
                     storage_path=str(folder),
                 ),

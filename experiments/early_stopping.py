@@ -149,7 +149,7 @@ def shipped_half(
             trial = Trial(space.config_of(params), corpus, referee, f"t{number:04d}")
             spent += trial.seconds
             metrics = trial.metrics
-            proposals.tell(number, trial.end, metrics)  # pyright: ignore[reportArgumentType]
+            proposals.tell(number, trial.end, metrics)  # pyrefly: ignore[bad-argument-type]
             yield row_of(trial, repeat, "shipped", params) | {"in_time": spent <= budget_s}
 
 

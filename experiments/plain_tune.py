@@ -80,7 +80,12 @@ def search(
     trials: int, steps: int, seed: int, out: Path, seconds: float | None = None
 ) -> tuple[Any, Any]:
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=5)
-    optuna_search = OptunaSearch(space, metric=METRICS, mode=["max"] * 3, sampler=sampler)
+    optuna_search = OptunaSearch(
+        space,  # pyrefly: ignore[bad-argument-type]
+        metric=METRICS,
+        mode=["max"] * 3,
+        sampler=sampler,
+    )
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(trainable, corpus=load_named("tunes"), steps=steps), {"cpu": 1}

@@ -1,6 +1,7 @@
 import logging
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,13 +21,13 @@ from aurl.data.piece import NOTE, Key, Metre, Piece, Tempo, sorted_notes
 NAN = float("nan")
 
 
-def piece_of(*notes: tuple[int, ...], metre: str = "4/4", **facts: object) -> Piece:
+def piece_of(*notes: tuple[int, ...], metre: str = "4/4", **facts: Any) -> Piece:
     """A piece of (onset, duration, pitch[, is_drum]) notes, at least one bar of it."""
     numerator, denominator = map(int, metre.split("/"))
     rows = [(*note[:3], 80, 0, len(note) > 3) for note in notes]
     first = Metre(tick=0, numerator=numerator, denominator=denominator)
-    given = {"ticks_per_quarter": 24, "metres": (first,), "length": 1, **facts}
-    return Piece(notes=sorted_notes(np.array(rows, NOTE)), **given)  # pyright: ignore[reportArgumentType]
+    given: dict[str, Any] = {"ticks_per_quarter": 24, "metres": (first,), "length": 1, **facts}
+    return Piece(notes=sorted_notes(np.array(rows, NOTE)), **given)
 
 
 def value(piece: Piece, name: str) -> float:

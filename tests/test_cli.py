@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -238,8 +239,13 @@ def test_a_name_that_exists_is_refused_with_both_ways_out(
 
 
 def options(**changes: object) -> plan.SweepOptions:
-    given = {"space": Path("space.yaml"), "out": Path("out"), "data": "corpus", **changes}
-    return plan.SweepOptions(**given)  # pyright: ignore[reportArgumentType]
+    given: dict[str, Any] = {
+        "space": Path("space.yaml"),
+        "out": Path("out"),
+        "data": "corpus",
+        **changes,
+    }
+    return plan.SweepOptions(**given)
 
 
 @pytest.mark.usefixtures("place")

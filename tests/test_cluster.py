@@ -190,7 +190,7 @@ class Answering(grpc.GenericRpcHandler):
             context.abort(self._code, "InvalidAuthToken")
             return b""
 
-        return grpc.unary_unary_rpc_method_handler(refuse)
+        return grpc.unary_unary_rpc_method_handler(refuse)  # pyrefly: ignore[bad-argument-type]
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_sweep_whose_folder_is_gone_goes_on_from_its_copies(root: Path) -> Non
     assert contents(again.folder) == before
     proposals = Proposals(again.folder / "study.journal", again.space, "s")
     recorder = Recorder(again.trials_folder, Silent(), again.remote)
-    supply: Any = sweeps._Supply(again, proposals, recorder)  # pyright: ignore[reportPrivateUsage]
+    supply: Any = sweeps._Supply(again, proposals, recorder)
     assert supply.remaining == killed.TRIALS - 1
     name, _ = supply.next_run()
     place = place_of(again.trials_folder / name / "checkpoint")
@@ -178,7 +178,7 @@ def test_the_journal_is_copied_once_and_whole(root: Path) -> None:
     made = begin(root)
     assert made.remote is not None
     (made.folder / "study.journal").open("ab").write(b'{"torn')
-    Recorder(made.trials_folder, Silent(), made.remote)._copy("t0001")  # pyright: ignore[reportPrivateUsage]
+    Recorder(made.trials_folder, Silent(), made.remote)._copy("t0001")  # pyrefly: ignore[protected-access]
     whole = (made.folder / "study.journal").read_bytes().removesuffix(b'{"torn')
     pieces = {n: size for n, size in made.remote.files().items() if n.startswith("study.journal")}
     assert sum(pieces.values()) == len(whole)

@@ -250,7 +250,7 @@ def test_the_last_report_comes_with_a_look(
     monkeypatch.setattr(ray_worker.ray, "get", get)
     heard = Heard()
     task = Task(config=small_config(), checkpoint_folder=tmp_path)
-    train_one = ray_worker._train_one  # pyright: ignore[reportPrivateUsage]
+    train_one = ray_worker._train_one
     assert train_one(task, tiny_corpus(), heard, Workers()) == Event(ended=True)
     assert [event.rows[-1]["step"] for event in heard.events] == [4, 8]
     first, last = heard.events
@@ -274,7 +274,7 @@ def test_a_machine_that_is_drained_has_a_checkpoint_at_once(
     others.look()
     drains.look()
     task = Task(config=small_config(training__log_every=1), checkpoint_folder=tmp_path)
-    train_one = ray_worker._train_one  # pyright: ignore[reportPrivateUsage]
+    train_one = ray_worker._train_one
     assert not others.tell(heard, [{"step": 1}])
     assert train_one(task, tiny_corpus(), heard, Workers(), drains) == Event(ended=True)
     steps = [[int(row["step"]) for row in event.rows] for event in heard.events]
@@ -325,7 +325,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder
 
     monkeypatch.setattr(ray_worker, "train", fail)
     task = Task(config=small_config(), checkpoint_folder=folder)
-    train_one = ray_worker._train_one  # pyright: ignore[reportPrivateUsage]
+    train_one = ray_worker._train_one
     return train_one(task, tiny_corpus(), NoMailbox(), Workers(0, size))
 
 
@@ -375,7 +375,7 @@ def owner() -> Any:
 
     class Owner:
         def hold(self) -> int:
-            from aurl.search.gang import _Workers  # pyright: ignore[reportPrivateUsage]
+            from aurl.search.gang import _Workers
 
             workers: Any = _Workers
             asked = SimpleNamespace(

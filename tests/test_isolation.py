@@ -60,7 +60,7 @@ def test_no_items_start_no_process() -> None:
 def test_processes_end_with_the_iteration() -> None:
     iterator = each_isolated(operator.call, [os.getpid] * 4, workers=1, limits=LIMITS)
     _, process = next(iter(iterator))
-    iterator.close()  # pyright: ignore[reportAttributeAccessIssue]
+    iterator.close()  # pyrefly: ignore[missing-attribute]
     assert isinstance(process, int)
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)

@@ -135,13 +135,11 @@ def drive(out: Path, name: str, root: Path | None = None) -> None:
     Space and corpus are in ``root``, by default where the sweep is.
     """
     made = planned(out, name, root or out)
-    sweeps._tidy(made)  # pyright: ignore[reportPrivateUsage]
+    sweeps._tidy(made)
     proposals = Proposals(made.folder / "study.journal", made.space, name)
     proposals.begin_with(made.beginnings)
-    queue = sweeps._Supply(  # pyright: ignore[reportPrivateUsage]
-        made, proposals, Recorder(made.trials_folder, Silent())
-    )
-    record: Any = sweeps._Record(queue)  # pyright: ignore[reportPrivateUsage]
+    queue = sweeps._Supply(made, proposals, Recorder(made.trials_folder, Silent()))
+    record: Any = sweeps._Record(queue)
     for index in range(queue.remaining):
         task = queue.suggest(f"tune-{index}")["task"]
         train(queue, record, task, SimpleNamespace(trial_id=f"tune-{index}", last_result={}))

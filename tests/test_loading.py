@@ -212,4 +212,4 @@ def test_importing_the_package_brings_nothing_heavy() -> None:
     code = "import aurl, sys; sys.exit(bool({'torch', 'numpy', 'ray'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
-        _ = aurl.lod  # pyright: ignore[reportAttributeAccessIssue]
+        _ = aurl.lod

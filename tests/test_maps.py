@@ -44,7 +44,7 @@ def test_one_coordinate_or_no_spread_is_a_map_too() -> None:
 
 
 def test_umap_is_refused_with_the_command_that_adds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps, "find_spec", lambda name: None)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(maps, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"map must be pca .* Add it: pip install umap-learn\."):
         umap_map(PLANE)
 
@@ -57,8 +57,8 @@ def test_umap_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         def fit_transform(self, codes: np.ndarray) -> np.ndarray:
             return codes[:, :2].astype(np.float32) + self.shift
 
-    monkeypatch.setattr(maps, "find_spec", lambda name: name)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Reducer))  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(maps, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Reducer))
     found = umap_map(PLANE, seed=3)
     np.testing.assert_allclose(found.points, PLANE + 5.0, atol=1e-5)
     assert found.explained is None

@@ -122,7 +122,7 @@ def test_data_and_control_are_the_same_for_every_model() -> None:
 def test_control_and_chord_model_share_no_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = tiny_corpus()
     read: list[list[int]] = []
-    pieces = musical._pieces  # pyright: ignore[reportPrivateUsage]
+    pieces = musical._pieces
 
     def noted(corpus_: object, windows: np.ndarray) -> object:
         assert corpus_ is corpus

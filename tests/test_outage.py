@@ -77,7 +77,7 @@ def test_a_server_of_ray_that_dies_ends_the_block_in_one_line(
     }
     monkeypatch.setattr(cluster.worker, "_global_node", SimpleNamespace(all_processes=processes))
     monkeypatch.setattr(cluster, "WATCH_EVERY_S", 0.02)
-    watched = cluster._watched  # pyright: ignore[reportPrivateUsage]
+    watched = cluster._watched
 
     def block(dies: str) -> None:
         with terminated_as_interrupted(), watched():
@@ -134,6 +134,6 @@ def test_a_process_that_ray_holds_is_ended_all_the_same(tmp_path: Path) -> None:
 
 def test_ctrl_c_stays_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster.worker, "_global_node", None)
-    watched = cluster._watched  # pyright: ignore[reportPrivateUsage]
+    watched = cluster._watched
     with pytest.raises(KeyboardInterrupt), watched():
         raise KeyboardInterrupt

@@ -38,7 +38,7 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
         function: Callable[[Any], Any], items: Sequence[Any], **_: object
     ) -> Iterator[tuple[int, Any]]:
         for index, item in enumerate(items):
-            yield index, isolation._attempt(function, item)  # pyright: ignore[reportPrivateUsage]
+            yield index, isolation._attempt(function, item)
 
     monkeypatch.setattr(intake, "each_isolated", attempted)
 

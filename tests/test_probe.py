@@ -9,8 +9,8 @@ from aurl.search.probe import seen_within
 from aurl.training import store
 from aurl.training.store import Remote
 
-use = probe._use  # pyright: ignore[reportPrivateUsage]
-attempt = probe._try  # pyright: ignore[reportPrivateUsage]
+use = probe._use
+attempt = probe._try
 
 
 @pytest.fixture(autouse=True)

@@ -277,9 +277,7 @@ def test_a_resumed_trial_shows_the_pictures_and_sounds_of_the_steps_it_keeps(
 def test_every_chart_of_the_layout_finds_a_tag_that_is_emitted(tmp_path: Path) -> None:
     write_experiment(tmp_path, {}, [])
     (stored,) = reader(tmp_path).Tensors("custom_scalars__config__")
-    layout = layout_pb2.Layout.FromString(  # pyright: ignore[reportAttributeAccessIssue]
-        stored.tensor_proto.string_val[0]
-    )
+    layout = layout_pb2.Layout.FromString(stored.tensor_proto.string_val[0])
     page = (Path(__file__).parents[1] / "docs/metrics.md").read_text(encoding="utf-8")
     listed = [name.replace("<split>", "val") for name in re.findall(r"^\| `(\S+)` \|", page, re.M)]
     shown = {

@@ -349,7 +349,7 @@ def test_a_driver_that_was_killed_between_constraint_and_end_tells_the_end(tmp_p
     number, _ = study.propose()
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
     inside = optuna.load_study(study_name=NAME, storage=storage)
-    trial = optuna.trial.Trial(inside, inside.get_trials()[number]._trial_id)  # pyright: ignore[reportPrivateUsage]
+    trial = optuna.trial.Trial(inside, inside.get_trials()[number]._trial_id)  # pyrefly: ignore[protected-access]
     trial.set_constraint("infeasible", 2.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

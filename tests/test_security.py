@@ -114,7 +114,7 @@ def planned(tmp_path: Path) -> Sweep:
 
 
 def tidy(made: Sweep) -> None:
-    sweep._tidy(made)  # pyright: ignore[reportPrivateUsage]
+    sweep._tidy(made)
 
 
 def test_a_link_among_the_trials_is_not_followed(planned: Sweep, tmp_path: Path) -> None:

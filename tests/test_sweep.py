@@ -401,7 +401,7 @@ def test_what_a_cluster_does_not_have_is_refused_and_leaves_nothing(
 
 def supply_of(made: Sweep) -> Any:
     proposals = Proposals(made.folder / "study.journal", made.space, "s")
-    supply = sweep._Supply  # pyright: ignore[reportPrivateUsage]
+    supply = sweep._Supply
     return supply(made, proposals, Recorder(made.trials_folder, Silent()))
 
 
@@ -457,7 +457,7 @@ def test_what_a_worker_saw_is_drawn_and_so_is_the_front(tmp_path: Path) -> None:
     supply = supply_of(made)
     supply.suggest("tune-0")
     name = supply.name_of("tune-0")
-    record: Any = sweep._Record(supply)  # pyright: ignore[reportPrivateUsage]
+    record: Any = sweep._Record(supply)
     trial = SimpleNamespace(trial_id="tune-0", last_result={"done": True, "rows": ()})
     record.on_trial_start(0, [], trial)
     piece = random_piece(np.random.default_rng(0))
@@ -526,7 +526,7 @@ def test_a_trial_whose_slot_dies_before_it_begins_is_given_again(tmp_path: Path)
     """Tune tries a trial again that runs, and not one that it is about to hand to a slot."""
     made = planned(Place(tmp_path, NEVER_TOGETHER))
     supply = supply_of(made)
-    record: Any = sweep._Record(supply)  # pyright: ignore[reportPrivateUsage]
+    record: Any = sweep._Record(supply)
 
     def dies(tune_id: str, *, tries_left: bool) -> str:
         nothing = {"get_error": lambda: None, "get_pickled_error": lambda: None}
@@ -563,7 +563,7 @@ def test_what_a_killed_driver_left_half_made_is_removed(tmp_path: Path) -> None:
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
-    sweep._tidy(made)  # pyright: ignore[reportPrivateUsage]
+    sweep._tidy(made)
     assert {path for path in made.folder.rglob("*") if path.is_file()} == whole
     assert not (made.trials_folder / "t9999").exists()
 
@@ -591,7 +591,7 @@ def complete(folder: Path, score: float, status: str = "completed") -> None:
 
 
 def finals_of(made: Sweep) -> Any:
-    return sweep._Finals(made, Silent())  # pyright: ignore[reportPrivateUsage]
+    return sweep._Finals(made, Silent())
 
 
 def searched(folder: Path) -> Sweep:
@@ -685,7 +685,7 @@ def test_a_full_disk_ends_the_sweep_and_no_trial(tmp_path: Path) -> None:
     supply = supply_of(made)
     supply.recorder = FullDisk(made.trials_folder, Silent())
     supply.suggest("tune-0")
-    record: Any = sweep._Record(supply)  # pyright: ignore[reportPrivateUsage]
+    record: Any = sweep._Record(supply)
     row = {"step": 4.0, "val/kl_nats": 1.0}
     trial = SimpleNamespace(trial_id="tune-0", last_result={"failure": "its workers died"})
     record.on_trial_start(0, [], trial)
@@ -708,7 +708,7 @@ def test_a_checkpoint_that_cannot_be_stored_ends_the_sweep_and_no_trial(tmp_path
     made = planned(Place(tmp_path, NEVER_TOGETHER))
     supply = supply_of(made)
     supply.suggest("tune-0")
-    record: Any = sweep._Record(supply)  # pyright: ignore[reportPrivateUsage]
+    record: Any = sweep._Record(supply)
     last = {"rows": (), "done": True, "failure": "the disk is full.", "outage": True}
     trial = SimpleNamespace(trial_id="tune-0", last_result=last)
     record.on_trial_start(0, [], trial)

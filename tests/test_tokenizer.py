@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ def piece_of(*notes: tuple[int, ...], **facts: object) -> Piece:
     """A piece of (onset, duration, pitch[, velocity, program, is_drum]) notes."""
     rows = [(*note, *(80, 0, False)[len(note) - 3 :]) for note in notes]
     found = sorted_notes(np.array(rows, NOTE))
-    return Piece(**{"ticks_per_quarter": 24, "notes": found, **facts})  # pyright: ignore[reportArgumentType]
+    fields: dict[str, Any] = {"ticks_per_quarter": 24, "notes": found, **facts}
+    return Piece(**fields)
 
 
 def words(tokens: np.ndarray, vocabulary: Metrical) -> str:

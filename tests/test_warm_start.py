@@ -193,7 +193,7 @@ def test_a_driver_that_was_killed_while_it_began_begins_again_without_doubles(
 ) -> None:
     study = opened(tmp_path)
     study.begin_with(BEGINNINGS[:3])
-    study._study.set_user_attr("began", False)  # pyright: ignore[reportPrivateUsage]
+    study._study.set_user_attr("began", False)  # pyrefly: ignore[protected-access]
     again = opened(tmp_path)
     again.begin_with(BEGINNINGS)
     assert len(trials(tmp_path)) == 4

@@ -119,7 +119,7 @@ def every_case(rank: int, size: int, folder: Path) -> None:
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:
     """What each of two workers found, by case."""
     folder = tmp_path_factory.mktemp("workers")
-    mp.spawn(every_case, args=(2, folder), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+    mp.spawn(every_case, args=(2, folder), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

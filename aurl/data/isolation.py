@@ -161,7 +161,7 @@ def _collected(crew: list[Worker]) -> list[tuple[int, tuple[int | None, Any]]]:
     patience = min(crew[place].deadline for place in busy.values()) - time.monotonic()
     answers: list[tuple[int, tuple[int | None, Any]]] = []
     for connection in wait(list(busy), timeout=max(patience, 0.0)):
-        place = busy.pop(connection)  # pyright: ignore[reportArgumentType]
+        place = busy.pop(connection)  # pyrefly: ignore[bad-argument-type]
         worker = crew[place]
         outcome = worker.outcome()
         if worker.is_starting and isinstance(outcome, Failure):

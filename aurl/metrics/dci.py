@@ -115,7 +115,7 @@ def dci_et(
             criterion="entropy",
             max_depth=settings.max_depth,
             min_samples_leaf=settings.min_leaf,
-            max_features=None,  # pyright: ignore[reportArgumentType]  # inferred from its default
+            max_features=None,  # pyrefly: ignore[bad-argument-type]  # inferred from its default
             n_jobs=settings.n_jobs,
             random_state=settings.seed + k,
         )

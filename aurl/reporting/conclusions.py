@@ -159,7 +159,7 @@ def costs(found: Findings) -> list[Cost]:
     """
     devices = _as_float(found.about.get("workers_per_trial"), 1.0)
     devices *= _as_float(found.about.get("gpus_per_worker"), 0.0) or 1.0
-    groups = [
+    groups: list[tuple[str, list[TrialStatus]]] = [
         (status, [trial for trial in found.trials if trial.status == status])
         for status in STATUSES
     ]

@@ -169,7 +169,7 @@ def _watched() -> Generator[None]:
     the main thread all that time, in a call to the server that is dead, the process is ended here:
     whatever it was writing is whole or absent.
     """
-    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    node: Any = worker._global_node
     servers = {
         name: each.process
         for name in ("gcs_server", "raylet")

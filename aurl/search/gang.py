@@ -108,7 +108,7 @@ class _GangTrainer(DataParallelTrainer):
         return [c for c in callbacks if type(c).__name__ not in self.UNUSED]
 
     def _initialize_and_run_controller(self, **given: Any) -> train.Result:  # noqa: ANN401
-        given["scaling_policy"] = _Unscaled(self.scaling_config)
+        given["scaling_policy"] = _Unscaled(self.scaling_config)  # pyrefly: ignore[bad-argument-type]
         if ray.get_runtime_context().get_actor_id() is None:
             return super()._initialize_and_run_controller(**given)
         return asyncio.run(_controlled(given))
@@ -209,8 +209,10 @@ class Gang:
                 storage_path=settings.scratch,
                 # Tune tries a trial again, on a new gang: Train must not, also not where a machine
                 # was taken away, for workers that begin anew know nothing of the mailbox's tasks.
-                failure_config=train.FailureConfig(
-                    max_failures=0, max_preemption_failures=0, controller_failure_limit=2
+                failure_config=train.FailureConfig(  # pyrefly: ignore[bad-argument-type]
+                    max_failures=0,
+                    max_preemption_failures=0,  # pyrefly: ignore[unexpected-keyword]
+                    controller_failure_limit=2,  # pyrefly: ignore[unexpected-keyword]
                 ),
             ),
         )
@@ -258,7 +260,7 @@ class Gang:
 def shared(corpus: "Corpus") -> "list[ray.ObjectRef[Corpus]]":
     """Put a corpus into Ray's object store, whence workers on every node read it."""
     arrays = ("tokens", "offsets", "piece", "first_bar", "split", "attributes")
-    in_memory = {name: np.array(getattr(corpus, name)) for name in arrays}
+    in_memory: dict[str, Any] = {name: np.array(getattr(corpus, name)) for name in arrays}
     return [ray.put(replace(corpus, **in_memory))]
 
 

@@ -119,10 +119,10 @@ def _importance(
 
 def _targets() -> dict[str, Callable[[FrozenTrial], float]]:
     def objective(index: int) -> Callable[[FrozenTrial], float]:
-        return lambda trial: trial.values[index]
+        return lambda trial: trial.values[index]  # pyrefly: ignore[unsupported-operation]
 
     return {
-        SCORE: lambda trial: trial_score(*trial.values),
+        SCORE: lambda trial: trial_score(*trial.values),  # pyrefly: ignore[not-iterable]
         **{name: objective(index) for index, name in enumerate(OBJECTIVES)},
     }
 

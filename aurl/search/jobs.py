@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 from aiohttp import ClientError
@@ -74,7 +75,7 @@ class Jobs:
         given = token()
         headers = {"Authorization": f"Bearer {given}"} if given else None
         with self._in_one_line(), _no_detours():
-            self._client = JobSubmissionClient(url, headers=headers)
+            self._client: Any = JobSubmissionClient(url, headers=headers)
 
     def submit(self, name: str, words: Sequence[str], files: Sequence[Path]) -> str:
         """Start ``aurl`` with ``words`` on the cluster, beside copies of ``files``.

@@ -182,7 +182,7 @@ class Proposals:
             )
 
     def _inside(self, trial: FrozenTrial) -> optuna.Trial:
-        number = trial._trial_id  # pyright: ignore[reportPrivateUsage]
+        number = trial._trial_id  # pyrefly: ignore[protected-access]
         return optuna.Trial(self._study, number)
 
 

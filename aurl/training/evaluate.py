@@ -277,8 +277,7 @@ class Measured:
             z[:INFORMED].double().cpu().numpy(), self.mean[:INFORMED], self.log_var[:INFORMED]
         )
         self.information = over_slots(information, self.dimension)
-        self.rates = None
-        self.own_kl = self.kl
+        self.own_kl, self.rates = self.kl, None
         if not model.prior.is_closed_form:
             closed = model.prior.closed_form.cpu().numpy()
             self.own_kl = np.where(closed, self.kl, kl_from_aggregate(self.mean, self.log_var))

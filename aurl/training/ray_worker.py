@@ -63,7 +63,7 @@ def _interface_of(address: str) -> str:
     return ""
 
 
-class _Backend(TorchConfig().backend_cls):
+class _Backend(TorchConfig().backend_cls):  # pyrefly: ignore[invalid-inheritance]
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:  # noqa: ANN401
         worker_group.execute(use_rays_network)
         super().on_start(worker_group, backend_config)
@@ -73,7 +73,7 @@ class OnRaysNetwork(TorchConfig):
     """How workers find each other: on the network that Ray itself uses."""
 
     @property
-    def backend_cls(self) -> type[_Backend]:
+    def backend_cls(self) -> type[_Backend]:  # pyrefly: ignore[bad-override]
         """The rendezvous; see :class:`ray.train.backend.Backend`."""
         return _Backend
 

@@ -87,7 +87,7 @@ class _Mean(torch.autograd.Function):
     """Average over workers; backward, the average of the workers' gradients."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, size: int) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, value: Tensor, size: int) -> Tensor:  # noqa: ANN401  # pyrefly: ignore[bad-override]
         ctx.size = size
         return _sum(value) / size
 
@@ -100,7 +100,7 @@ class _Gathered(torch.autograd.Function):
     """Rows of all workers in the order of the whole batch; backward, own rows of the sum."""
 
     @staticmethod
-    def forward(ctx: Any, share: Tensor, rank: int, size: int) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, share: Tensor, rank: int, size: int) -> Tensor:  # noqa: ANN401  # pyrefly: ignore[bad-override]
         ctx.rank, ctx.size = rank, size
         parts = [torch.empty_like(share) for _ in range(size)]
         distributed.all_gather(parts, share.contiguous())
