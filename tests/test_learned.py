@@ -105,6 +105,8 @@ def test_a_few_hundred_steps_teach_the_use_of_the_code(tmp_path: Path) -> None:
         training__batch_size=64,
         optimizer__lr=0.005,
         objective__beta__value=0.05,
+        training__steps=100,
+        evaluation__every=100,
     )
     seen = Evaluator(corpus, TokenStore(corpus), config, split="val").evaluate(model, final=False)
     used = seen["val/reconstruction_shuffled_z_nats"] - seen["val/reconstruction_nats"]

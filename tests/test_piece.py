@@ -131,7 +131,7 @@ def test_quantized_snaps_onsets_one_tick_late_and_keeps_touching_notes_touching(
     assert moved["duration"].tolist() == [12, 6, 18]
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(plans(), st.integers(1, 4))
 def test_slices_share_out_every_note_once(plan: Plan, n_bars: int) -> None:
     piece = made(plan)
