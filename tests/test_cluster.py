@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 import ray
+from ray.core.generated import gcs_pb2, gcs_service_pb2
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from aurl.errors import SweepError
@@ -211,6 +212,49 @@ def test_a_server_that_refuses_is_told_in_seconds(code: grpc.StatusCode, message
     finally:
         server.stop(None)
     assert time.monotonic() - started < 30
+
+
+class OfOneNode(grpc.GenericRpcHandler):
+    """A control store that knows one machine, which is there or gone."""
+
+    def __init__(self, raylet: Path, *, alive: bool) -> None:
+        made = gcs_pb2.GcsNodeInfo
+        node = made(raylet_socket_name=str(raylet), state=made.ALIVE if alive else made.DEAD)
+        self._answer = gcs_service_pb2.GetAllNodeInfoReply(node_info_list=[node])
+
+    def service(self, handler_call_details: Any) -> Any:
+        def answer(request: bytes, context: Any) -> bytes:
+            return self._answer.SerializeToString()
+
+        return grpc.unary_unary_rpc_method_handler(answer)  # pyrefly: ignore[bad-argument-type]
+
+
+@pytest.mark.parametrize(
+    ("listens", "alive", "joins"),
+    [(True, True, True), (False, True, False), (True, False, False)],
+    ids=["here", "elsewhere", "gone"],
+)
+def test_a_cluster_of_other_machines_is_refused_in_seconds(
+    *, listens: bool, alive: bool, joins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(cluster.worker, "_global_node", None)
+    raylet = tmp_path / "raylet"
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[OfOneNode(raylet, alive=alive)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    message = rf"one of, got 127\.0\.0\.1:{port}: none of its 1 is here, .* `aurl submit`\."
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as end:
+        end.bind(str(raylet))
+        if listens:
+            end.listen()
+        refused = pytest.raises(SweepError, match=message)
+        try:
+            with contextlib.nullcontext() if joins else refused, connected(f"127.0.0.1:{port}"):
+                assert joins
+        finally:
+            server.stop(None)
 
 
 def test_a_home_that_takes_no_token_is_said_with_the_way_out(

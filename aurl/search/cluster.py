@@ -229,16 +229,18 @@ def _reach(address: str) -> None:
 
 
 def _greet(server: str) -> None:
-    """Ask Ray's control store for a sign of life; shown a wrong token, Ray would try for a minute.
+    """Ask Ray's control store for its machines, of which this must be one.
+
+    Ray itself would try a wrong token for a minute, look as long for itself among the machines of
+    others, and end the process without a word where it cannot open the socket of its machine.
 
     Raises:
-        SweepError: If it does not take this account's token.
+        SweepError: If it does not take this account's token, or this machine is none of them.
     """
     channel = init_grpc_channel(server)
-    messages: Any = gcs_service_pb2
-    ask: Any = NodeInfoGcsServiceStub(channel).CheckAlive
+    ask = NodeInfoGcsServiceStub(channel).GetAllNodeInfo
     try:
-        ask(messages.CheckAliveRequest(), timeout=GREETING_S)
+        found = ask(gcs_service_pb2.GetAllNodeInfoRequest(), timeout=GREETING_S).node_info_list
     except grpc.RpcError as error:
         fault: Any = error
         if fault.code() != grpc.StatusCode.UNAUTHENTICATED:
@@ -252,6 +254,22 @@ def _greet(server: str) -> None:
         ) from error
     finally:
         channel.close()
+    if not any(_opens(node.raylet_socket_name) for node in found if node.state == node.ALIVE):
+        raise SweepError(
+            f"--address must name a cluster that this machine is one of, got {server}: none "
+            f"of its {len(found)} is here, or another account started Ray here. Run this on one "
+            "of them, as who started it, or send the sweep there: `aurl submit`."
+        )
+
+
+def _opens(path: str) -> bool:
+    """Whether a process listens at a socket of this machine that this account may write to."""
+    with socket.socket(socket.AF_UNIX) as end:
+        try:
+            end.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def _why_not(address: str | None, error: Exception) -> str:
