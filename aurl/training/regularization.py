@@ -162,8 +162,8 @@ def check_regularizers(config: RunConfig, corpus: Corpus, layout: LatentLayout) 
                 f"{key}.dimension must name a dimension such as {layout.dimension_names[0]!r}, "
                 f"got {entry.dimension!r}."
             )
-        changed_by = MOVED.get(entry.name, "")
-        if largest := getattr(config.augmentation, changed_by, 0):
+        changed_by = MOVED.get(entry.name)
+        if changed_by and (largest := getattr(config.augmentation, changed_by)):
             raise ConfigError(
                 f"{key} must go with augmentation.{changed_by} 0, got {largest}: that changes it."
             )
