@@ -12,6 +12,7 @@ from aurl.data.corpus import load_named
 from aurl.errors import ConfigError
 from aurl.model.latents import LatentLayout
 from aurl.objectives.objective import Terms
+from aurl.seeding import torch_generator
 from aurl.training import regularization
 from aurl.training.fits import check_fits
 from aurl.training.loop import Run, Trainer
@@ -118,7 +119,8 @@ def test_terms_are_of_what_the_decoder_is_given_and_of_the_training_music(
     trainer = trainer_of(small_config(**weights))
     windows = torch.from_numpy(trainer.batches.windows_at(0))
     posterior = trainer.model.encode(trainer.store.padded(windows))
-    z = posterior.sample(trainer._noise(0))
+    noise = torch.randn(8, trainer.model.layout.size, generator=torch_generator(0, "noise", 0))
+    z = posterior.sample(noise)
     trainer.take_step()
     corpus = tiny_corpus()
     assert seen["n_sequences"] == len(corpus.indices("train"))
