@@ -204,10 +204,13 @@ class EvaluationConfig:
     entropy of their factors, 7.06, on other music 6.7, which docs/decisions/0003 argues for."""
 
     def __post_init__(self) -> None:
-        for name in ("every", "windows", "final_windows", "reconstructions", "samples"):
+        for name in ("every", "reconstructions", "samples"):
             _require_positive(f"evaluation.{name}", getattr(self, name))
         for name in ("importance_windows", "importance_samples"):
             _require_positive(f"evaluation.{name}", getattr(self, name))
+        for name in ("windows", "final_windows"):
+            if getattr(self, name) < 2:  # codes are exchanged between them
+                raise ConfigError(f"evaluation.{name} must be >= 2, got {getattr(self, name)}.")
         if self.likelihood_windows is not None and self.likelihood_windows < 2:
             raise ConfigError(
                 "evaluation.likelihood_windows must be >= 2, or left out, "

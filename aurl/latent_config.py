@@ -41,6 +41,11 @@ class LevelConfig:
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ConfigError(f"latent.levels name must be one plain word, got {self.name!r}.")
+        if self.name in ("low", "high"):
+            raise ConfigError(
+                f"latent.levels name must not be low or high, got {self.name!r}: metrics call the "
+                "ends of an interval so. Take another, such as coarse or fine."
+            )
         if not 0 <= self.dim <= MOST:
             raise ConfigError(
                 f"latent.levels.{self.name}.dim must be in 0..{MOST}, got {self.dim}."

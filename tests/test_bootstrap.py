@@ -149,3 +149,9 @@ def test_score_intervals_cover_what_fresh_data_give() -> None:
 def test_score_intervals_refuse_one_piece() -> None:
     with pytest.raises(ValueError, match=r"pieces must name at least 2 pieces, got 1\."):
         score_intervals(of_rows(np.ones(4)), np.zeros(4, dtype=np.int64))
+
+
+def test_resamples_weigh_long_pieces_by_their_windows_too() -> None:
+    values, pieces = np.array([1.0, 1.0, 1.0, 0.0]), np.array([5, 5, 5, 9])
+    middle = mean_interval(values, pieces, level=0.4)  # half of the resamples have both pieces
+    assert (middle.low, middle.high) == (0.75, 0.75)

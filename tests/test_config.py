@@ -42,6 +42,10 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"latent.levels": 7}, r"latent\.levels must be a list, got 7"),
         ({"latent.levels": [{"dim": 1}]}, r"latent\.levels\.0\.name must be given"),
         ({"latent.levels": [{"name": "a b", "dim": 1}]}, r"one plain word, got 'a b'"),
+        (  # val/latent_use_nats/low is the end of an interval
+            {"latent.levels": [{"name": "high", "dim": 1}, {"name": "low", "dim": 1}]},
+            r"levels name must not be low or high, got 'high': metrics call",
+        ),
         (
             {"latent.levels": [{"name": "a", "dim": -1}]},
             r"levels\.a\.dim must be in 0\.\.65536, got -1",
@@ -118,6 +122,8 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ),
         ({"objective.free_bits.threshold": -1}, r"threshold must be >= 0 nats, got -1"),
         ({"evaluation.importance_samples": 0}, r"importance_samples must be >= 1, got 0"),
+        ({"evaluation.windows": 1}, r"evaluation\.windows must be >= 2, got 1"),
+        ({"evaluation.final_windows": 1}, r"evaluation\.final_windows must be >= 2, got 1"),
         (
             {"evaluation.likelihood_windows": 1},
             r"likelihood_windows must be >= 2, or left out, got 1",

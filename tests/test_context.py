@@ -12,7 +12,7 @@ from aurl.config import AugmentationConfig, to_plain
 from aurl.data.batches import TokenStore, TrainingBatches
 from aurl.data.context import CLASSES, check_context, context_classes, in_words, parse_context
 from aurl.data.corpus import Corpus
-from aurl.data.metrical import METRES
+from aurl.data.metrical import METRES, Kind
 from aurl.errors import ConfigError, DataError
 from aurl.files import write_json, write_yaml
 from aurl.latent_config import ContextName
@@ -140,6 +140,24 @@ def test_the_key_follows_a_transposed_window() -> None:
             assert torch.equal(pitches(before[row : row + 1], torch.tensor([by]))[0], after[row])
         assert torch.equal(old[:, 1], new[:, 1])
         assert not torch.equal(old[:, 0], new[:, 0])
+
+
+def test_the_key_stays_where_a_window_would_leave_the_range_of_pitches() -> None:
+    corpus = keyed_corpus()
+    tokens = corpus.tokens.copy()
+    pitches = VOCABULARY.ids(Kind.PITCH)
+    tokens[(tokens >= pitches.start) & (tokens < pitches.stop)] = pitches.stop - 1
+    corpus = replace(corpus, tokens=tokens, fingerprint="")
+    store = TokenStore(corpus, context=("key",))
+    plain, moved = (
+        TrainingBatches(corpus, store, AugmentationConfig(transpose=by), batch_size=16, seed=0)
+        for by in (0, 4)
+    )
+    (before, old), (after, new) = plain.with_context(0), moved.with_context(0)
+    stayed = (before == after).all(dim=1)
+    assert 0 < stayed.sum() < len(stayed)
+    assert torch.equal(old[stayed], new[stayed])
+    assert (old[~stayed] != new[~stayed]).all()
 
 
 def test_a_context_that_does_not_vary_is_refused_before_training() -> None:

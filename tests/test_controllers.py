@@ -1,5 +1,6 @@
 """Beta schedules that follow the run: reference values, sign, anti-windup, resume, settling."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,20 @@ def test_beta_stays_between_zero_and_its_largest() -> None:
     kls = [0.0, 1e6, 1e6, 20.0, 0.0, 1e6, 3.0] * 40
     for schedule in (target_kl(value=0.5), target_reconstruction(value=0.5)):
         assert all(0.0 <= beta <= 0.5 for beta in betas(schedule, kls))
+
+
+def test_target_reconstruction_follows_its_formula_down_to_its_smallest() -> None:
+    """ln beta falls by the rate times the smoothed error, of which a step has 100 % at most."""
+    shown = [2000.0, 30.0, 22.0, 0.0, 21.0, *[400.0] * 60, *[15.0] * 5]
+    found = betas(target_reconstruction(value=3.0, rate=0.3), shown)
+    log_beta, smooth = math.log(3.0), 1.0
+    expected: list[float] = []
+    for each in shown:
+        smooth = 0.9 * smooth + 0.1 * min(1.0, (each - 20.0) / 20.0)
+        log_beta = min(math.log(3.0), max(math.log(3e-4), log_beta - 0.3 * smooth))
+        expected.append(math.exp(log_beta))
+    assert found == pytest.approx(expected)
+    assert min(found) == pytest.approx(3e-4)
 
 
 def test_target_kl_holds_a_plant_at_its_target() -> None:

@@ -136,3 +136,19 @@ def test_constant_codes_score_zero() -> None:
 def test_forest_settings_refuse_nothing(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
         ForestSettings(**{name: 0})
+
+
+def test_a_factor_that_is_not_counted_has_no_say_in_disentanglement() -> None:
+    codes, factors, train = toy()
+    codes = codes @ np.array([[1.0, 0.4, 0.0], [0.0, 1.0, 0.4], [0.4, 0.0, 1.0]])
+    constant = np.concatenate([factors, np.full((len(factors), 2), 7)], axis=1)
+    alone, among = (dci_et(codes, each, train, QUICK) for each in (factors, constant))
+    assert 0.1 < alone.disentanglement < 0.9
+    assert among.disentanglement == alone.disentanglement
+    assert among.weighted_disentanglement == alone.weighted_disentanglement
+
+
+def test_chance_is_to_answer_what_is_commonest_in_training() -> None:
+    factors = np.array([0] * 7 + [1] * 3 + [1] * 9 + [0] * 1)[:, None]
+    scores = dci_et(np.zeros((20, 1)), factors, np.arange(20) < 10, QUICK)
+    assert scores.chance.tolist() == [0.1]

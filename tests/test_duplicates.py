@@ -55,10 +55,28 @@ def test_a_short_piece_is_not_the_opening_of_a_long_one() -> None:
 
 def test_pieces_of_one_opening_are_one_group_in_any_order() -> None:
     pieces = [random_tune(0), random_tune(1), moved(random_tune(0), semitones=2), random_tune(2)]
-    groups = grouped(pieces)
-    assert groups[0] == groups[2]
-    assert len(set(groups)) == 3
-    assert grouped(pieces[::-1]) == groups[::-1]
+    for by in ("opening", "content"):
+        groups = grouped(pieces, by)
+        assert groups[0] == groups[2]
+        assert len(set(groups)) == 3
+        assert grouped(pieces[::-1], by) == groups[::-1]
+    assert grouped(pieces, "content")[0] == min(content_key(pieces[0]), content_key(pieces[2]))
+
+
+@pytest.mark.parametrize("keys", [1, 2, 6])
+def test_splits_have_their_shares_in_however_many_keys_each_piece_is_there(keys: int) -> None:
+    tunes = [random_tune(seed, 12) for seed in range(60)]
+    pieces = [moved(each, semitones=key) for key in range(keys) for each in tunes]
+    split = split_of_groups(grouped(pieces))
+    assert np.array_equal(split, np.tile(split[:60], keys))
+    assert 9 <= np.count_nonzero(split[:60]) <= 28  # of 18, within three standard deviations
+
+
+def test_a_piece_that_is_added_moves_no_other() -> None:
+    pieces = [random_tune(seed, 12) for seed in range(50)]
+    more = [moved(piece, semitones=3) for piece in pieces]
+    before, after = (split_of_groups(grouped(each)) for each in (pieces, [*more, *pieces]))
+    assert np.array_equal(after[50:], before)
 
 
 def test_splits_have_their_shares_and_keep_groups_whole() -> None:

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from aurl.data.batches import TokenStore
+from aurl.metrics.active_units import kl_from_aggregate
 from aurl.metrics.kl_health import TERMS
+from aurl.metrics.latent_information import latent_information
 from aurl.model.latents import Posterior
 from aurl.model.vae import Vae
 from aurl.objectives.kl import gaussian_kl
@@ -177,3 +179,39 @@ def test_the_way_there_is_measured_on_fewer_windows() -> None:
     values = Evaluator(CORPUS, STORE, config, split="val").evaluate(model(), final=False)
     assert (values["val/windows"], values["val/reconstructions"]) == (9, 3)
     assert "val/disentanglement/windows" not in values
+
+
+@torch.no_grad()
+def test_values_of_likelihood_are_what_the_metrics_page_says() -> None:
+    found = Measured(model(), STORE, WINDOWS, np.asarray(CORPUS.piece)[WINDOWS])
+    values, use = found.likelihood(), found.latent_use()
+    nll, kl, n = found.nll.sum(), found.kl.sum(), len(WINDOWS)
+    tokens = sum(len(CORPUS.window(int(window))) - 1 for window in WINDOWS)  # START is given
+    notes = sum(len(CORPUS.vocabulary.decode(CORPUS.window(int(w))).notes) for w in WINDOWS)
+    assert values["reconstruction_nats"] == pytest.approx(nll / n)
+    assert values["negative_elbo_nats"] == pytest.approx((nll + kl) / n)
+    assert values["bits_per_token"] == pytest.approx((nll + kl) / tokens / np.log(2.0))
+    assert values["nats_per_note"] == pytest.approx((nll + kl) / notes)
+    assert values["token_probability"] == pytest.approx(np.exp(-nll / tokens))
+    shuffled = values["reconstruction_shuffled_z_nats"]
+    assert use["latent_use_nats"] == pytest.approx(shuffled - values["reconstruction_nats"])
+    assert use["latent_use_nats/low"] < use["latent_use_nats"] < use["latent_use_nats/high"]
+
+
+@torch.no_grad()
+def test_under_a_learned_prior_a_coordinate_is_asked_what_it_tells() -> None:
+    """Its KL is a part of a slot's, and says nothing by itself."""
+    levels = [
+        {"name": "all", "dim": 2, "span": "sequence", "prior": "mixture"},
+        {"name": "bar", "dim": 2, "span": 1},
+    ]
+    with seeded(0, "test"):
+        vae = Vae(small_config(latent__levels=levels), CORPUS.vocabulary, CORPUS.n_bars).double()
+    found = Measured(vae, STORE, WINDOWS, np.asarray(CORPUS.piece)[WINDOWS])
+    aggregate = kl_from_aggregate(found.mean, found.log_var)
+    assert (found.own_kl[:, :2] == aggregate[:, :2]).all()
+    assert (found.own_kl[:, 2:] == found.kl[:, 2:]).all()
+    assert found.rates is not None
+    told = latent_information(found.z, found.mean, found.log_var)
+    assert found.rates[:2] == pytest.approx(told[:2])
+    assert found.rates[2:] == pytest.approx(found.kl[:, 2:].mean(axis=0))

@@ -29,3 +29,14 @@ def test_correlation_of_few_samples_is_defined(n_samples: int) -> None:
     found = factor_correlations(np.arange(2 * n_samples).reshape(n_samples, 2))
     assert np.isfinite(found).all()
     assert ((found >= 0.0) & (found <= 1.0)).all()
+
+
+def test_a_factor_that_another_one_tells_is_wholly_correlated_with_it() -> None:
+    finer = np.tile(np.arange(6), 50)
+    found = factor_correlations(np.stack([finer, finer // 3], axis=1))
+    assert found[0, 1] == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_factor_with_a_class_for_each_sample_is_itself_and_tells_nothing() -> None:
+    found = factor_correlations(np.array([[0, 0], [1, 1], [2, 0]]))
+    assert found.tolist() == [[1.0, 0.0], [0.0, 1.0]]

@@ -59,3 +59,18 @@ def test_factors_that_do_not_vary_on_both_sides_are_left_out(score: type) -> Non
     train = first_two_thirds(len(codes))
     more = np.concatenate([factors, np.where(train, factors[:, 1], 0)[:, None]], axis=1)
     assert score(codes, more, train) == score(codes, factors, train)
+
+
+def test_factor_vae_is_of_variances_relative_to_each_code() -> None:
+    codes, factors = made("split")
+    train = first_two_thirds(len(codes))
+    expected = factor_vae(codes, factors, train)
+    assert factor_vae(codes * [1.0, 3.0, 100.0, 10.0], factors, train) == expected
+
+
+@pytest.mark.parametrize("score", [factor_vae, beta_vae])
+def test_score_is_of_samples_that_training_has_not_seen(score: type) -> None:
+    codes, factors = made("perfect")
+    train = first_two_thirds(len(codes))
+    noise = np.random.default_rng(0).normal(size=codes.shape)
+    assert score(np.where(train[:, None], codes, noise), factors, train) < 0.6

@@ -56,3 +56,19 @@ def test_active_codes_are_those_of_a_tenth_of_the_widest() -> None:
     assert scores.active.tolist() == [True, False, True]
     assert not infomec(np.zeros_like(codes), factors).active.any()
     assert infomec(np.zeros_like(codes), factors).infoe == 0.0
+
+
+def test_a_code_is_as_wide_as_its_middle_half() -> None:
+    """A fifth of the samples far away is no width; a width of 0.06 is none beside one of 1."""
+    codes, factors = made("perfect")
+    spread = np.quantile(codes[:, 0], 0.75) - np.quantile(codes[:, 0], 0.25)
+    even = np.linspace(-0.06, 0.06, len(codes)) * spread
+    far = np.where(np.arange(len(codes)) < 0.22 * len(codes), -9.0, even)
+    found = infomec(np.stack([codes[:, 0], even, far, 2.0 * even], axis=1), factors)
+    assert found.active.tolist() == [True, False, False, True]
+
+
+def test_a_common_class_is_not_half_an_answer() -> None:
+    rng = np.random.default_rng(0)
+    factors = (np.arange(1000) % 10 == 0).astype(np.int64)[:, None]
+    assert infomec(rng.normal(size=(1000, 2)), factors).infoe < 0.05

@@ -478,3 +478,29 @@ def test_a_level_under_a_learned_prior_is_held_against_its_own_draws() -> None:
     assert first.aggregate_posterior == pytest.approx(1.0, abs=0.005)
     assert first.live_dimensions == 1.0
     assert second.status == "no_live_dimension"
+
+
+def test_codes_are_held_against_place_and_width_of_the_draws_in_closed_form() -> None:
+    seen = evidence([0.875] * 4)
+    draws = np.array([[-1.0], [5.0]]) * np.ones(4)  # mean 2, standard deviation 3
+    found = kl_health(replace(seen, prior_samples=draws), TARGET)
+    divergence = 0.5 * ((2 / 3) ** 2 + 1 / 9 - 1.0 - np.log(1 / 9))
+    assert found.aggregate_posterior == pytest.approx(np.exp(-divergence))
+
+
+def test_a_later_level_is_held_against_its_own_draws() -> None:
+    seen = evidence([0.875] * 6)
+    level = np.arange(6) >= 4
+    draws = np.random.default_rng(1).normal(size=(20_000, 6)) + 3.0 * level
+    moved = replace(seen, mean=seen.mean + 3.0 * level, prior_samples=draws)
+    found = level_health(moved, TARGET, level, losses(seen))
+    assert found.aggregate_posterior == pytest.approx(1.0, abs=0.005)
+
+
+def test_means_that_hardly_move_are_no_live_dimension_however_narrow() -> None:
+    """They could be told apart, and yet the model gives them a hundredth of its prior's room."""
+    seen = evidence([3.0] * 4)
+    narrow = replace(seen, mean=0.05 * seen.mean, log_var=seen.log_var + 2.0 * np.log(0.05))
+    found = kl_health(narrow, TARGET)
+    assert found.live.all()
+    assert (found.status, found.kl_health) == ("no_live_dimension", 0.0)

@@ -3,6 +3,7 @@
 import golden
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from aurl.metrics.latent_information import latent_information
 
@@ -51,3 +52,19 @@ def test_moving_and_scaling_the_codes_changes_nothing() -> None:
     z, mean, log_var = channel(0.8)
     moved = latent_information(3.0 * z - 7.0, 3.0 * mean - 7.0, log_var + 2.0 * np.log(3.0))
     assert moved == pytest.approx(latent_information(z, mean, log_var))
+
+
+def test_each_density_is_as_wide_as_its_own_posterior() -> None:
+    rng = np.random.default_rng(0)
+    mean, log_var = rng.normal(size=(7, 2)), rng.normal(size=(7, 2))
+    z = mean + np.exp(0.5 * log_var) * rng.normal(size=(7, 2))
+    found = latent_information(z, mean, log_var)
+    for index in range(2):
+        density = np.array(
+            [
+                norm.pdf(z[:, index], m, s)
+                for m, s in zip(mean[:, index], np.exp(0.5 * log_var[:, index]), strict=True)
+            ]
+        )
+        expected = np.log(np.diagonal(density) / density.mean(axis=0)).mean()
+        assert found[index] == pytest.approx(expected)

@@ -148,6 +148,11 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
         ),
         (lambda: model().decode(np.full((1, size), np.nan)), ConfigError, "codes must be finite"),
         (
+            lambda: model().decode(np.full((1, size), -1e300), temperature=1.0),
+            ConfigError,
+            r"codes must be within ±1e\+06, got 1e\+300\.",
+        ),
+        (
             lambda: model().decode(np.zeros((1, size)), temperature=-1.0),
             ConfigError,
             "temperature",

@@ -11,6 +11,7 @@ import torch
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError
+from aurl.objectives.controllers import schedule_of
 from aurl.training import checkpoint
 from aurl.training.fits import check_fits
 from aurl.training.look import RATES, Look
@@ -84,6 +85,34 @@ def test_resumed_run_equals_uninterrupted_run_bitwise(
     ]
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
+
+
+@pytest.mark.parametrize(
+    "changes", [TARGET_KL, TARGET_RECONSTRUCTION], ids=["kl", "reconstruction"]
+)
+def test_a_controller_is_shown_its_own_quantity(tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = small_config(**changes)
+    trainer = Trainer(run_in(tmp_path, config), Workers())
+    twin = schedule_of(config.objective.beta, config.training.steps)
+    for _ in range(2):
+        terms = trainer.take_step()
+        twin.observe(kl=float(terms.kl), reconstruction=float(terms.reconstruction))
+        assert trainer.schedule.state == pytest.approx(twin.state)
+
+
+def test_each_step_draws_its_own_noise_and_dropout(tmp_path: Path) -> None:
+    config = small_config(model__token_dropout=0.2, training__batch_size=64)
+    trainer = Trainer(run_in(tmp_path, config), Workers())
+    seen: list[tuple[Any, ...]] = []
+    trainer.parallel.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2:4]))
+    for _ in range(2):
+        trainer.take_step()
+    (noise, keep), (other_noise, other_keep) = seen
+    assert noise.std().item() == pytest.approx(1.0, abs=0.1)
+    assert not torch.equal(noise, other_noise)
+    assert keep.float().mean().item() == pytest.approx(0.8, abs=0.05)
+    width = min(keep.shape[1], other_keep.shape[1])
+    assert not torch.equal(keep[:, :width], other_keep[:, :width])
 
 
 def test_a_checkpoint_between_two_reports_loses_no_step_and_no_row(tmp_path: Path) -> None:

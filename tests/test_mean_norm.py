@@ -82,6 +82,16 @@ def test_evaluation_uses_running_averages_of_what_training_saw(means: torch.Tens
     assert torch.equal(norm.running_mean, before)
 
 
+def test_each_step_moves_the_running_averages_a_tenth_of_the_way(means: torch.Tensor) -> None:
+    norm = MeanNorm(LAYOUT, 0.6)
+    norm(means)
+    for dimension in range(LAYOUT.n_dimensions):
+        values = of_dimension(means, dimension)
+        variance = values.var(correction=0).item()
+        assert norm.running_mean[dimension].item() == pytest.approx(0.1 * values.mean().item())
+        assert norm.running_var[dimension].item() == pytest.approx(0.9 + 0.1 * variance)
+
+
 def test_a_batch_of_one_uses_running_averages_and_leaves_them(means: torch.Tensor) -> None:
     norm = MeanNorm(LAYOUT, 0.6)
     norm(means)

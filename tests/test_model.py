@@ -7,7 +7,7 @@ from torch import Tensor
 from aurl.data.batches import TokenStore
 from aurl.errors import ConfigError
 from aurl.latent_config import LevelConfig
-from aurl.model.latents import LatentLayout
+from aurl.model.latents import LatentLayout, Posterior
 from aurl.model.vae import Vae
 from aurl.objectives.kl import gaussian_kl
 from aurl.objectives.reconstruction import token_nll
@@ -112,6 +112,55 @@ def test_the_first_tick_of_a_slot_belongs_to_it(span: float) -> None:
     assert torch.equal(found, slots * bar + slots * tick // 72)
 
 
+def test_music_after_the_last_bar_belongs_to_the_last_slot() -> None:
+    (level,) = LatentLayout.of([LevelConfig(name="halves", dim=1, span=0.5)], 2).levels
+    bar, phase = torch.tensor([[0, 1, 2, 3]]), torch.tensor([[0.0, 0.5, 0.0, 0.9]])
+    assert level.slot(bar, phase).tolist() == [[0, 3, 3, 3]]
+
+
+def test_the_latent_vector_is_levels_then_slots_then_dimensions() -> None:
+    levels = [LevelConfig(name="all", dim=2), LevelConfig(name="bar", dim=3, span=1)]
+    layout = LatentLayout.of(levels, 2)
+    assert layout.dimension.tolist() == [0, 1, 2, 3, 4, 2, 3, 4]
+    assert layout.level.tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert layout.dimension_names == ["all/0", "all/1", "bar/0", "bar/1", "bar/2"]
+    _, bars = layout.split(torch.arange(8.0)[None])
+    assert bars.tolist() == [[[2.0, 3.0, 4.0], [5.0, 6.0, 7.0]]]
+
+
+def test_a_slot_without_tokens_reads_the_null_entry_and_nothing_else(
+    model: Vae, tokens: Tensor
+) -> None:
+    level = model.layout.levels[2]
+    slot = level.slot(*VOCABULARY.positions(tokens))
+    read = (slot[:, :, None] == torch.arange(level.n_slots)) & (tokens != VOCABULARY.pad)[
+        ..., None
+    ]
+    empty = ~read.any(dim=1)
+    assert empty.sum() > 1
+
+    def codes() -> Tensor:
+        return model.layout.split(model.encode(tokens).mean)[2]
+
+    pooling = model.encoder.pooling[2]
+    with torch.no_grad():
+        before = codes()
+        pooling.get_parameter("null").add_(1.0)
+        moved = (codes() - before).abs().amax(dim=-1)
+    assert (before[empty] - before[empty][0]).abs().max() < 1e-6
+    assert moved[empty].min() > 1e-3
+
+
+def test_log_variances_stay_where_their_exponentials_are_harmless(
+    model: Vae, tokens: Tensor
+) -> None:
+    for bias, bound in ((-100.0, -12.0), (100.0, 6.0)):
+        with torch.no_grad():
+            for pooling in model.encoder.pooling:
+                pooling.get_parameter("head.bias").fill_(bias)
+            assert (model.encode(tokens).log_var == bound).all()
+
+
 def test_the_latent_reaches_every_token(model: Vae, tokens: Tensor) -> None:
     z = torch.zeros(len(tokens), model.layout.size)
     moved = z.clone()
@@ -133,8 +182,8 @@ def test_every_parameter_receives_a_gradient(model: Vae, tokens: Tensor) -> None
 def test_reported_kl_is_that_of_the_distribution_sampled(model: Vae, tokens: Tensor) -> None:
     posterior = model.encode(tokens)
     noise = torch.randn(20_000, model.layout.size, generator=torch.Generator().manual_seed(0))
-    mean, log_var = posterior.mean[:1], posterior.log_var[:1]
-    z = mean + (0.5 * log_var).exp() * noise
+    mean, log_var = posterior.mean[:1], posterior.log_var[:1] - 1.0  # far from a width of 1
+    z = Posterior(mean, log_var).sample(noise)
     log_q = torch.distributions.Normal(mean, (0.5 * log_var).exp()).log_prob(z).sum(1)
     log_p = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
     exact = gaussian_kl(mean, log_var).sum()

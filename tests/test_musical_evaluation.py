@@ -110,6 +110,14 @@ def test_each_fault_shows_where_it_is(
         assert found[f"{name}/overlap/high"] < found[f"{name}/overlap/control"], name
 
 
+def test_progressions_are_held_against_those_of_the_data() -> None:
+    noise, alike = evaluated(uniform_pitches), evaluated(None)
+    for found in (noise, alike):
+        assert found["harmonic_progression_validity/data"] == pytest.approx(0.95, abs=0.02)
+        assert found["harmonic_progression_validity/control"] > 0.85
+    assert noise["harmonic_progression_validity"] < 0.5
+
+
 def test_a_drone_progresses_plausibly_and_is_still_told() -> None:
     found = evaluated(drone)
     assert found["harmonic_progression_validity"] == 1.0

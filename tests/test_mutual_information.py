@@ -157,3 +157,17 @@ def test_bins_refuse_to_be_none(n_bins: int) -> None:
         rank_bins(np.zeros((2, 1)), n_bins=n_bins)
     with pytest.raises(ValueError, match=f"n_bins must be >= 1, got {n_bins}"):
         width_bins(np.zeros((2, 1)), n_bins=n_bins)
+
+
+@pytest.mark.parametrize("n_bins", [32, 256])
+def test_rank_bins_follow_their_definition_with_few_edges_and_with_many(n_bins: int) -> None:
+    rng = np.random.default_rng(0)
+    codes = np.stack(
+        [rng.normal(size=300), rng.integers(0, 90, 300), rng.normal(size=300)], axis=1
+    )
+    codes[:, 2] = codes[:, 2].round(1)
+    below = (codes[None] < codes[:, None]).sum(axis=1)
+    not_above = (codes[None] <= codes[:, None]).sum(axis=1)
+    bins = n_bins * (below + not_above) // (2 * len(codes))
+    expected = np.stack([np.unique(each, return_inverse=True)[1] for each in bins.T], axis=1)
+    np.testing.assert_array_equal(rank_bins(codes, n_bins=n_bins), expected)

@@ -229,3 +229,21 @@ def test_without_free_bits_a_negative_estimate_of_the_kl_is_charged_as_it_is(
     charged.backward()
     assert kl.grad is not None
     torch.testing.assert_close(kl.grad, torch.full((2, 2), 0.5))
+
+
+def test_neither_beta_nor_free_bits_nor_a_closed_level_change_the_elbo_that_is_reported() -> None:
+    kl = torch.tensor([[0.2, 1.0, 3.0], [0.4, 2.0, 1.0]])
+    each = torch.arange(3)
+    floors = floors_of(FreeBitsConfig(threshold=5.0), each, each)
+    found = objective(
+        torch.tensor([10.0, 12.0]),
+        kl,
+        beta=7.0,
+        floors=floors,
+        mean_over_workers=alone,
+        closed=torch.tensor([0.0, 0.0, 1.0]),
+    )
+    assert found.kl_charged.item() == pytest.approx(15.0)
+    assert found.kl.item() == pytest.approx(3.8)
+    assert found.negative_elbo.item() == pytest.approx(14.8)
+    assert found.rates.tolist() == pytest.approx([0.3, 1.5, 2.0])

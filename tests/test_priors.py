@@ -187,7 +187,7 @@ def test_mixture_variances_have_a_floor() -> None:
     density = Mixture(2, 3)
     with torch.no_grad():
         density.log_variances.fill_(-100.0)
-    assert density.variances().min().item() == pytest.approx(Mixture.VARIANCE_FLOOR)
+    assert density.variances().min().item() == pytest.approx(0.01)
 
 
 def test_standard_log_prob_is_the_normal_density() -> None:
@@ -388,6 +388,28 @@ def test_free_bits_by_dimension_are_refused_where_dimensions_have_no_kl(kind: Pr
         with pytest.raises(ConfigError, match=r"granularity must be level or total .* dimension"):
             small_config(latent__prior__kind=kind, **changes)
     small_config(latent__prior__kind=kind, objective__free_bits__granularity="level", **changes)
+
+
+def test_top_down_takes_two_levels_of_one_span() -> None:
+    levels = [{"name": name, "dim": 2, "span": 1} for name in ("a", "b")]
+    model = vae(top_down=True, latent__levels=levels)
+    assert model.prior.levels[0].n_above == 0
+    assert model.prior.levels[1].n_above == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "usual"),
+    [("mixture", "components", 8), ("planar", "layers", 8), ("spline", "layers", 2)],
+)
+def test_a_prior_has_as_many_parts_as_it_is_asked_for(
+    kind: PriorKind, key: str, usual: int
+) -> None:
+    def parameters(**parts: int) -> int:
+        density = density_of(kind, 3, PriorConfig(kind=kind, **parts))
+        return sum(each.numel() for each in density.parameters())
+
+    assert parameters() == parameters(**{key: usual})
+    assert parameters(**{key: 3}) * 4 == parameters(**{key: 4}) * 3
 
 
 def test_a_level_may_have_a_prior_of_its_own() -> None:

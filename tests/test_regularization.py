@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from aurl.config import RunConfig
+from aurl.config import MelodiesConfig, RunConfig
+from aurl.data.corpus import load_named
 from aurl.errors import ConfigError
 from aurl.model.latents import LatentLayout
 from aurl.objectives.objective import Terms
+from aurl.seeding import torch_generator
 from aurl.training import regularization
 from aurl.training.fits import check_fits
 from aurl.training.loop import Run, Trainer
@@ -91,6 +93,52 @@ def test_a_code_follows_the_attribute_it_is_told_to() -> None:
     density = torch.from_numpy(corpus.attributes[windows][:, 0])
     correlations = [torch.corrcoef(torch.stack([density, codes[:, i]]))[0, 1] for i in range(4)]
     assert correlations[1] > 0.65  # -0.62 without the weight
+
+
+def test_terms_are_of_what_the_decoder_is_given_and_of_the_training_music(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The order is that of the codes drawn, and the aggregate posterior that of train alone."""
+    seen: dict[str, Any] = {}
+
+    def order(code: torch.Tensor, attribute: torch.Tensor, sharpness: float) -> torch.Tensor:
+        seen["code"], seen["attribute"], seen["sharpness"] = code, attribute, sharpness
+        return code.sum()
+
+    def correlation(z: torch.Tensor, *others: Any) -> torch.Tensor:
+        seen["z"], seen["n_sequences"] = z, others[-1]
+        return z.sum()
+
+    monkeypatch.setattr(regularization, "attribute_order", order)
+    monkeypatch.setattr(regularization, "total_correlation", correlation)
+    fine = [{"name": "contour", "dimension": "fine/1", "sharpness": 3.0}]
+    weights = WEIGHTED["total_correlation_nats"] | {
+        AT + "attribute_order": 1.0,
+        AT + "attributes": fine,
+    }
+    trainer = trainer_of(small_config(**weights))
+    windows = torch.from_numpy(trainer.batches.windows_at(0))
+    posterior = trainer.model.encode(trainer.store.padded(windows))
+    noise = torch.randn(8, trainer.model.layout.size, generator=torch_generator(0, "noise", 0))
+    z = posterior.sample(noise)
+    trainer.take_step()
+    corpus = tiny_corpus()
+    assert seen["n_sequences"] == len(corpus.indices("train"))
+    torch.testing.assert_close(seen["z"], z)
+    slots = trainer.model.layout.split(z)[2][:, :, 1]
+    torch.testing.assert_close(seen["code"], slots.mean(dim=1))
+    column = corpus.attribute_names.index("contour")
+    assert seen["attribute"].tolist() == corpus.attributes[windows.numpy(), column].tolist()
+    assert seen["sharpness"] == 3.0
+
+
+def test_a_factor_that_transposition_moves_is_not_followed() -> None:
+    corpus = load_named("melodies", MelodiesConfig(train=100))
+    attributes = [{"name": "octave", "dimension": "global/0"}]
+    config = small_config(**{AT + "attributes": attributes, "augmentation__transpose": 2})
+    layout = LatentLayout.of(config.latent.levels, N_BARS)
+    with pytest.raises(ConfigError, match=r"attributes\.octave must go with .*transpose 0, got 2"):
+        regularization.check_regularizers(config, corpus, layout)
 
 
 def test_dip_is_held_against_a_learned_prior() -> None:

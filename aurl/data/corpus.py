@@ -250,7 +250,9 @@ def build_tunes(out: Path) -> None:
     """Prepare the bundled tunes: windows of 2 bars, no velocities (they are a converter's)."""
     from aurl.data.prepare import PrepareOptions, prepare  # it builds on this module
 
-    options = PrepareOptions(velocity_bins=0, name="tunes", licence=TUNES_LICENCE)
+    options = PrepareOptions(
+        velocity_bins=0, groups_by="content", name="tunes", licence=TUNES_LICENCE
+    )
     with tempfile.TemporaryDirectory(dir=out.parent) as midi, zipfile.ZipFile(TUNES) as archive:
         archive.extractall(midi)
         prepare(Path(midi), out, options)

@@ -61,6 +61,11 @@ class PrepareOptions:
     """Of the corpus; the folder's name where empty."""
 
     licence: str = "unknown"
+    groups_by: Literal["opening", "content"] = "opening"
+    """What decides the split of pieces that share an opening, see
+    :func:`~aurl.data.duplicates.grouped`. That of ``tunes`` is by content: it is the split that
+    all numbers on them were measured with."""
+
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     """Processes at work at one time; the result does not depend on it."""
 
@@ -208,7 +213,7 @@ def _gathered(sources: Sequence[Source], options: PrepareOptions, effort: Effort
         windows=windows,
         refusals=sorted([*refusals, *more], key=lambda refusal: refusal.file),
         vocabulary=vocabulary,
-        groups=grouped([each.piece for each in kept]),
+        groups=grouped([each.piece for each in kept], options.groups_by),
     )
 
 
@@ -314,6 +319,7 @@ def _origin(sources: Sequence[Source], options: PrepareOptions) -> str:
         options.n_bars,
         options.max_tokens,
         options.velocity_bins,
+        options.groups_by,
     ]
     facts += [options.name, options.licence]
     facts += [[source.name, source.size, source.sha256] for source in sources]

@@ -27,13 +27,15 @@ def factor_correlations(
         factors: Classes, any integers.
 
     Returns:
-        Values in [0, 1], symmetric, 1 on the diagonal; 0 where a factor never varies.
+        Values in [0, 1], symmetric, 1 on the diagonal; 0 where a factor never varies, and beside
+        a factor with a class for each sample, of which nothing can be said.
     """
     n_samples, n_factors = factors.shape
     found = np.zeros((n_factors, n_factors))
     labels = class_labels(factors)
     for a in range(n_factors):
-        for b in range(a + 1):
+        found[a, a] = float(labels[:, a].any())
+        for b in range(a):
             found[a, b] = found[b, a] = _cramers_v(labels[:, a], labels[:, b], n_samples)
     return found
 

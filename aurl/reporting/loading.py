@@ -36,6 +36,8 @@ Music: TypeAlias = str | Path | Piece
 """The path of a MIDI file, or a piece."""
 
 ENCODED_AT_ONCE = 64
+LARGEST_CODE = 1e6
+"""Far beyond what any prior draws; the decoder's squares of codes of 1e160 are no numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +106,8 @@ class Model:
             seed: Of the draws.
 
         Raises:
-            ConfigError: If the codes are not rows of the model's size, or not finite, or the
-                temperature is negative.
+            ConfigError: If the codes are not rows of the model's size, or not finite or beyond a
+                million, or the temperature is negative.
         """
         z = torch.from_numpy(self._checked(codes))
         return self.trained.pieces(z, _sampling(temperature), seed)
@@ -225,6 +227,10 @@ class Model:
             raise ConfigError(f"codes must have the shape [windows, {size}], got {codes.shape}.")
         if not np.isfinite(codes).all():
             raise ConfigError("codes must be finite, got NaN or infinity.")
+        if np.abs(codes).max() > LARGEST_CODE:
+            raise ConfigError(
+                f"codes must be within ±{LARGEST_CODE:g}, got {np.abs(codes).max():g}."
+            )
         return codes.astype(np.float64)
 
 
