@@ -309,7 +309,8 @@ def sweeps_in(text: str) -> list[str]:
     """The commands that run a sweep, each in one line, with an example for each variable."""
     flat = re.sub(r"\n +(?=--)", " ", re.sub(r"\s*\\\n\s*", " ", text))
     found = re.findall(r"python (?:\S*/)?run_sweep\.py (.*?)(?: &)?$", flat, flags=re.MULTILINE)
-    return [re.sub(r'"?\$\{?\w+\}?"?', "x", each) for each in found]
+    counted = [re.sub(r'"\$\(\(.*?\)\)"', "1", each.removesuffix(' "$@"')) for each in found]
+    return [re.sub(r'"?\$\{?\w+\}?"?', "x", each) for each in counted]
 
 
 class ParsedError(Exception):
@@ -448,6 +449,7 @@ def test_job_may_be_tried_again() -> None:
         ("slurm.sbatch", "exit 2\nfi", "exit 2"),
         ("slurm.sbatch", "#SBATCH --nodes", "#SBATCH --node"),
         ("slurm.sbatch", "--gpus-per-worker", "--gpu-per-worker"),
+        ("slurm.sbatch", "export RAY_ADDRESS=", "export RAY_ADRESS="),
         ("slurm.sbatch", "RAY_AUTH_MODE=token", "RAY_AUTH_MODE=disabled"),
     ],
 )
