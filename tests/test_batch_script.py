@@ -78,9 +78,7 @@ def test_a_sweep_that_went_well_is_said_last(folder: Path) -> None:
     assert (code, said) == (0, f"The sweep ended with code 0: {folder}/sweeps/quick\n")
 
 
-@pytest.mark.parametrize(
-    ("nodes", "address"), [("1", "127.0.0.1:23456"), ("2", "10.0.0.7:23456")]
-)
+@pytest.mark.parametrize(("nodes", "address"), [("1", "127.0.0.1:23456"), ("2", "10.0.0.7:23456")])
 def test_the_head_is_where_other_nodes_find_it(folder: Path, nodes: str, address: str) -> None:
     run(folder, SLURM_NNODES=nodes)
     ray = (folder / "ray").read_text()
