@@ -224,6 +224,9 @@ class Meter:
                 f"| {bytes_below(self._folder) / self._ended / 1024:.0f} |"
             )
 
+    def message(self, text: str) -> None:
+        """Not noted."""
+
 
 @contextlib.contextmanager
 def counted(costs: Costs) -> Generator[dict[str, list[float]]]:

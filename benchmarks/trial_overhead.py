@@ -83,6 +83,9 @@ class Clock:
             raise RuntimeError(f"{trial_id} {status}: {reason}")
         self.times.append(perf_counter())
 
+    def message(self, text: str) -> None:
+        """Not noted."""
+
 
 def warm_gang(folder: Path, trials: int) -> tuple[list[float], list[RunConfig]]:
     """Times of a sweep on one slot, from its start, and the configurations of its trials."""

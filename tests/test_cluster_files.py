@@ -161,7 +161,11 @@ def check_launcher(text: str) -> None:
     must(all("RAY_AUTH_MODE=token" in line for line in starts), "Ray asks for a token")
     must("--dashboard-host=127.0.0.1" in starts[0], "the dashboard stays on the head")
     must("chmod 600 ~/.ray/auth_token" in config["setup_commands"], "the token is the owner's")
-    if provider != "local":
+    if provider == "local":
+        address = f"--node-ip-address={config['provider']['head_ip']} "
+        must(address in starts[0], "workers are told the head's address as others know it")
+        must("RAY_enable_autoscaler_v2=0" in starts[0], "the autoscaler starts every worker")
+    else:
         check_bill(config)
 
 
@@ -309,7 +313,8 @@ def sweeps_in(text: str) -> list[str]:
     """The commands that run a sweep, each in one line, with an example for each variable."""
     flat = re.sub(r"\n +(?=--)", " ", re.sub(r"\s*\\\n\s*", " ", text))
     found = re.findall(r"python (?:\S*/)?run_sweep\.py (.*?)(?: &)?$", flat, flags=re.MULTILINE)
-    return [re.sub(r'"?\$\{?\w+\}?"?', "x", each) for each in found]
+    counted = [re.sub(r'"\$\(\(.*?\)\)"', "1", each.removesuffix(' "$@"')) for each in found]
+    return [re.sub(r'"?\$\{?\w+\}?"?', "x", each) for each in counted]
 
 
 class ParsedError(Exception):
@@ -406,6 +411,8 @@ def test_job_may_be_tried_again() -> None:
         ("gcp.yaml", "autoDelete: true", "autoDelete: false"),
         ("onprem.yaml", "worker_ips:", "worker_ip:"),
         ("onprem.yaml", "  head_ip: 192.0.2.1\n", ""),
+        ("onprem.yaml", "head_ip: 192.0.2.1", "head_ip: 192.0.2.9"),
+        ("onprem.yaml", "autoscaler_v2=0", "autoscaler_v2=1"),
         ("kubernetes.yaml", "storageClassName:", "storageClasName:"),
         ("kubernetes.yaml", "[ReadWriteMany]", "[ReadWriteOnce]"),
         ("kubernetes.yaml", "storage: 50Gi", "storage: 5000Gi"),
@@ -448,6 +455,7 @@ def test_job_may_be_tried_again() -> None:
         ("slurm.sbatch", "exit 2\nfi", "exit 2"),
         ("slurm.sbatch", "#SBATCH --nodes", "#SBATCH --node"),
         ("slurm.sbatch", "--gpus-per-worker", "--gpu-per-worker"),
+        ("slurm.sbatch", "export RAY_ADDRESS=", "export RAY_ADRESS="),
         ("slurm.sbatch", "RAY_AUTH_MODE=token", "RAY_AUTH_MODE=disabled"),
     ],
 )

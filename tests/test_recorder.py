@@ -43,6 +43,9 @@ class Display:
     ) -> None:
         self.told.append(("ended", trial_id, status, reason, dict(metrics)))
 
+    def message(self, text: str) -> None:
+        self.told.append(("message", text))
+
 
 OPEN: list[Recorder] = []
 

@@ -1,5 +1,6 @@
 """Room for trials while machines come and go; the real thing: ``test_hosts.py``."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -73,7 +74,11 @@ def test_room_that_is_fixed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     ("grow_to", "patience_s", "words"),
     [
         (None, room.PATIENCE_S, "10 minutes: machines are gone"),
-        (4, room.GROWING_PATIENCE_S, "60 minutes: `ray status` on its head says why"),
+        (
+            4,
+            room.GROWING_PATIENCE_S,
+            "60 minutes: `RAY_AUTH_MODE=token ray status` on its head",
+        ),
     ],
     ids=["fixed", "growing"],
 )
@@ -81,7 +86,8 @@ def test_a_cluster_that_holds_nothing_is_waited_for_but_not_for_ever(
     monkeypatch: pytest.MonkeyPatch, grow_to: int | None, patience_s: float, words: str
 ) -> None:
     machines = Machines(monkeypatch, 1)
-    patience = Patience(Shape(workers_per_trial=2, grow_to=grow_to))
+    told = list[str]()
+    patience = Patience(Shape(workers_per_trial=2, grow_to=grow_to), told.append)
 
     def wait(seconds: float) -> None:
         machines.now += seconds
@@ -89,13 +95,23 @@ def test_a_cluster_that_holds_nothing_is_waited_for_but_not_for_ever(
 
     wait(5.0)
     machines.holds = 0
-    wait(patience_s - 1)
+    wait(room.SILENCE_S - 1)
+    assert told == []
+    wait(patience_s - room.SILENCE_S)
+    line = "no machine of the cluster holds a trial: waiting for one, {:g} minutes at most"
+    assert told == [line.format(patience_s / 60)]
     machines.holds = 1
     wait(5.0)
     machines.holds = 0
-    wait(patience_s - 1)
+    wait(patience_s - 10)
+    wait(9.0)
+    assert len(told) == 2, "once each time"
     with pytest.raises(SweepError, match=rf"hold a trial of 2 workers, and has not for {words}"):
         wait(5.0)
+
+
+def test_tune_can_pickle_what_tells_a_person() -> None:
+    assert pickle.dumps(Patience(Shape(), lambda text: None))
 
 
 def test_what_killed_slots_held_is_looked_for_every_few_seconds(

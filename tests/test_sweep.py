@@ -372,6 +372,8 @@ class Silent:
         self, trial_id: str, status: str, reason: str, metrics: Mapping[str, float]
     ) -> None: ...
 
+    def message(self, text: str) -> None: ...
+
 
 def planned(place: Place, shape: Shape | None = None) -> Sweep:
     options = SweepOptions(

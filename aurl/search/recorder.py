@@ -53,6 +53,9 @@ class Display(Protocol):
     ) -> None:
         """A trial ended."""
 
+    def message(self, text: str) -> None:
+        """What a person should know meanwhile."""
+
 
 def trial_id(number: int) -> str:
     """``t0007`` for trial 7."""
@@ -112,6 +115,10 @@ class Recorder:
         self._write(name)
         self._copy(name)
         return folder
+
+    def tell(self, text: str) -> None:
+        """Have a person told what goes on."""
+        self._display.message(text)
 
     def start(self, name: str) -> None:
         """An attempt at a trial begins, from its checkpoint if it has one."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -17,6 +18,9 @@ PATIENCE_S = 600.0
 
 GROWING_PATIENCE_S = 3600.0
 """The same on a cluster that starts machines: they take minutes to boot, and may be sold out."""
+
+SILENCE_S = 20.0
+"""How long a sweep waits for a machine without a word."""
 
 _LOOK_S = 2.0
 
@@ -79,17 +83,23 @@ class Patience(tune.Callback):
 
     Args:
         shape: What a trial needs.
+        tell: Shows a line to a person; told once each time that the cluster holds none.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, tell: Callable[[str], None]) -> None:
         self._shape = shape
+        self._tell = tell
+        self._told = False
         self._pace = _Pace()
         self._held = time.monotonic()
         if shape.grow_to is None:
             self._most_s, self._why = PATIENCE_S, "machines are gone."
         else:
             self._most_s = GROWING_PATIENCE_S
-            self._why = "`ray status` on its head says why none was started, such as a quota of 0."
+            self._why = (
+                "`RAY_AUTH_MODE=token ray status` on its head says why none was started, such as "
+                "a quota of 0."
+            )
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         """See Ray: called often, whatever the trials do.
@@ -101,10 +111,19 @@ class Patience(tune.Callback):
             return
         now = time.monotonic()
         if held(self._shape):
-            self._held = now
+            self._held, self._told = now, False
         elif now - self._held > self._most_s:
             raise SweepError(
                 f"the cluster must hold a trial of {self._shape.workers_per_trial} workers, and "
                 f"has not for {self._most_s / 60:g} minutes: {self._why} What was finished is "
                 "kept. Give the same command with --resume once there are machines."
             )
+        elif now - self._held > SILENCE_S and not self._told:
+            self._told = True
+            self._tell(
+                f"no machine of the cluster holds a trial: waiting for one, {self._most_s / 60:g} "
+                "minutes at most"
+            )
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Tune pickles its callbacks beside its own files, which nobody reads back

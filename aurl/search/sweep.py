@@ -117,7 +117,7 @@ def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tu
         tune.with_parameters(TrialSlot, settings=settings),
         tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
     )
-    patience = [] if sweep.address is None else [Patience(sweep.shape)]
+    patience = [] if sweep.address is None else [Patience(sweep.shape, queue.recorder.tell)]
     joins = sweep.address is not None and sweep.shape.grow_to is None
     most = queue.left if joins else n_slots
     return tune.Tuner(
