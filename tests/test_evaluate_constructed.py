@@ -12,6 +12,8 @@ from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus, load_named
 from aurl.data.grid import Grid
 from aurl.data.melodies import ENTROPY_NATS, FACTORS
+from aurl.data.metrical import Metrical
+from aurl.data.piece import NOTE, Piece, sorted_notes
 from aurl.metrics.kl_health import KLHealth, KLHealthSettings
 from aurl.model.generation import Sampling, generate
 from aurl.model.vae import Vae
@@ -30,6 +32,17 @@ def evaluator(corpus: Corpus, config: RunConfig) -> Evaluator:
 def untrained(corpus: Corpus, config: RunConfig) -> Vae:
     with seeded(0, "initialisation"):
         return Vae(config, corpus.vocabulary, corpus.n_bars)
+
+
+def test_a_drum_is_not_the_note_of_its_number() -> None:
+    notes = np.zeros(2, dtype=NOTE)
+    notes["duration"], notes["pitch"], notes["velocity"] = 12, 38, 80
+    notes["is_drum"] = [False, True]
+    vocabulary = Metrical(velocity_bins=0, programs=True, tempo=False)
+    piece = Piece(ticks_per_quarter=24, notes=sorted_notes(notes), length=192)
+    model = Vae(small_config(), vocabulary, 2)
+    said = reconstructions.notes_of(vocabulary.encode(piece, 2), model)
+    assert sorted(said.tolist()) == [[0, 38], [0, 38 + 128]]
 
 
 def test_the_factors_of_constructed_music_are_used_as_they_are() -> None:

@@ -225,6 +225,16 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> No
         assert torch.equal(value.nan_to_num(), before[name].nan_to_num()), name
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> None:
+    trainer = Trainer(run_in(tmp_path, small_config()), Workers())
+    trainer.model.decoder.logits.bias.register_hook(lambda gradient: gradient * float("inf"))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    with pytest.raises(DivergedError, match="not finite at step 1"):
+        trainer.take_step()
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 @pytest.mark.parametrize(
     ("changes", "workers", "message"),
     [
