@@ -204,9 +204,8 @@ class EvaluationConfig:
     entropy of their factors, 7.06, on other music 6.7, which docs/decisions/0003 argues for."""
 
     def __post_init__(self) -> None:
-        for name in ("every", "reconstructions", "samples"):
-            _require_positive(f"evaluation.{name}", getattr(self, name))
-        for name in ("importance_windows", "importance_samples"):
+        importance = ("importance_windows", "importance_samples")
+        for name in ("every", "reconstructions", "samples", *importance):
             _require_positive(f"evaluation.{name}", getattr(self, name))
         for name in ("windows", "final_windows"):
             if getattr(self, name) < 2:  # codes are exchanged between them

@@ -207,14 +207,9 @@ class Meter:
         self._running -= 1
         self._ended += 1
         if self._ended in MARKS and self._first is not None:
-            wall, cpu = (
-                now - before
-                for now, before in zip(
-                    (time.perf_counter(), time.process_time()), self._first, strict=True
-                )
-            )
             ours = self._costs.seconds
-            cpu -= ours["counting"]
+            wall = time.perf_counter() - self._first[0]
+            cpu = time.process_time() - self._first[1] - ours["counting"]
             last = self._costs.decisions[-20:]
             self.lines.append(
                 f"| {self._ended} | {wall:.0f} | {1e3 * cpu / self._ended:.0f} "

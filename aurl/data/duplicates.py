@@ -59,10 +59,10 @@ def grouped(pieces: Sequence[Piece], by: Literal["opening", "content"] = "openin
     Returns:
         For each piece the hash that names its group; names and order of the files have no say.
     """
-    members: dict[str, list[str]] = defaultdict(list)
     openings = [opening_key(piece) for piece in pieces]
     if by == "opening":
         return openings
+    members: dict[str, list[str]] = defaultdict(list)
     for piece, opening in zip(pieces, openings, strict=True):
         members[opening].append(content_key(piece))
     return [min(members[opening]) for opening in openings]

@@ -227,10 +227,9 @@ class Model:
             raise ConfigError(f"codes must have the shape [windows, {size}], got {codes.shape}.")
         if not np.isfinite(codes).all():
             raise ConfigError("codes must be finite, got NaN or infinity.")
-        if np.abs(codes).max() > LARGEST_CODE:
-            raise ConfigError(
-                f"codes must be within ±{LARGEST_CODE:g}, got {np.abs(codes).max():g}."
-            )
+        largest = np.abs(codes).max()
+        if largest > LARGEST_CODE:
+            raise ConfigError(f"codes must be within ±{LARGEST_CODE:g}, got {largest:g}.")
         return codes.astype(np.float64)
 
 

@@ -277,7 +277,8 @@ class Measured:
             z[:INFORMED].double().cpu().numpy(), self.mean[:INFORMED], self.log_var[:INFORMED]
         )
         self.information = over_slots(information, self.dimension)
-        self.own_kl, self.rates = self.kl, None
+        self.rates: Float[np.ndarray, " coordinate"] | None = None
+        self.own_kl = self.kl
         if not model.prior.is_closed_form:
             closed = model.prior.closed_form.cpu().numpy()
             self.own_kl = np.where(closed, self.kl, kl_from_aggregate(self.mean, self.log_var))
