@@ -3,8 +3,9 @@
 A melody's nine factors are worth 14.12 nats. Beta rises from 0: the code is learned first and then
 made cheaper. ``halves`` has the levels that the factors have: three dimensions for the melody, one
 for the rhythm of each bar, one for the direction of each chord. ``in turn`` has levels that open
-one after the other, each with as many free nats as is meant for it, and a beta above 1. ``in turn,
-told`` is supervised: two dimensions are told the order of two factors.
+one after the other, each with as many free nats as is meant for it, and a beta above 1. What is
+``told`` is supervised: by the order of two factors, or first by that of six, so that the bars
+have nothing but their rhythm left; ``told, flat`` has as many dimensions in one level.
 
     python experiments/whole_melodies.py --out FILE.jsonl
     python experiments/whole_melodies.py --out FILE.jsonl --only halves --steps 20000
@@ -14,6 +15,7 @@ A GPU trains all of them at once; without one, models of width 32 are trained on
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,36 @@ TOLD: dict[str, Any] = {
         {"name": "arp_chord1", "dimension": "rest/1", "sharpness": 3.0},
     ],
 }
+SIX = ("octave", "scale", "arp_chord1", "arp_chord2", "arp_chord3", "arp_chord4")
+
+
+def told_first(dimensions: Sequence[str], levels: list[dict[str, Any]]) -> dict[str, Any]:
+    """Six of the nine factors told to these dimensions."""
+    pairs = zip(SIX, dimensions, strict=True)
+    return {
+        "model.encoder_layers": 2,
+        "latent.levels": levels,
+        "objective.beta.schedule": "constant",
+        "objective.beta.value": 2.0,
+        "objective.regularizers.attribute_order": 10.0,
+        "objective.regularizers.attributes": [
+            {"name": name, "dimension": dimension, "sharpness": 3.0} for name, dimension in pairs
+        ],
+    }
+
+
+TOLD_FIRST = told_first(
+    ["pitch/0", *(f"told/{index}" for index in range(5))],
+    [
+        {"name": "pitch", "dim": 1, "span": "sequence", "free_nats": 4.2},
+        {"name": "told", "dim": 5, "span": "sequence", "free_nats": 6.0, "opens": 0.1},
+        {"name": "bar", "dim": 1, "span": 1, "free_nats": 7.6, "opens": 0.3},
+    ],
+)
+TOLD_FLAT = told_first(
+    [f"code/{index}" for index in range(6)],
+    [{"name": "code", "dim": 8, "span": "sequence", "free_nats": 17.8}],
+)
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "flat": RISING,
@@ -87,6 +119,10 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "in turn, halves": IN_TURN_HALVES,
     "in turn, told": TOLD,
     "in turn, told, seed 1": {**TOLD, "seed": 1},
+    "told first": TOLD_FIRST,
+    "told first, seed 1": {**TOLD_FIRST, "seed": 1},
+    "told first, seed 2": {**TOLD_FIRST, "seed": 2},
+    "told, flat": TOLD_FLAT,
     "bars, steady beta": {**levels(melody=3, bar=3), **STEADY},
     "bars, steady beta, total correlation": {
         **levels(melody=3, bar=3),
