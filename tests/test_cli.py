@@ -104,6 +104,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "space missing": (("sweep", "no.yaml"), "no.yaml cannot be read: No such file"),
     "space a folder": (("sweep", "empty"), "empty cannot be read: Is a directory."),
     "space not text": (("sweep", "noise.yaml"), "noise.yaml is not a YAML file: it is not UTF-8"),
+    "a seed that is none": (
+        ("sweep", "space.yaml", "--data", "corpus", "--set", "seed=x"),
+        "seed must be a whole number, got 'x'.",
+    ),
     "space not YAML": (("sweep", "broken.yaml"), "broken.yaml is not valid YAML: "),
     "space a list": (("sweep", "list.yaml"), "list.yaml must hold a mapping of settings, got li"),
     "space runs code": (("sweep", "code.yaml"), "code.yaml is not valid YAML: could not determ"),
@@ -465,24 +469,15 @@ def test_help_and_wrong_usage_do_not_wait_for_torch_and_ray() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("listing")
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["number.yaml"], "aurl: a search space must have text for its keys, got 1.\n"),
-        (["space.yaml", "--data", "corpus", "--set", "seed=x"], "aurl: seed must be a whole num"),
-    ],
-)
-def test_run_sweep_is_one_line_too(words: list[str], message: str) -> None:
+def test_run_sweep_is_one_line_too() -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "run_sweep.py"), *words],
+        [sys.executable, str(ROOT / "run_sweep.py"), "number.yaml"],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(message)
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == "aurl: a search space must have text for its keys, got 1.\n"
 
 
 SHOWN = (*SHOWN_SPACE, "--samples", "7")

@@ -76,7 +76,7 @@ def test_a_level_that_is_not_open_stays_empty_where_another_would_not() -> None:
     def rates(opens: float) -> dict[str, float]:
         trainer = trainer_of(
             training__steps=100,
-            training__batch_size=32,
+            training__batch_size=16,
             optimizer__lr=0.02,
             objective__beta__value=0.01,
             latent__levels__fine__opens=opens,
