@@ -128,7 +128,14 @@ def test_settings_are_short_and_tell_keys_apart(params: dict[str, Any], line: st
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.5, "0.500"), (1, "1.000"), (None, "-"), (float("nan"), "-"), ("high", "-")],
+    [
+        (0.5, "0.500"),
+        (1, "1.000"),
+        (-0.0004, "0.000"),
+        (None, "-"),
+        (float("nan"), "-"),
+        ("high", "-"),
+    ],
 )
 def test_number_shows_finite_numbers_only(value: object, text: str) -> None:
     assert number(value) == text

@@ -41,7 +41,7 @@ def _dimensions(dimensions: Mapping[str, Any]) -> Table:
         table.add_column(heading, justify="right")
     values = zip(*(dimensions[name] for name in columns), strict=True)
     for index, row in enumerate(values):
-        table.add_row(str(index), *(f"{value:.3f}" for value in row))
+        table.add_row(str(index), *(f"{value:z.3f}" for value in row))
     return table
 
 
@@ -53,7 +53,7 @@ def _scores(record: Mapping[str, Any]) -> Table:
     values = {name: value for name, value in record.items() if isinstance(value, float)}
     for name in sorted(values, key=lambda name: (name not in _OWN, name)):
         interval = record["intervals"].get(name)
-        bounds = f"[{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
+        bounds = f"[{interval['low']:z.3f}, {interval['high']:z.3f}]" if interval else ""
         table.add_row(name, f"{values[name]:.4f}", bounds)
     return table
 
@@ -65,7 +65,7 @@ def _per_factor(record: Mapping[str, Any]) -> Table:
         table.add_column(str(factor), justify="right")
     for name, values in record["per_factor"].items():
         label = "entropy, nats" if name == "entropy" else name
-        table.add_row(label, *(f"{value:.3f}" for value in values))
+        table.add_row(label, *(f"{value:z.3f}" for value in values))
     return table
 
 
@@ -76,7 +76,7 @@ def _information(record: Mapping[str, Any]) -> Table:
         table.add_column(str(factor), justify="right")
     rows = record["mutual_information"]["rank32"]
     for code, values in zip(record["dimensions"]["live"], rows, strict=True):
-        table.add_row(f"dimension {code}", *(f"{value:.3f}" for value in values))
+        table.add_row(f"dimension {code}", *(f"{value:z.3f}" for value in values))
     return table
 
 

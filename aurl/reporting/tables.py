@@ -93,14 +93,14 @@ def latent_use(trial: str, metrics: Mapping[str, float]) -> str:
 
     def interval(name: str) -> str:
         low, high = metrics[f"test/{name}/low"], metrics[f"test/{name}/high"]
-        return f"{metrics[f'test/{name}']:.3f} [{low:.3f}, {high:.3f}]"
+        return f"{metrics[f'test/{name}']:z.3f} [{low:z.3f}, {high:z.3f}]"
 
     score = "test/reconstruction_score"
     return (
         f"{trial} on the test split, with 95 % intervals by piece:\n"
         f"  z shuffled between pieces costs {interval('latent_use_nats')} nats a sequence\n"
-        f"  reconstruction score from z {metrics[score]:.3f}, "
-        f"from z = 0 {metrics[f'{score}/zero_z']:.3f}: "
+        f"  reconstruction score from z {metrics[score]:z.3f}, "
+        f"from z = 0 {metrics[f'{score}/zero_z']:z.3f}: "
         f"gain {interval('reconstruction_score/gain')}"
     )
 
@@ -115,9 +115,9 @@ def settings(params: Mapping[str, object]) -> str:
 
 
 def number(value: object) -> str:
-    """A metric with three decimals, or ``-`` for anything that is not a finite number."""
+    """A metric with three decimals, none of them ``-0.000``; ``-`` for what is not finite."""
     if isinstance(value, int | float) and math.isfinite(value):
-        return f"{value:.3f}"
+        return f"{value:z.3f}"
     return "-"
 
 
