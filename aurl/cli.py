@@ -72,7 +72,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
     own = {"sweep": sweep, "metrics": metrics}
     if name in own:
         return own[name]
-    if name in ("status", "leaderboard", "report", "stop"):
+    if name in ("status", "leaderboard", "report", "stop", "pause"):
         from aurl.listings import LISTINGS
 
         return LISTINGS[name]
@@ -202,6 +202,10 @@ def _parser() -> argparse.ArgumentParser:
     stop = commands.add_parser("stop", help=words, description=words)
     stop.add_argument("sweep", type=Path, help="a sweep's folder")
     stop.add_argument("trial", help="such as t0003")
+    words = "pause one trial of a sweep that runs, at its next report, until the sweep is resumed"
+    pause = commands.add_parser("pause", help=words, description=words)
+    pause.add_argument("sweep", type=Path, help="a sweep's folder")
+    pause.add_argument("trial", help="such as t0003")
     _add_export(commands)
     add_model_commands(commands)
     add_latent_commands(commands)

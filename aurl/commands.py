@@ -34,6 +34,7 @@ from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
 from aurl.search.provenance import config_in, provenance, read_config, write_config
+from aurl.search.ranking import read_reruns
 from aurl.training.fits import check_fits
 
 SAMPLES_SHOWN = 5
@@ -44,11 +45,15 @@ def conclude(planned: Sweep, console: Console) -> int:
     """Rank a sweep that has ended, export its best trial, and say where everything is."""
     places = write_leaderboard(planned.folder)
     console.print(leaderboard_table(places))
+    runs = [*(place.trial for place in places), *read_reruns(planned.folder)]
+    if paused := [run.trial for run in runs if run.status == "running"]:
+        console.print(f"Paused: {', '.join(paused)}. The same command with --resume goes on.")
     completed = [place for place in places if place.rank is not None]
     if not completed:
         console.print("No trial completed, so there is nothing to export.")
         return 1
-    if planned.space.seeds and not any(place.trial.seed_scores for place in completed):
+    has_seeds = any(place.trial.seed_scores for place in completed)
+    if planned.space.seeds and not (paused or has_seeds):
         console.print("No completed trial is feasible, so none was trained with other seeds.")
     best = completed[0].trial.trial
     out = planned.folder / "best"

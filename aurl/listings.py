@@ -19,7 +19,7 @@ from aurl.reporting.leaderboard import columns, record, status_record
 from aurl.reporting.tables import leaderboard_table, status_table
 from aurl.reporting.watching import watch
 from aurl.search.ranking import ranked, read_reruns, read_trials
-from aurl.search.wishes import ask_to_stop
+from aurl.search.wishes import PAUSE, STOP, ask
 
 
 def status(args: argparse.Namespace) -> int:
@@ -81,9 +81,19 @@ def report(args: argparse.Namespace) -> int:
 
 def stop(args: argparse.Namespace) -> int:
     """Ask for one trial of a running sweep to be stopped."""
-    ask_to_stop(args.sweep, args.trial)
+    ask(args.sweep, args.trial, STOP)
     print(
         f"{args.trial} is asked to stop: it will at its next report. See aurl status {args.sweep}"
+    )
+    return 0
+
+
+def pause(args: argparse.Namespace) -> int:
+    """Ask for one trial of a running sweep to give up its slot."""
+    ask(args.sweep, args.trial, PAUSE)
+    print(
+        f"{args.trial} is asked to pause: it will at its next report, and goes on when the sweep "
+        "is resumed."
     )
     return 0
 
@@ -102,4 +112,5 @@ LISTINGS: dict[str, Callable[[argparse.Namespace], int]] = {
     "leaderboard": leaderboard,
     "report": report,
     "stop": stop,
+    "pause": pause,
 }

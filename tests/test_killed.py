@@ -20,6 +20,7 @@ import pytest
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from ray.tune.schedulers import TrialScheduler
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from torch import nn
 
@@ -33,6 +34,8 @@ from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.provenance import read_config
 from aurl.search.recorder import Recorder
 from aurl.search.sampler import Proposals
+from aurl.search.slot import scalars
+from aurl.search.wishes import PAUSE, PAUSED, ask
 from aurl.training import checkpoint
 from aurl.training.look import RATES
 from tests.test_sweep import Silent
@@ -129,10 +132,11 @@ def row(params: dict[str, Any], step: int) -> dict[str, float]:
     return {"step": step, **dict.fromkeys(OBJECTIVES, score), "val/score": score, **rates}
 
 
-def drive(out: Path, name: str, root: Path | None = None) -> None:
+def drive(out: Path, name: str, root: Path | None = None, paused: str = "") -> None:
     """What ``sweep.run``, Tune and the workers do, one trial at a time.
 
-    Space and corpus are in ``root``, by default where the sweep is.
+    Space and corpus are in ``root``, by default where the sweep is. Somebody asks for one trial to
+    be ``paused``.
     """
     made = planned(out, name, root or out)
     sweeps._tidy(made)
@@ -142,7 +146,10 @@ def drive(out: Path, name: str, root: Path | None = None) -> None:
     record: Any = sweeps._Record(queue)
     for index in range(queue.remaining):
         task = queue.suggest(f"tune-{index}")["task"]
-        train(queue, record, task, SimpleNamespace(trial_id=f"tune-{index}", last_result={}))
+        trial = SimpleNamespace(trial_id=f"tune-{index}", last_result={}, config={"task": task})
+        if task.checkpoint_folder.parent.name == paused:
+            ask(made.folder, paused, PAUSE)
+        train(queue, record, task, trial)
     queue.front.draw(even_if_drawn=False)
     write_leaderboard(made.folder)
 
@@ -155,8 +162,13 @@ def train(queue: Any, record: Any, task: Any, trial: Any) -> None:
     optimizer = torch.optim.AdamW(model.parameters())
     for step in range(checkpoint.step_of(task.checkpoint_folder) + 2, 2 * EVALUATIONS + 1, 2):
         rows = ({"step": step, "train/kl_nats": 1.0}, row(params, step))
-        record.on_trial_result(0, [], trial, {"rows": rows, "look": b""})
+        result = {**scalars(rows[-1], 2 * EVALUATIONS), "rows": rows, "look": b""}
+        record.on_trial_result(0, [], trial, result)
         checkpoint.save(task.checkpoint_folder, step=step, model=model, optimizer=optimizer)
+        if queue.referee.on_trial_result(None, trial, result) == TrialScheduler.STOP:
+            trial.last_result = result
+            record.on_trial_complete(0, [], trial)
+            return
     trial.last_result = {"done": True, "rows": ()}
     record.on_trial_complete(0, [], trial)
 
@@ -228,6 +240,25 @@ def test_a_driver_that_is_killed_before_any_of_its_writes_loses_nothing(tmp_path
     assert len(tried) > 8
     wrong = [each for each in tried if each[1]]
     assert not wrong, wrong
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_trial_that_is_paused_gives_up_its_slot_and_goes_on_with_the_sweep(
+    tmp_path: Path,
+) -> None:
+    _, wanted = undisturbed(tmp_path)
+    drive(tmp_path, "mine", paused="t0001")
+    found = {path.name: status for path, status in trials(tmp_path / "mine")}
+    assert {name: status["status"] for name, status in found.items()} == {
+        "t0000": "completed",
+        "t0001": "running",
+        "t0002": "completed",
+    }
+    assert (found["t0001"]["step"], found["t0001"]["reason"]) == (2, PAUSED)
+    assert study_states(tmp_path / "mine").count("RUNNING") == 1
+    drive(tmp_path, "mine")
+    assert what_is_wrong(tmp_path / "mine", wanted, set(found)) == []
+    assert [status["reason"] for _, status in trials(tmp_path / "mine")] == ["", "", ""]
 
 
 def undisturbed(root: Path) -> tuple[int, list[dict[str, Any]]]:

@@ -21,7 +21,7 @@ from aurl.search.settings import SchedulerConfig, StopperConfig
 from aurl.search.slot import scalars
 from aurl.search.space import Space, space_of
 from aurl.search.stopper import HealthStopper, Verdict
-from aurl.search.wishes import REASON, STOP
+from aurl.search.wishes import PAUSE, PAUSED, REASON, STOP
 from aurl.training.evaluate import target_rate_nats
 from aurl.training.reporters import METRICS_FILE
 from tests.tiny import small_config, tiny_corpus
@@ -138,7 +138,9 @@ def judged(
     kl: list[float],
     trials: Path = Path("trials"),
     steps: int = 200,
+    noted: int = 0,
 ) -> tuple[int, Verdict]:
+    """The step a trial came to, and why no further; until ``noted`` it only noted its rows."""
     referee = Referee(scheduler_of(space()), stopper, tiny_corpus(), trials)
     folder = Path("trials/t0001/checkpoint")
     task = SimpleNamespace(checkpoint_folder=folder, config=small_config(training__steps=steps))
@@ -147,7 +149,9 @@ def judged(
     referee.begin("t0001", [])
     last: dict[str, Any] = {}
     for index, value in enumerate(kl, start=1):
-        last = report(20 * index, value)
+        last = report(20 * index, value, steps)
+        if last["step"] <= noted:
+            last["rung"] = 0
         if referee.on_trial_result(None, trial, last) == FIFOScheduler.STOP:
             break
     return last["step"], referee.verdict("tune-1", last)
@@ -236,3 +240,13 @@ def test_a_trial_is_stopped_when_somebody_asks_but_not_at_its_last_step(tmp_path
     step, verdict = judged(None, [5.0] * 10, tmp_path, steps=200)
     assert (step, verdict) == (20, Verdict("stopped", REASON))
     assert judged(None, [5.0] * 10, tmp_path, steps=20)[1].reason != REASON
+
+
+def test_a_trial_is_paused_where_its_checkpoint_will_be_of_what_it_has_reported(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "t0001").mkdir()
+    (tmp_path / "t0001" / PAUSE).write_text("{}")
+    assert judged(None, [5.0] * 10, tmp_path) == (20, Verdict("running", PAUSED))
+    assert judged(None, [5.0] * 10, tmp_path, steps=20)[1].reason != PAUSED
+    assert judged(None, [5.0] * 10, tmp_path, noted=60)[0] == 80

@@ -1,4 +1,4 @@
-"""Stopping one trial of a running sweep from another process, by a file in its folder."""
+"""Stopping or pausing one trial of a running sweep from elsewhere, by a file in its folder."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from aurl import cli
 from aurl.errors import SweepError
-from aurl.search.wishes import REASON, STOP, ask_to_stop, is_to_stop
+from aurl.search.wishes import PAUSE, PAUSED, REASON, STOP, ask, is_asked
 
 
 @pytest.fixture
@@ -23,13 +23,15 @@ def sweep(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("trial", ["trials/t0000", "finalists/t0001.2"])
+@pytest.mark.parametrize(("wish", "other"), [(STOP, PAUSE), (PAUSE, STOP)])
 def test_a_wish_stands_in_the_folder_of_the_trial_and_nowhere_else(
-    sweep: Path, trial: str
+    sweep: Path, trial: str, wish: str, other: str
 ) -> None:
     before = set(sweep.rglob("*"))
-    ask_to_stop(sweep, Path(trial).name)
-    assert is_to_stop(sweep / trial)
-    assert set(sweep.rglob("*")) - before == {sweep / trial / STOP}
+    ask(sweep, Path(trial).name, wish)
+    assert is_asked(sweep / trial, wish)
+    assert not is_asked(sweep / trial, other)
+    assert set(sweep.rglob("*")) - before == {sweep / trial / wish}
 
 
 def test_what_cannot_be_stopped_is_said_in_one_line(
@@ -37,6 +39,9 @@ def test_what_cannot_be_stopped_is_said_in_one_line(
 ) -> None:
     (sweep / "trials" / "t0008").mkdir()
     (sweep / "trials" / "t0008" / "status.json").write_text("[]")
+    (sweep / "trials" / "t0010").mkdir()
+    waits = {"status": "running", "reason": PAUSED}
+    (sweep / "trials" / "t0010" / "status.json").write_text(json.dumps(waits))
     (sweep / "trials" / "t0009").symlink_to(sweep / "trials" / "t0000")
     before = set(sweep.rglob("*"))
     for trial, message in (
@@ -45,13 +50,15 @@ def test_what_cannot_be_stopped_is_said_in_one_line(
         ("t0007", f"TRIAL must be a trial of {sweep}, got 't0007'."),
         ("../trials/t0000", "TRIAL must be a trial of"),
         ("t0001", "TRIAL must be running, got t0001, which is completed."),
+        ("t0010", "TRIAL must be running, got t0010, which is paused: --resume goes on with it."),
     ):
-        assert cli.main(["stop", str(sweep), trial]) == 2
-        out, err = capsys.readouterr()
-        assert (out, err.count("\n")) == ("", 1)
-        assert err.startswith(f"aurl: {message}")
+        for command in ("stop", "pause"):
+            assert cli.main([command, str(sweep), trial]) == 2
+            out, err = capsys.readouterr()
+            assert (out, err.count("\n")) == ("", 1)
+            assert err.startswith(f"aurl: {message}")
     with pytest.raises(SweepError, match="which is not there"):
-        ask_to_stop(sweep / "nowhere", "t0000")
+        ask(sweep / "nowhere", "t0000", STOP)
     assert set(sweep.rglob("*")) == before
 
 
@@ -60,4 +67,9 @@ def test_the_command_says_when_it_takes_effect(
 ) -> None:
     assert cli.main(["stop", str(sweep), "t0000"]) == 0
     assert capsys.readouterr().out.startswith("t0000 is asked to stop: it will at its next report")
+    assert cli.main(["pause", str(sweep), "t0000"]) == 0
+    assert capsys.readouterr().out == (
+        "t0000 is asked to pause: it will at its next report, and goes on when the sweep is "
+        "resumed.\n"
+    )
     assert REASON == "asked by user"

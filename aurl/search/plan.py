@@ -357,15 +357,22 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
 
 
 def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
-    """Name, parameters and configuration of the finalists' runs with other seeds still to do."""
-    if sweep.space.seeds is None:
+    """Name, parameters and configuration of the finalists' runs with other seeds still to do.
+
+    None while a trial is paused: who the finalists are is known when it has ended.
+    """
+    if sweep.space.seeds is None or "running" in _found(sweep.trials_folder).values():
         return []
     runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
-    found = statuses(sweep.folder / FINALISTS)
-    ended = {name for name, status in found.items() if status["status"] != "running"}
+    found = _found(sweep.folder / FINALISTS)
+    ended = {name for name, status in found.items() if status != "running"}
     for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
         config = config_in(sweep.trials_folder / trial.trial)
         for number in range(1, sweep.space.seeds.runs + 1):
             seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
             runs.append((f"{trial.trial}.{number}", trial.params, replace(config, seed=seed)))
     return [run for run in runs if run[0] not in ended]
+
+
+def _found(folder: Path) -> dict[str, str]:
+    return {name: status["status"] for name, status in statuses(folder).items()}

@@ -129,7 +129,7 @@ class Recorder:
             self._status[name] = read_json(folder / "status.json")
         status = self._status[name]
         rewind(folder, _step_to_start_from(folder))
-        status |= {"step": 0, "metrics": {}}
+        status |= {"step": 0, "metrics": {}, "reason": ""}
         self._keep_metrics(status, read_rows(folder))
         if self._copies is not None:
             self._copies.forget(name)
@@ -180,6 +180,14 @@ class Recorder:
             raise
         except Exception:  # noqa: BLE001 - handed on to the log
             _log.exception("the KL of %s could not be drawn", name)
+
+    def pause(self, name: str, reason: str) -> None:
+        """A trial has given up its slot, and is to be gone on with when the sweep is resumed."""
+        self._writers.pop(name).close("running")
+        self._status[name] |= {"reason": reason}
+        self._write(name)
+        self._copy(name)
+        self._display.trial_ended(name, "paused", "", self._status[name]["metrics"])
 
     def end(self, name: str, end: End, reason: str) -> dict[str, float]:
         """A trial is over; returns its last metrics.

@@ -23,7 +23,7 @@ from aurl.search.settings import SchedulerConfig
 from aurl.search.slot import RUNG, scalars
 from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper, Verdict
-from aurl.search.wishes import REASON, is_to_stop
+from aurl.search.wishes import PAUSE, PAUSED, REASON, STOP, is_asked
 from aurl.training.evaluate import target_rate_nats
 from aurl.training.reporters import read_rows
 
@@ -196,8 +196,11 @@ class Referee(FIFOScheduler):
         """The verdict on a trial for what it alone is; None lets it go on."""
         name = task.checkpoint_folder.parent.name
         is_last = result["step"] >= task.config.training.steps
-        if not is_last and is_to_stop(self._folder / name):
+        if not is_last and is_asked(self._folder / name, STOP):
             return Verdict("stopped", REASON)
+        # At a report before the last step, so that its checkpoint is of the rows that it has told.
+        if result["rung"] > 0 and is_asked(self._folder / name, PAUSE):
+            return Verdict("running", PAUSED)
         if self._stopper is None:
             return None
         target = target_rate_nats(task.config.evaluation, self._corpus)

@@ -44,6 +44,7 @@ from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.scratch import scratch_folder
 from aurl.search.slot import TrialSlot
 from aurl.search.stopper import HealthStopper
+from aurl.search.wishes import PAUSE
 from aurl.training.fits import check_fits
 from aurl.training.reporters import read_rows, write_experiment
 
@@ -98,12 +99,13 @@ def _ray(sweep: Sweep) -> Generator[str]:
 
 
 def _tidy(sweep: Sweep) -> None:
-    """Remove what a driver that was killed left half-made."""
+    """Remove what a driver that was killed left half-made, and wishes that trials be paused."""
     remove_parts(sweep.folder)
     for kind in (sweep.trials_folder, sweep.folder / FINALISTS):
         for folder in trial_folders(kind):
             if not (folder / "status.json").exists():
                 shutil.rmtree(folder)
+            (folder / PAUSE).unlink(missing_ok=True)
 
 
 def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tuner:
@@ -359,7 +361,11 @@ class _Record(tune.Callback):
             self._end(trial, "completed", "")
         else:
             verdict = self._queue.referee.verdict(trial.trial_id, last)
-            self._end(trial, verdict.end, verdict.reason)
+            if verdict.end == "running":
+                with self._queue.outage.noted():
+                    self._queue.recorder.pause(self._queue.name_of(trial.trial_id), verdict.reason)
+            else:
+                self._end(trial, verdict.end, verdict.reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         # Tune tries a trial again, but not one whose slot died between two trials.

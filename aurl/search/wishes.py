@@ -1,7 +1,8 @@
 """What somebody asks of a trial while its sweep runs: a file in its folder that the driver reads.
 
-It is written by another process, on any machine that sees the folder, and needs no Ray. It stays
-where it is, so that a driver that was killed in between finds it when it resumes.
+It is written by another process, on any machine that sees the folder, and needs no Ray. The wish
+that it be stopped stays where it is, so that a driver that was killed in between finds it when it
+resumes. The wish that it be paused holds until then: a resumed sweep goes on with every trial.
 """
 
 import re
@@ -15,13 +16,24 @@ from aurl.search.ranking import FINALISTS, read_trials
 STOP = "stop.json"
 """In a trial's folder: it is to be stopped at its next report."""
 
+PAUSE = "pause.json"
+"""In a trial's folder: it is to give up its slot at its next report and wait for ``--resume``."""
+
 REASON = "asked by user"
+PAUSED = "paused: --resume goes on with it"
+"""Reason of a trial that runs no more, and has not ended."""
+
 NAME = re.compile(r"t\d{4,}(\.\d+)?")
 """Of a trial, or of a finalist's run."""
 
 
-def ask_to_stop(sweep: Path, trial: str) -> None:
-    """Ask for a trial to be stopped; a finalist's run with another seed is called t0003.1.
+def ask(sweep: Path, trial: str, wish: str) -> None:
+    """Leave a wish about a trial; a finalist's run with another seed is called t0003.1.
+
+    Args:
+        sweep: The sweep's folder.
+        trial: The trial's name.
+        wish: :data:`STOP` or :data:`PAUSE`.
 
     Raises:
         SweepError: If there is no such sweep or trial, or it is not running.
@@ -35,12 +47,14 @@ def ask_to_stop(sweep: Path, trial: str) -> None:
         )
     found = read_json(folder / "status.json")
     status = found.get("status") if isinstance(found, dict) else "damaged"
+    if status == "running" and found.get("reason") == PAUSED:
+        status = PAUSED
     if status != "running":
         raise SweepError(f"TRIAL must be running, got {trial}, which is {status}. Let it be.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / STOP, {"asked": now})
+    write_json(folder / wish, {"asked": now})
 
 
-def is_to_stop(folder: Path) -> bool:
-    """Whether a trial's folder holds the wish that it be stopped."""
-    return (folder / STOP).exists()
+def is_asked(folder: Path, wish: str) -> bool:
+    """Whether a trial's folder holds a wish."""
+    return (folder / wish).exists()
