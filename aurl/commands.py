@@ -4,7 +4,7 @@ import json
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,9 @@ def run_train(args: Namespace) -> int:
     scaled, changes = full_run.scaled(config, args.preset)
     corpus = _music_of(config, args.data)
     exports.check_corpus(scaled, corpus)
+    named = corpora.from_anywhere(args.data or config.data.corpus)
+    data = replace(scaled.data, corpus=named, fingerprint=corpus.fingerprint)
+    scaled = replace(scaled, data=data)
     check_fits(scaled, corpus, args.workers_per_trial)
     made_by = {"preset": args.preset, "changed": {**changed, **changes}, **provenance()}
     _prepare_run_folder(args.out, scaled, made_by)
@@ -211,6 +214,8 @@ def run_reconstruct(args: Namespace) -> int:
     """Write held-out windows beside their reconstructions."""
     if not args.count >= 1:
         raise ConfigError(f"--count must be >= 1, got {args.count}.")
+    if args.out.suffix.lower() in (".wav", ".png"):
+        raise ConfigError(f"--out must be a MIDI file, got {args.out}: --wav and --png add to it.")
     trained = exports.load_export(args.export)
     corpus = _music_of(trained.config, args.data)
     exports.check_corpus(trained.config, corpus)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from aurl import cli
 from aurl.config import to_plain
 from aurl.data import corpus as corpora
 from aurl.errors import StorageError, SweepError
-from aurl.files import read_yaml, write_yaml
-from aurl.search import plan
+from aurl.files import read_yaml, write_text, write_yaml
+from aurl.search import full_run, plan
 from aurl.search.cluster import Shape
 from tests.tiny import small_config, tiny_corpus
 
@@ -194,6 +195,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         "--temperature must be >= 0, got nan.",
     ),
     "reconstruct nothing": (("reconstruct", "empty", "--out", "new"), "EXPORT must be a folder"),
+    "reconstruct as sound": (
+        ("reconstruct", "empty", "--out", "new.wav", "--wav"),
+        "--out must be a MIDI file, got new.wav: --wav and --png add to it.",
+    ),
     "train nothing": (("train", "no.yaml", "--out", "new"), "no.yaml cannot be read: No such fi"),
     "train at no size": (
         ("train", "run.yaml", "--out", "new", "--data", "corpus", "--preset", "huge"),
@@ -442,6 +447,29 @@ def test_a_trial_names_its_corpus_so_that_it_is_found_from_anywhere(
     monkeypatch.chdir("/")
     found = corpora.load_named(config.data.corpus)
     assert found.fingerprint == config.data.fingerprint == tiny_corpus().fingerprint
+
+
+@pytest.mark.usefixtures("place")
+def test_what_cannot_be_put_in_place_is_told_by_its_own_name(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_command", lambda _: lambda _: write_text(Path("empty"), "text"))
+    given = answer(capfd, "doctor")
+    assert is_one_line(given)
+    assert given.err.startswith("aurl: empty: Is a directory.")
+
+
+def test_a_run_names_the_corpus_that_it_was_given(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_run, "run", lambda *_: None)
+    monkeypatch.setattr("aurl.commands.copy_of_stdout", lambda: Console(quiet=True))
+    words = ("train", "run.yaml", "--out", "run", "--data", "corpus", "--preset", "same")
+    assert cli.main(words) == 0
+    monkeypatch.chdir("/")
+    data = read_yaml(place / "run" / "config.yaml")["data"]
+    assert corpora.load_named(data["corpus"]).fingerprint == data["fingerprint"]
+    assert data["fingerprint"] == tiny_corpus().fingerprint
 
 
 @pytest.mark.usefixtures("place")
