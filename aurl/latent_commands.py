@@ -92,6 +92,8 @@ def run_swap(args: Namespace) -> int:
         f"{each['stayed']['mean']:.2f} of {each['cases']}"
         for each in found["shares"]
     ]
+    if not lines:
+        lines = [f"no attribute differs in enough of {found['pairs']} pairs to say what follows"]
     names = ("receiver", "donor", "swapped")
     return _told(args, found, lines, [Track(name=name, caption=name) for name in names])
 
@@ -192,6 +194,10 @@ def _lines_of_directions(found: dict[str, Any]) -> list[str]:
 @contextmanager
 def _looking(args: Namespace) -> Generator[tuple[Model, Study]]:
     """The model and what is known of its codes; what a tool refuses is an option's fault."""
+    if args.bar != 1 and not args.midi:
+        raise ConfigError(f"--bar must come with --midi, whose bar it is, got {args.bar} alone.")
+    if args.midi and getattr(args, "what", "all") in ("names", "map"):
+        raise ConfigError(f"--midi must be left out with --what {args.what}: it has no effect.")
     model = load(args.model)
     with Console(stderr=True).status("decoding"):
         study = _study(model, args.data)

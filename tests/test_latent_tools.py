@@ -133,7 +133,7 @@ def test_interpolate_without_files_goes_between_test_windows(run: Callable[..., 
 def test_swap_of_a_level_gives_three_pieces_and_measures_on_pairs(run: Callable[..., str]) -> None:
     words = ("swap", "export", "--pairs", "4", "--midi")
     told = run(*words, "a.mid", "b.mid", "--level", "local", "--slot", "1", "--out", "slot")
-    assert told.startswith("Written: slot. ")  # four pairs say nothing
+    assert told.startswith("no attribute differs in enough of 4 pairs to say what follows\n")
     found = read_json(Path("slot/swap.json"))
     assert (found["level"], found["slot"], found["pairs"]) == ("local", 1, 4)
     assert {path.name for path in Path("slot").iterdir()} == {
@@ -186,6 +186,14 @@ WRONG = {
     "no such bar": (
         ("traverse", "--midi", "a.mid", "--bar", "3"),
         "--bar must be in 1..2, the bars of a.mid, got 3.",
+    ),
+    "a bar of no file": (
+        ("swap", "--level", "local", "--bar", "2"),
+        "--bar must come with --midi",
+    ),
+    "names from a file": (
+        ("analyze", "--what", "names", "--midi", "none.mid"),
+        "--midi must be left out with --what names: it has no effect.",
     ),
     "a file that is not there": (
         ("traverse", "--midi", "none.mid"),
