@@ -140,8 +140,9 @@ def check_regularizers(config: RunConfig, corpus: Corpus, layout: LatentLayout) 
     """Refuse terms that have nothing to act on in this corpus and this latent space.
 
     Raises:
-        ConfigError: If there is one level only to compare, or an attribute or its dimension is
-            not there, has no order, or does not stay what it is under augmentation.
+        ConfigError: If there is one level only to compare or one coordinate, or an attribute or
+            its dimension is not there, has no order, does not vary, or does not stay what it is
+            under augmentation.
     """
     weights = config.objective.regularizers
     if weights.orthogonality and len(layout.levels) < 2:
@@ -149,6 +150,13 @@ def check_regularizers(config: RunConfig, corpus: Corpus, layout: LatentLayout) 
             "objective.regularizers.orthogonality must be 0 with fewer than two latent levels, "
             f"got {weights.orthogonality}."
         )
+    for name in ("total_correlation", "dip_off_diagonal", "sparsity"):
+        if getattr(weights, name) and layout.size < 2:
+            raise ConfigError(
+                f"objective.regularizers.{name} must be 0 with a single latent coordinate, "
+                f"got {getattr(weights, name)}."
+            )
+    values = np.asarray(corpus.attributes)[corpus.indices("train")]
     ordered = [name for name in corpus.attribute_names if name not in CATEGORICAL]
     for entry in weights.attributes:
         key = f"objective.regularizers.attributes.{entry.name}"
@@ -166,4 +174,10 @@ def check_regularizers(config: RunConfig, corpus: Corpus, layout: LatentLayout) 
         if changed_by and (largest := getattr(config.augmentation, changed_by)):
             raise ConfigError(
                 f"{key} must go with augmentation.{changed_by} 0, got {largest}: that changes it."
+            )
+        column = values[:, corpus.attribute_names.index(entry.name)]
+        if len(np.unique(column[np.isfinite(column)])) < 2:
+            raise ConfigError(
+                f"{key} must name an attribute that varies, got {entry.name!r}, which is the same "
+                "in all training windows. Leave it out."
             )
