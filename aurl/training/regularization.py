@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aurl.config import RunConfig
+from aurl.config import AugmentationConfig, RunConfig
 from aurl.data.attributes import CATEGORICAL
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
 from aurl.model.latents import LatentLayout, Posterior
+from aurl.objective_config import AttributeConfig
 from aurl.objectives.objective import Regularizer
 from aurl.objectives.regularizers import (
     attribute_order,
@@ -156,28 +157,34 @@ def check_regularizers(config: RunConfig, corpus: Corpus, layout: LatentLayout) 
                 f"objective.regularizers.{name} must be 0 with a single latent coordinate, "
                 f"got {getattr(weights, name)}."
             )
-    values = np.asarray(corpus.attributes)[corpus.indices("train")]
-    ordered = [name for name in corpus.attribute_names if name not in CATEGORICAL]
     for entry in weights.attributes:
-        key = f"objective.regularizers.attributes.{entry.name}"
-        if entry.name not in ordered:
-            raise ConfigError(
-                f"{key} must name an attribute with an order, one of {', '.join(ordered)}, "
-                f"got {entry.name!r}."
-            )
-        if entry.dimension not in layout.dimension_names:
-            raise ConfigError(
-                f"{key}.dimension must name a dimension such as {layout.dimension_names[0]!r}, "
-                f"got {entry.dimension!r}."
-            )
-        changed_by = MOVED.get(entry.name)
-        if changed_by and (largest := getattr(config.augmentation, changed_by)):
-            raise ConfigError(
-                f"{key} must go with augmentation.{changed_by} 0, got {largest}: that changes it."
-            )
-        column = values[:, corpus.attribute_names.index(entry.name)]
-        if len(np.unique(column[np.isfinite(column)])) < 2:
-            raise ConfigError(
-                f"{key} must name an attribute that varies, got {entry.name!r}, which is the same "
-                "in all training windows. Leave it out."
-            )
+        _check_attribute(entry, config.augmentation, corpus, layout)
+
+
+def _check_attribute(
+    entry: AttributeConfig, augmentation: AugmentationConfig, corpus: Corpus, layout: LatentLayout
+) -> None:
+    ordered = [name for name in corpus.attribute_names if name not in CATEGORICAL]
+    key = f"objective.regularizers.attributes.{entry.name}"
+    if entry.name not in ordered:
+        raise ConfigError(
+            f"{key} must name an attribute with an order, one of {', '.join(ordered)}, "
+            f"got {entry.name!r}."
+        )
+    if entry.dimension not in layout.dimension_names:
+        raise ConfigError(
+            f"{key}.dimension must name a dimension such as {layout.dimension_names[0]!r}, "
+            f"got {entry.dimension!r}."
+        )
+    changed_by = MOVED.get(entry.name)
+    if changed_by and (largest := getattr(augmentation, changed_by)):
+        raise ConfigError(
+            f"{key} must go with augmentation.{changed_by} 0, got {largest}: that changes it."
+        )
+    values = np.asarray(corpus.attributes)[corpus.indices("train")]
+    column = values[:, corpus.attribute_names.index(entry.name)]
+    if len(np.unique(column[np.isfinite(column)])) < 2:
+        raise ConfigError(
+            f"{key} must name an attribute that varies, got {entry.name!r}, which is the same "
+            "in all training windows. Leave it out."
+        )
