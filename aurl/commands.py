@@ -71,12 +71,16 @@ def _made_by(trained: exports.TrainedModel, trial: str) -> Plain:
 
 def run_prepare(args: Namespace) -> int:
     """Make a corpus of a folder of MIDI."""
-    options = PrepareOptions(
-        vocabulary=args.vocabulary,
-        n_bars=args.bars,
-        max_tokens=args.max_tokens,
-        velocity_bins=args.velocity_bins,
-    )
+    try:
+        options = PrepareOptions(
+            vocabulary=args.vocabulary,
+            n_bars=args.bars,
+            max_tokens=args.max_tokens,
+            velocity_bins=args.velocity_bins,
+        )
+    except ConfigError as error:
+        key, _, rest = str(error).partition(" ")
+        raise ConfigError(f"--{key.removeprefix('n_').replace('_', '-')} {rest}") from error
     columns = (
         TextColumn("reading MIDI"),
         BarColumn(),

@@ -213,6 +213,14 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         "file/below: Not a directory",
     ),
     "prepare nothing": (("prepare", "nowhere", "--out", "new"), "nowhere does not exist."),
+    "prepare no bars": (
+        ("prepare", "empty", "--out", "new", "--bars", "0"),
+        "--bars must be >= 1, got 0.",
+    ),
+    "prepare one loudness": (
+        ("prepare", "empty", "--out", "new", "--velocity-bins", "1"),
+        "--velocity-bins must be 0 or in 2..127, got 1.",
+    ),
     "prepare no MIDI": (("prepare", "empty", "--out", "new"), "empty holds no file that ends in"),
 }
 
