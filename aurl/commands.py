@@ -222,7 +222,7 @@ def run_reconstruct(args: Namespace) -> int:
         raise ConfigError(f"--out must be a MIDI file, got {args.out}: --wav and --png add to it.")
     trained = exports.load_export(args.export)
     corpus = _music_of(trained.config, args.data)
-    exports.check_corpus(trained.config, corpus)
+    exports.check_windows(trained, corpus)
     pairs = exports.reconstructions(trained, corpus, args.count)
     write_music(pairs, args.out, wav=args.wav, png=args.png)
     print(f"Originals, each followed by its reconstruction: {args.out}")

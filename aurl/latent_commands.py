@@ -18,9 +18,9 @@ from aurl.analysis.interpolation import usual_path
 from aurl.analysis.study import STUDIED, Study
 from aurl.analysis.subject import Subject
 from aurl.data import corpus as corpora
-from aurl.errors import AurlError, ConfigError, DataError
+from aurl.errors import AurlError, ConfigError
 from aurl.reporting import latent_tools
-from aurl.reporting.export import check_corpus
+from aurl.reporting.export import check_windows
 from aurl.reporting.latent_sheet import SHEET, Track, Wanted, write_sheet
 from aurl.reporting.loading import Model, load
 from aurl.seeding import numpy_generator
@@ -161,13 +161,7 @@ def _study_if_here(model: Model, args: Namespace) -> tuple[Study | None, str]:
 
 def _study(model: Model, data: str, *, studied: int = STUDIED) -> Study:
     corpus = corpora.load_named(data or model.config.data.corpus, model.config.data.melodies)
-    check_corpus(model.config, corpus)
-    trained = model.trained
-    if corpus.vocabulary != trained.vocabulary or corpus.n_bars != trained.n_bars:
-        raise DataError(
-            f"--data must be windows of {trained.n_bars} bars in the model's tokens, "
-            f"got {corpus.name} of {corpus.n_bars} in {corpus.vocabulary}."
-        )
+    check_windows(model.trained, corpus)
     return Study(Subject(model.trained.model, corpus), studied=studied)
 
 

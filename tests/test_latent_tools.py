@@ -15,6 +15,7 @@ from aurl.analysis.subject import Subject
 from aurl.cli import main
 from aurl.config import to_plain
 from aurl.data.corpus import save
+from aurl.data.metrical import Metrical
 from aurl.data.midi import read_midi, write_midi
 from aurl.files import read_json, write_json, write_yaml
 from aurl.reporting.export import TrainedModel
@@ -49,6 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus, two exports and two MIDI files."""
     folder = tmp_path_factory.mktemp("tools")
     save(tiny_corpus(), folder / "corpus")
+    save(replace(tiny_corpus(), vocabulary=Metrical(), fingerprint=""), folder / "other")
     for name, context in (("export", []), ("keyed", ["key"])):
         config = small_config(
             data__corpus=str(folder / "corpus"), latent__context=context, latent__levels=LEVELS
@@ -203,6 +205,10 @@ WRONG = {
     "one file for a path": (
         ("interpolate", "--midi", "a.mid"),
         "argument --midi: expected 2 arguments",
+    ),
+    "data in other tokens": (
+        ("reconstruct", "--data", "other"),
+        "--data must be windows of 2 bars in the model's tokens, got tiny of 2 in Metrical(",
     ),
     "data that is not there": (("analyze", "--data", "nowhere"), "nowhere does not exist."),
 }
