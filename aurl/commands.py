@@ -107,6 +107,7 @@ def run_prepare(args: Namespace) -> int:
 
 def run_train(args: Namespace) -> int:
     """Train one configuration at full size."""
+    shape = shape_of(args)
     config, _ = read_config(args.config)
     changed = overrides_of(args.set)
     config = from_plain(overridden(to_plain(config), changed))
@@ -116,7 +117,7 @@ def run_train(args: Namespace) -> int:
     named = corpora.from_anywhere(args.data or config.data.corpus)
     data = replace(scaled.data, corpus=named, fingerprint=corpus.fingerprint)
     scaled = replace(scaled, data=data)
-    check_fits(scaled, corpus, args.workers_per_trial)
+    check_fits(scaled, corpus, shape.workers_per_trial)
     made_by = {"preset": args.preset, "changed": {**changed, **changes}, **provenance()}
     _prepare_run_folder(args.out, scaled, made_by)
     console = copy_of_stdout()
@@ -128,7 +129,7 @@ def run_train(args: Namespace) -> int:
             folder=args.out,
             config=scaled,
             corpus=corpus,
-            shape=shape_of(args),
+            shape=shape,
             address=args.address,
         )
         full_run.run(run, progress)

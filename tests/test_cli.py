@@ -204,6 +204,14 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         ("train", "run.yaml", "--out", "new", "--data", "corpus", "--preset", "huge"),
         "--preset must be one of same, base, large, got 'huge'.",
     ),
+    "train by nobody": (
+        ("train", "run.yaml", "--out", "new", "--data", "corpus", "--workers-per-trial", "0"),
+        "--workers-per-trial must be >= 1, got 0. Ask for 1 or more.",
+    ),
+    "train on no GPU": (
+        ("train", "run.yaml", "--out", "new", "--data", "corpus", "--gpus-per-worker", "nan"),
+        "--gpus-per-worker must be >= 0, got nan. Ask for 0 or more.",
+    ),
     "train over something": (
         ("train", "run.yaml", "--out", "corpus", "--data", "corpus", "--preset", "same"),
         "--out must be new, got corpus, which holds something else.",
