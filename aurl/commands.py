@@ -154,6 +154,8 @@ def run_export(args: Namespace) -> int:
     if (args.source / "trials").is_dir():
         trial = exports.trial_at_rank(args.source, args.rank)
         folder = args.source / "trials" / trial.trial
+    elif args.rank != 1:
+        raise SweepError(f"--rank must be left out for a run, which has none, got {args.rank}.")
     else:
         folder = args.source
     config = config_in(folder)

@@ -204,6 +204,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         ("train", "run.yaml", "--out", "new", "--data", "corpus", "--preset", "huge"),
         "--preset must be one of same, base, large, got 'huge'.",
     ),
+    "rank of a run": (
+        ("export", "empty", "--out", "new", "--rank", "2"),
+        "--rank must be left out for a run, which has none, got 2.",
+    ),
     "train by nobody": (
         ("train", "run.yaml", "--out", "new", "--data", "corpus", "--workers-per-trial", "0"),
         "--workers-per-trial must be >= 1, got 0. Ask for 1 or more.",
