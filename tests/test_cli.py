@@ -473,10 +473,13 @@ def test_a_trial_names_its_corpus_so_that_it_is_found_from_anywhere(
 def test_what_cannot_be_put_in_place_is_told_by_its_own_name(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_command", lambda _: lambda _: write_text(Path("empty"), "text"))
-    given = answer(capfd, "doctor")
-    assert is_one_line(given)
-    assert given.err.startswith("aurl: empty: Is a directory.")
+    for where in ("empty", ".", "/"):
+        monkeypatch.setattr(
+            cli, "_command", lambda _, to=where: lambda _: write_text(Path(to), "")
+        )
+        given = answer(capfd, "doctor")
+        assert is_one_line(given)
+        assert given.err.startswith(f"aurl: {where}: Is a directory.")
 
 
 def test_a_run_names_the_corpus_that_it_was_given(

@@ -82,5 +82,5 @@ def test_silence_is_a_bar_without_notes(tmp_path: Path) -> None:
     assert len(Read((tmp_path / SHEET).read_text(encoding="utf-8")).all("audio")) == 1
     assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".mid", ".png", ".wav"}
     (tmp_path / "path.mid").write_bytes(b"no MIDI")
-    with pytest.raises(DataError, match=r"^unreadable: "):
+    with pytest.raises(DataError, match=r"path\.mid is written, but cannot be shown: unrea"):
         write_sheet(tmp_path, "aurl interpolate", [], tracks, plane=None, wanted=wanted)

@@ -299,8 +299,9 @@ def _rows(gathered: _Gathered, corpus: Corpus) -> list[dict[str, Any]]:
 
 def _check_out(out: Path) -> None:
     shown = printable(str(out))
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{shown} is a file. Name a folder to make.")
+    if not out.name or (out.exists() and not out.is_dir()):
+        what = "is a file" if out.name else "has no name"
+        raise DataError(f"{shown} {what}. Name a folder to make.")
     try:
         held = {path.name for path in out.iterdir()} if out.exists() else set[str]()
         if held - {REFUSED} and MANIFEST not in held:

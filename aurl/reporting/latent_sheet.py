@@ -110,5 +110,5 @@ def _read(path: Path) -> Piece:
         return read_midi(path)
     except DataError as error:
         if not str(error).startswith("no_notes:"):
-            raise
+            raise DataError(f"{path} is written, but cannot be shown: {error}") from error
         return Piece(ticks_per_quarter=GRID, notes=np.zeros(0, NOTE), length=4 * GRID)
