@@ -63,7 +63,7 @@ def _ended(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:  # a disk that is full, a folder that cannot be written
-        where = error.filename or error.filename2 or "a file"
+        where = error.filename2 or error.filename or "a file"
         print(f"aurl: {where}: {error.strerror or error}. {_how_to_go_on(args)}", file=sys.stderr)
         return 2
 

@@ -4,7 +4,7 @@ import json
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,16 @@ def _made_by(trained: exports.TrainedModel, trial: str) -> Plain:
 
 def run_prepare(args: Namespace) -> int:
     """Make a corpus of a folder of MIDI."""
-    options = PrepareOptions(
-        vocabulary=args.vocabulary,
-        n_bars=args.bars,
-        max_tokens=args.max_tokens,
-        velocity_bins=args.velocity_bins,
-    )
+    try:
+        options = PrepareOptions(
+            vocabulary=args.vocabulary,
+            n_bars=args.bars,
+            max_tokens=args.max_tokens,
+            velocity_bins=args.velocity_bins,
+        )
+    except ConfigError as error:
+        key, _, rest = str(error).partition(" ")
+        raise ConfigError(f"--{key.removeprefix('n_').replace('_', '-')} {rest}") from error
     columns = (
         TextColumn("reading MIDI"),
         BarColumn(),
@@ -108,13 +112,17 @@ def run_prepare(args: Namespace) -> int:
 
 def run_train(args: Namespace) -> int:
     """Train one configuration at full size."""
+    shape = shape_of(args)
     config, _ = read_config(args.config)
     changed = overrides_of(args.set)
     config = from_plain(overridden(to_plain(config), changed))
     scaled, changes = full_run.scaled(config, args.preset)
     corpus = _music_of(config, args.data)
     exports.check_corpus(scaled, corpus)
-    check_fits(scaled, corpus, args.workers_per_trial)
+    named = corpora.from_anywhere(args.data or config.data.corpus)
+    data = replace(scaled.data, corpus=named, fingerprint=corpus.fingerprint)
+    scaled = replace(scaled, data=data)
+    check_fits(scaled, corpus, shape.workers_per_trial)
     made_by = {"preset": args.preset, "changed": {**changed, **changes}, **provenance()}
     _prepare_run_folder(args.out, scaled, made_by)
     console = copy_of_stdout()
@@ -126,7 +134,7 @@ def run_train(args: Namespace) -> int:
             folder=args.out,
             config=scaled,
             corpus=corpus,
-            shape=shape_of(args),
+            shape=shape,
             address=args.address,
         )
         full_run.run(run, progress)
@@ -151,6 +159,8 @@ def run_export(args: Namespace) -> int:
     if (args.source / "trials").is_dir():
         trial = exports.trial_at_rank(args.source, args.rank)
         folder = args.source / "trials" / trial.trial
+    elif args.rank != 1:
+        raise SweepError(f"--rank must be left out for a run, which has none, got {args.rank}.")
     else:
         folder = args.source
     config = config_in(folder)
@@ -216,9 +226,11 @@ def run_reconstruct(args: Namespace) -> int:
     """Write held-out windows beside their reconstructions."""
     if not args.count >= 1:
         raise ConfigError(f"--count must be >= 1, got {args.count}.")
+    if args.out.suffix.lower() in (".wav", ".png"):
+        raise ConfigError(f"--out must be a MIDI file, got {args.out}: --wav and --png add to it.")
     trained = exports.load_export(args.export)
     corpus = _music_of(trained.config, args.data)
-    exports.check_corpus(trained.config, corpus)
+    exports.check_windows(trained, corpus)
     pairs = exports.reconstructions(trained, corpus, args.count)
     write_music(pairs, args.out, wav=args.wav, png=args.png)
     print(f"Originals, each followed by its reconstruction: {args.out}")

@@ -248,8 +248,14 @@ class RunConfig:
         self._check_accumulation()
 
     def _check_moments(self) -> None:
-        """Refuse covariances of too few sequences."""
+        """Refuse covariances of too few sequences, and comparisons of a single one."""
         size = self.training.batch_size
+        for name in ("total_correlation", "attribute_order"):
+            if getattr(self.objective.regularizers, name) and size < 2:
+                raise ConfigError(
+                    f"training.batch_size must be >= 2 for objective.regularizers.{name}, "
+                    f"which compares sequences, got {size}."
+                )
         for name in ("dip_off_diagonal", "dip_diagonal", "orthogonality"):
             if getattr(self.objective.regularizers, name) and size < 4:
                 raise ConfigError(

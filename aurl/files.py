@@ -6,6 +6,7 @@ that a power cut leaves no empty file either.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -31,7 +32,12 @@ def atomic(path: Path) -> Generator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends well.
 
     Works for a file and for a folder; on an exception nothing of it stays behind.
+
+    Raises:
+        IsADirectoryError: If ``path`` has no name to put anything in place of, as ``.`` or ``/``.
     """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:

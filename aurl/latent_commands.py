@@ -18,9 +18,9 @@ from aurl.analysis.interpolation import usual_path
 from aurl.analysis.study import STUDIED, Study
 from aurl.analysis.subject import Subject
 from aurl.data import corpus as corpora
-from aurl.errors import AurlError, ConfigError, DataError
+from aurl.errors import AurlError, ConfigError
 from aurl.reporting import latent_tools
-from aurl.reporting.export import check_corpus
+from aurl.reporting.export import check_windows
 from aurl.reporting.latent_sheet import SHEET, Track, Wanted, write_sheet
 from aurl.reporting.loading import Model, load
 from aurl.seeding import numpy_generator
@@ -92,6 +92,8 @@ def run_swap(args: Namespace) -> int:
         f"{each['stayed']['mean']:.2f} of {each['cases']}"
         for each in found["shares"]
     ]
+    if not lines:
+        lines = [f"no attribute differs in enough of {found['pairs']} pairs to say what follows"]
     names = ("receiver", "donor", "swapped")
     return _told(args, found, lines, [Track(name=name, caption=name) for name in names])
 
@@ -159,13 +161,7 @@ def _study_if_here(model: Model, args: Namespace) -> tuple[Study | None, str]:
 
 def _study(model: Model, data: str, *, studied: int = STUDIED) -> Study:
     corpus = corpora.load_named(data or model.config.data.corpus, model.config.data.melodies)
-    check_corpus(model.config, corpus)
-    trained = model.trained
-    if corpus.vocabulary != trained.vocabulary or corpus.n_bars != trained.n_bars:
-        raise DataError(
-            f"--data must be windows of {trained.n_bars} bars in the model's tokens, "
-            f"got {corpus.name} of {corpus.n_bars} in {corpus.vocabulary}."
-        )
+    check_windows(model.trained, corpus)
     return Study(Subject(model.trained.model, corpus), studied=studied)
 
 
@@ -192,6 +188,10 @@ def _lines_of_directions(found: dict[str, Any]) -> list[str]:
 @contextmanager
 def _looking(args: Namespace) -> Generator[tuple[Model, Study]]:
     """The model and what is known of its codes; what a tool refuses is an option's fault."""
+    if args.bar != 1 and not args.midi:
+        raise ConfigError(f"--bar must come with --midi, whose bar it is, got {args.bar} alone.")
+    if args.midi and getattr(args, "what", "all") in ("names", "map"):
+        raise ConfigError(f"--midi must be left out with --what {args.what}: it has no effect.")
     model = load(args.model)
     with Console(stderr=True).status("decoding"):
         study = _study(model, args.data)

@@ -48,6 +48,7 @@ EDGES = {  # the only files that may touch the outside world through these packa
         "metrics/dci.py",
         "metrics/dci_gbt.py",
         "metrics/explicitness.py",
+        "metrics/fitted.py",
         "metrics/infomec.py",
         "metrics/sap.py",
     },

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from aurl import cli
 from aurl.config import to_plain
 from aurl.data import corpus as corpora
 from aurl.errors import StorageError, SweepError
-from aurl.files import read_yaml, write_yaml
-from aurl.search import plan
+from aurl.files import read_yaml, write_text, write_yaml
+from aurl.search import full_run, plan
 from aurl.search.cluster import Shape
 from tests.tiny import small_config, tiny_corpus
 
@@ -198,10 +199,26 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         "--temperature must be >= 0, got nan.",
     ),
     "reconstruct nothing": (("reconstruct", "empty", "--out", "new"), "EXPORT must be a folder"),
+    "reconstruct as sound": (
+        ("reconstruct", "empty", "--out", "new.wav", "--wav"),
+        "--out must be a MIDI file, got new.wav: --wav and --png add to it.",
+    ),
     "train nothing": (("train", "no.yaml", "--out", "new"), "no.yaml cannot be read: No such fi"),
     "train at no size": (
         ("train", "run.yaml", "--out", "new", "--data", "corpus", "--preset", "huge"),
         "--preset must be one of same, base, large, got 'huge'.",
+    ),
+    "rank of a run": (
+        ("export", "empty", "--out", "new", "--rank", "2"),
+        "--rank must be left out for a run, which has none, got 2.",
+    ),
+    "train by nobody": (
+        ("train", "run.yaml", "--out", "new", "--data", "corpus", "--workers-per-trial", "0"),
+        "--workers-per-trial must be >= 1, got 0. Ask for 1 or more.",
+    ),
+    "train on no GPU": (
+        ("train", "run.yaml", "--out", "new", "--data", "corpus", "--gpus-per-worker", "nan"),
+        "--gpus-per-worker must be >= 0, got nan. Ask for 0 or more.",
     ),
     "train over something": (
         ("train", "run.yaml", "--out", "corpus", "--data", "corpus", "--preset", "same"),
@@ -212,6 +229,14 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         "file/below: Not a directory",
     ),
     "prepare nothing": (("prepare", "nowhere", "--out", "new"), "nowhere does not exist."),
+    "prepare no bars": (
+        ("prepare", "empty", "--out", "new", "--bars", "0"),
+        "--bars must be >= 1, got 0.",
+    ),
+    "prepare one loudness": (
+        ("prepare", "empty", "--out", "new", "--velocity-bins", "1"),
+        "--velocity-bins must be 0 or in 2..127, got 1.",
+    ),
     "prepare no MIDI": (("prepare", "empty", "--out", "new"), "empty holds no file that ends in"),
 }
 
@@ -446,6 +471,32 @@ def test_a_trial_names_its_corpus_so_that_it_is_found_from_anywhere(
     monkeypatch.chdir("/")
     found = corpora.load_named(config.data.corpus)
     assert found.fingerprint == config.data.fingerprint == tiny_corpus().fingerprint
+
+
+@pytest.mark.usefixtures("place")
+def test_what_cannot_be_put_in_place_is_told_by_its_own_name(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for where in ("empty", ".", "/"):
+        monkeypatch.setattr(
+            cli, "_command", lambda _, to=where: lambda _: write_text(Path(to), "")
+        )
+        given = answer(capfd, "doctor")
+        assert is_one_line(given)
+        assert given.err.startswith(f"aurl: {where}: Is a directory.")
+
+
+def test_a_run_names_the_corpus_that_it_was_given(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_run, "run", lambda *_: None)
+    monkeypatch.setattr("aurl.commands.copy_of_stdout", lambda: Console(quiet=True))
+    words = ("train", "run.yaml", "--out", "run", "--data", "corpus", "--preset", "same")
+    assert cli.main(words) == 0
+    monkeypatch.chdir("/")
+    data = read_yaml(place / "run" / "config.yaml")["data"]
+    assert corpora.load_named(data["corpus"]).fingerprint == data["fingerprint"]
+    assert data["fingerprint"] == tiny_corpus().fingerprint
 
 
 @pytest.mark.usefixtures("place")

@@ -103,6 +103,10 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
             {"objective.regularizers.dip_diagonal": 1, "training.batch_size": 3},
             r"training\.batch_size must be >= 4 for an unbiased .*dip_diagonal, got 3",
         ),
+        (
+            {"objective.regularizers.total_correlation": 1, "training.batch_size": 1},
+            r"batch_size must be >= 2 for objective\.regularizers\.total_correlation, .* got 1",
+        ),
         ({"training.accumulate": 0}, r"training\.accumulate must be >= 1, got 0"),
         (
             {"objective.regularizers.total_correlation": 1, "training.accumulate": 2},

@@ -104,6 +104,8 @@ def test_a_value_that_the_music_hardly_has_is_refused() -> None:
     taught().check({"key": 9})
     with pytest.raises(ConfigError, match=r"teaches \(D, A\), got F: it is in 3 of its windows"):
         taught().check({"key": 5})
+    with pytest.raises(ConfigError, match=r"teaches \(none\), got minor: it is in 0 of"):
+        ContextTable(("mode",)).check({"mode": 1})
 
 
 def test_transposition_teaches_the_keys_it_reaches() -> None:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from aurl.metrics.dci import ForestSettings, completeness_of, dci_et, disentanglement_of
+from aurl.metrics.explicitness import explicitness_per_factor
 
 QUICK = ForestSettings(n_trees=20)
 
@@ -152,3 +153,12 @@ def test_chance_is_to_answer_what_is_commonest_in_training() -> None:
     factors = np.array([0] * 7 + [1] * 3 + [1] * 9 + [0] * 1)[:, None]
     scores = dci_et(np.zeros((20, 1)), factors, np.arange(20) < 10, QUICK)
     assert scores.chance.tolist() == [0.1]
+
+
+def test_as_many_classes_as_samples_are_scored_in_silence() -> None:
+    factors = np.stack([np.arange(36), np.arange(36) % 2], axis=1)
+    codes = np.random.default_rng(0).normal(size=(36, 2))
+    train = np.arange(36) < 24
+    scores = dci_et(codes, factors, train, QUICK)
+    assert scores.counted.all()
+    assert explicitness_per_factor(codes, factors, train)[0] == 0.5  # no class is on both sides

@@ -209,6 +209,8 @@ def test_top_k_and_top_p_keep_only_the_likeliest() -> None:
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]]).expand(500, 4)
     generator = torch.Generator().manual_seed(0)
     assert set(drawn(logits, Sampling(temperature=1.0, top_k=2), generator).tolist()) == {0, 1}
+    even = torch.zeros_like(logits)
+    assert set(drawn(even, Sampling(temperature=1.0, top_k=2), generator).tolist()) == {0, 1}
     assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.5), generator).tolist()) == {0}
     assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.8), generator).tolist()) == {0, 1}
     assert set(drawn(logits, Sampling(temperature=1.0, top_p=1e-300), generator).tolist()) == {0}

@@ -9,6 +9,8 @@ import pytest
 
 from aurl.audio import rendered, small_wav, wav
 from aurl.data.midi import read_midi, write_midi
+from aurl.data.piece import NOTE, Piece
+from aurl.errors import DataError
 from aurl.reporting.latent_sheet import SHEET, Track, Wanted, write_sheet
 from tests.browser import Page
 from tests.test_report import HOSTILE, Read
@@ -70,3 +72,15 @@ def test_the_page_is_quiet_and_fits_a_phone(page: Page, written: Path) -> None:
     page.click("circle")
     assert page.errors == []
     assert page.requests == [(written / SHEET).as_uri()]
+
+
+def test_silence_is_a_bar_without_notes(tmp_path: Path) -> None:
+    write_midi(Piece(ticks_per_quarter=24, notes=np.zeros(0, NOTE)), tmp_path / "path.mid")
+    tracks = [Track(name="path", caption="nothing is heard")]
+    wanted = Wanted(wav=True, png=True)
+    write_sheet(tmp_path, "aurl interpolate", [], tracks, plane=None, wanted=wanted)
+    assert len(Read((tmp_path / SHEET).read_text(encoding="utf-8")).all("audio")) == 1
+    assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".mid", ".png", ".wav"}
+    (tmp_path / "path.mid").write_bytes(b"no MIDI")
+    with pytest.raises(DataError, match=r"path\.mid is written, but cannot be shown: unrea"):
+        write_sheet(tmp_path, "aurl interpolate", [], tracks, plane=None, wanted=wanted)

@@ -15,6 +15,7 @@ from aurl.analysis.subject import Subject
 from aurl.cli import main
 from aurl.config import to_plain
 from aurl.data.corpus import save
+from aurl.data.metrical import Metrical
 from aurl.data.midi import read_midi, write_midi
 from aurl.files import read_json, write_json, write_yaml
 from aurl.reporting.export import TrainedModel
@@ -49,6 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus, two exports and two MIDI files."""
     folder = tmp_path_factory.mktemp("tools")
     save(tiny_corpus(), folder / "corpus")
+    save(replace(tiny_corpus(), vocabulary=Metrical(), fingerprint=""), folder / "other")
     for name, context in (("export", []), ("keyed", ["key"])):
         config = small_config(
             data__corpus=str(folder / "corpus"), latent__context=context, latent__levels=LEVELS
@@ -133,7 +135,7 @@ def test_interpolate_without_files_goes_between_test_windows(run: Callable[..., 
 def test_swap_of_a_level_gives_three_pieces_and_measures_on_pairs(run: Callable[..., str]) -> None:
     words = ("swap", "export", "--pairs", "4", "--midi")
     told = run(*words, "a.mid", "b.mid", "--level", "local", "--slot", "1", "--out", "slot")
-    assert told.startswith("Written: slot. ")  # four pairs say nothing
+    assert told.startswith("no attribute differs in enough of 4 pairs to say what follows\n")
     found = read_json(Path("slot/swap.json"))
     assert (found["level"], found["slot"], found["pairs"]) == ("local", 1, 4)
     assert {path.name for path in Path("slot").iterdir()} == {
@@ -187,6 +189,14 @@ WRONG = {
         ("traverse", "--midi", "a.mid", "--bar", "3"),
         "--bar must be in 1..2, the bars of a.mid, got 3.",
     ),
+    "a bar of no file": (
+        ("swap", "--level", "local", "--bar", "2"),
+        "--bar must come with --midi",
+    ),
+    "names from a file": (
+        ("analyze", "--what", "names", "--midi", "none.mid"),
+        "--midi must be left out with --what names: it has no effect.",
+    ),
     "a file that is not there": (
         ("traverse", "--midi", "none.mid"),
         "none.mid cannot be read: unreadable: No such file",
@@ -195,6 +205,10 @@ WRONG = {
     "one file for a path": (
         ("interpolate", "--midi", "a.mid"),
         "argument --midi: expected 2 arguments",
+    ),
+    "data in other tokens": (
+        ("reconstruct", "--data", "other"),
+        "--data must be windows of 2 bars in the model's tokens, got tiny of 2 in Metrical(",
     ),
     "data that is not there": (("analyze", "--data", "nowhere"), "nowhere does not exist."),
 }

@@ -187,6 +187,7 @@ def test_a_damaged_vocabulary_is_said_to_be_damaged(tmp_path: Path) -> None:
         ({"n_bars": "two"}, "n_bars"),
         ({"n_bars": 10**12}, "n_bars"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 4}, "max_tokens for 2 bars, got 4"),
         ({"vocabulary": "metrical"}, "vocabulary"),
     ],
 )

@@ -151,6 +151,8 @@ def test_names_come_from_the_file_name_and_are_safe_to_print(tmp_path: Path) -> 
 def test_an_instrument_is_the_one_chosen_before_the_note() -> None:
     one = b"\x00\xc0\x05" + note() + b"\x00\xc0\x07\x00\xc0\x08" + note(62)
     assert parse_midi(song(one)).notes["program"].tolist() == [5, 8]
+    held = b"\x00\x90\x30\x50" + one + b"\x00\x80\x30\x00"
+    assert parse_midi(song(held)).notes["program"].tolist() == [0, 5, 8]
 
 
 @pytest.mark.parametrize(

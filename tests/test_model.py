@@ -248,6 +248,13 @@ def test_more_spans_than_encoder_layers_are_refused() -> None:
         Vae(small_config(model__encoder_layers=2), VOCABULARY, N_BARS)
 
 
+@pytest.mark.parametrize("span", [1e-9, 5e-324])
+def test_a_span_of_more_slots_than_memory_is_refused(span: float) -> None:
+    levels = [LevelConfig(name="dust", dim=2, span=span)]
+    with pytest.raises(ConfigError, match=r"latent\.levels\.dust\.span must leave at most 65536"):
+        LatentLayout.of(levels, N_BARS)
+
+
 def test_a_span_that_does_not_divide_the_window_is_refused() -> None:
     levels = [{"name": "odd", "dim": 2, "span": 0.7}]
     with pytest.raises(ConfigError, match=r"latent\.levels\.odd\.span must divide .* got 0\.7"):

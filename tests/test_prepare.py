@@ -252,6 +252,7 @@ def test_prepare_says_what_is_wrong_with_where_to_write(tmp_path: Path) -> None:
     (tmp_path / "photos" / "cat.png").write_text("")
     for out, message in (
         ("file", r"file is a file\. Name a folder to make\."),
+        ("/", r"^/ has no name\. Name a folder to make\."),
         ("photos", r"photos holds something that is not a corpus\. Name a new folder\."),
         ("midi", r"midi holds something that is not a corpus\."),
         ("file/below", r"below cannot be written: File exists\."),

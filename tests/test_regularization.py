@@ -179,6 +179,14 @@ def test_dip_is_held_against_a_learned_prior() -> None:
             r"orthogonality must be 0 with fewer than two latent levels, got 1",
         ),
         (
+            {AT + "sparsity": 1.0, "latent__levels": [{"name": "one", "dim": 1}]},
+            r"sparsity must be 0 with a single latent coordinate, got 1",
+        ),
+        (
+            {AT + "attributes": [{"name": "polyphony", "dimension": "global/0"}]},
+            r"attributes\.polyphony must name an attribute that varies, got 'polyphony', which",
+        ),
+        (
             {"training__accumulate": 3},
             r"batch_size must be a multiple of training\.accumulate times .* accumulate=3",
         ),

@@ -212,6 +212,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def from_anywhere(name: str) -> str:
+    """The name of a corpus, so that it is found from any folder."""
+    return name if name in BUNDLED else str(Path(name).absolute())
+
+
 def load_named(name: str, melodies: MelodiesConfig | None = None) -> Corpus:
     """The corpus that ``--data`` names: ``tunes``, ``melodies``, or a folder by ``aurl prepare``.
 

@@ -15,7 +15,7 @@ Source:
 """
 
 import struct
-from collections import Counter
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -96,28 +96,31 @@ class _Music:
     def played(self, events: Iterator[Event]) -> Iterator[Event]:
         """The events of one track that make notes; changes are set aside.
 
-        A program change waits for the next note of its channel, and a note-off that closes nothing
-        is left out, so that only notes cost anything later.
+        A note is of the program chosen when it was struck. What chooses a program is written again
+        wherever a note begins or ends under another, as the parser asks at its end; a note-off
+        that closes nothing is left out, so that only notes cost anything later.
         """
-        sounding: Counter[tuple[int, int]] = Counter()
-        programs: dict[int, Event] = {}
+        sounding: defaultdict[tuple[int, int], deque[bytes]] = defaultdict(deque)
+        chosen = [b"\x00"] * 16
+        written = chosen.copy()
         for event in events:
             kind, channel = event.status & 0xF0, event.status & 0x0F
-            place = (channel, event.data[0])
+            struck = kind == NOTE_ON and event.data[1] > 0
+            open_notes = sounding[channel, event.data[0]]
             if event.status == META:
                 self._change(event)
             elif kind == PROGRAM:
-                programs[channel] = event
-            elif kind == NOTE_ON and event.data[1]:
-                if channel in programs:
-                    yield programs.pop(channel)._replace(tick=event.tick)
-                sounding[place] += 1
-                yield self._note(event, n_new=1)
-            elif sounding[place]:
-                if sounding[place] > MAX_STACK:
-                    raise DataError(f"too_many_notes: {sounding[place]} of one pitch at once.")
-                sounding[place] -= 1
-                yield self._note(event, n_new=0)
+                chosen[channel] = event.data
+            elif struck or open_notes:
+                if struck:
+                    open_notes.append(chosen[channel])
+                elif len(open_notes) > MAX_STACK:
+                    raise DataError(f"too_many_notes: {len(open_notes)} of one pitch at once.")
+                program = chosen[channel] if struck else open_notes.popleft()
+                if written[channel] != program:
+                    written[channel] = program
+                    yield Event(event.tick, PROGRAM | channel, program)
+                yield self._note(event, n_new=int(struck))
 
     def _change(self, event: Event) -> None:
         self.changes.append(event)

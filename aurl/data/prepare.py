@@ -111,7 +111,7 @@ class Summary:
     """By why: ``empty``, ``too_long``, ``metre``."""
 
     metres: dict[str, int]
-    """Pieces by the metre of most of their bars, the commonest first."""
+    """Pieces by the metre of most of their bars, the commonest first; ``events`` knows none."""
 
     pickups: int
     """Pieces that begin with an incomplete bar."""
@@ -243,7 +243,8 @@ def _summary(gathered: _Gathered, corpus: Corpus, seconds: float) -> Summary:
     left_out = sum((Counter(each.left_out) for each in gathered.windows), Counter[str]())
     not_said = sum((Counter(each.not_said) for each in gathered.windows), Counter[str]())
     not_said += Counter(doubled=sum(each.n_doubled for each in gathered.kept))  # if there are any
-    metres = Counter(_main_metre(piece) for piece in pieces)
+    has_metre = not isinstance(gathered.vocabulary, Events)
+    metres = Counter(_main_metre(piece) for piece in pieces if has_metre)
     n_notes = sum(each.n_notes for each in gathered.windows)
     return Summary(
         fingerprint=corpus.fingerprint,
@@ -298,8 +299,9 @@ def _rows(gathered: _Gathered, corpus: Corpus) -> list[dict[str, Any]]:
 
 def _check_out(out: Path) -> None:
     shown = printable(str(out))
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{shown} is a file. Name a folder to make.")
+    if not out.name or (out.exists() and not out.is_dir()):
+        what = "is a file" if out.name else "has no name"
+        raise DataError(f"{shown} {what}. Name a folder to make.")
     try:
         held = {path.name for path in out.iterdir()} if out.exists() else set[str]()
         if held - {REFUSED} and MANIFEST not in held:

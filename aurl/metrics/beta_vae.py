@@ -12,12 +12,11 @@ settings of disentanglement_lib ``evaluation/metrics/beta_vae.py`` at 86a644d: 6
 training and 5,000 fresh points, scikit-learn's ``LogisticRegression`` with its defaults.
 """
 
-import warnings
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aurl.metrics.counted import counted_factors
+from aurl.metrics.fitted import fitted
 from aurl.metrics.matching import RowMatching
 
 _PAIRS = 64
@@ -49,7 +48,6 @@ def beta_vae(
         return 0.0
     if counted.sum() == 1:
         return 1.0
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng([seed, 3])
@@ -57,9 +55,7 @@ def beta_vae(
         _points(codes[side].astype(np.float64), factors[side][:, counted], n_points, rng)
         for side, n_points in ((train, _TRAINING_POINTS), (~train, _FRESH_POINTS))
     )
-    with warnings.catch_warnings():  # the published form stops at 100 iterations too
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression().fit(points, shared)
+    model = fitted(LogisticRegression(), points, shared)
     return float(np.mean(model.predict(fresh) == truth))
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
 from aurl.metrics.counted import counted_factors, mean_of_counted
+from aurl.metrics.fitted import fitted
 from aurl.metrics.mutual_information import rank_bins
 
 _INPUT_BINS = 256  # what the forest sees of a code: finer than any split it needs
@@ -145,11 +146,11 @@ def dci_scores(
     accuracy, chance = np.zeros(n_factors), np.zeros(n_factors)
     counted = counted_factors(factors, train) & (inputs.shape[1] > 0)
     for k in np.flatnonzero(counted):
-        fitted = classifier(int(k)).fit(inputs[train], factors[train, k])
+        trees = fitted(classifier(int(k)), inputs[train], factors[train, k])
         with np.errstate(invalid="ignore"):  # 0 / 0 where every split of every tree gains nothing
-            importance[:, k] = np.nan_to_num(fitted.feature_importances_)
+            importance[:, k] = np.nan_to_num(trees.feature_importances_)
         truth = factors[~train, k]
-        accuracy[k] = np.mean(fitted.predict(inputs[~train]) == truth)
+        accuracy[k] = np.mean(trees.predict(inputs[~train]) == truth)
         chance[k] = np.mean(_commonest(factors[train, k]) == truth)
     predictability = _predictability(accuracy, chance)
     weighted = importance * predictability

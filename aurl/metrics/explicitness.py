@@ -9,12 +9,11 @@ Source: Ridgeway & Mozer 2018, https://arxiv.org/abs/1802.05312; estimator: dise
 samples, scikit-learn's ``LogisticRegression`` with its defaults.
 """
 
-import warnings
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aurl.metrics.counted import counted_factors
+from aurl.metrics.fitted import fitted
 
 GUESSING = 0.5
 
@@ -68,13 +67,10 @@ def standardized(
 
 
 def _area(inputs: np.ndarray, classes: np.ndarray, train: np.ndarray) -> float:
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    with warnings.catch_warnings():  # the published form stops at 100 iterations too
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression().fit(inputs[train], classes[train])
+    model = fitted(LogisticRegression(), inputs[train], classes[train])
     probability = model.predict_proba(inputs[~train])
     areas = [
         roc_auc_score(truth, column)

@@ -19,7 +19,6 @@ estimator: that of the authors' programs for continuous codes: ten nearest neigh
 unpenalised logistic regression with balanced classes, 100 iterations, in training only.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +26,7 @@ from jaxtyping import Bool, Float, Int
 
 from aurl.metrics.counted import mean_of_counted, varying
 from aurl.metrics.explicitness import standardized
+from aurl.metrics.fitted import fitted
 from aurl.metrics.mutual_information import class_entropies
 from aurl.metrics.neighbour_information import neighbour_information
 
@@ -106,14 +106,12 @@ def _concentration(rows: np.ndarray) -> float:
 
 
 def _explained(inputs: np.ndarray, classes: np.ndarray) -> float:
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
-    model = LogisticRegression(C=np.inf, class_weight="balanced", max_iter=100)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(inputs, classes)
+    model = fitted(
+        LogisticRegression(C=np.inf, class_weight="balanced", max_iter=100), inputs, classes
+    )
     # With balanced classes, the best that can be done without codes is to answer them evenly.
     ignorance = float(np.log(len(model.classes_)))
     lost = log_loss(classes, model.predict_proba(inputs), labels=model.classes_)

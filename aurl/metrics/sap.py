@@ -19,12 +19,11 @@ disentanglement_lib ``evaluation/metrics/sap_score.py`` at 86a644d, discrete fac
 ``LinearSVC(C=0.01, class_weight="balanced")``, one class against the rest.
 """
 
-import warnings
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aurl.metrics.counted import mean_of_counted, varying
+from aurl.metrics.fitted import fitted
 from aurl.metrics.linear_svm import fit, problems
 from aurl.metrics.mutual_information import class_labels
 
@@ -127,14 +126,11 @@ def _by_scikit_learn(
     Of a code that never varies, balanced classes tie, and what is answered is a matter of
     rounding; of one with an outlier far away, it is where the iteration gave up.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
     found = np.zeros(known.shape[1])
     for k in range(known.shape[1]):
-        classifier = LinearSVC(C=_COST, class_weight="balanced")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            classifier.fit(seen[:, None], known[:, k])
+        svm = LinearSVC(C=_COST, class_weight="balanced")
+        classifier = fitted(svm, seen[:, None], known[:, k])
         found[k] = np.mean(classifier.predict(unseen[:, None]) == truth[:, k])
     return found

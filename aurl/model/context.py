@@ -126,7 +126,7 @@ class ContextTable(nn.Module):
             if in_words(name, value) not in taught:
                 raise ConfigError(
                     f"--context {name} must be one that the training music teaches "
-                    f"({', '.join(taught)}), got {in_words(name, value)}: it is in "
+                    f"({', '.join(taught) or 'none'}), got {in_words(name, value)}: it is in "
                     f"{float(frequencies[value]):.0f} of its windows."
                 )
 

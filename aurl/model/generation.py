@@ -131,8 +131,8 @@ def drawn(
     temperature = min(max(sampling.temperature, 1e-30), 1e30)
     logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     if 0 < sampling.top_k < logits.shape[-1]:
-        least = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        order = logits.argsort(dim=-1, descending=True, stable=True)
+        logits = logits.scatter(1, order[:, sampling.top_k :], -torch.inf)
     if sampling.top_p < 1.0:
         ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
         beyond = ordered.cumsum(dim=-1) - ordered >= sampling.top_p

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aurl.errors import ConfigError
-from aurl.latent_config import LevelConfig
+from aurl.latent_config import MOST, LevelConfig
 
 EDGE = 1e-3
 """Of a bar: less than its shortest tick, and more than what single precision makes of a place in
@@ -59,7 +59,7 @@ class LatentLayout:
         """Lay the levels out for windows of ``n_bars`` bars; levels of dim 0 are left out.
 
         Raises:
-            ConfigError: If a span does not divide the window into whole slots.
+            ConfigError: If a span does not divide the window into whole slots, or into too many.
         """
         placed: list[Level] = []
         start = 0
@@ -67,6 +67,11 @@ class LatentLayout:
             if config.dim == 0:
                 continue
             span = float(n_bars) if config.span == "sequence" else min(config.span, float(n_bars))
+            if config.dim * n_bars / span > MOST:
+                raise ConfigError(
+                    f"latent.levels.{config.name}.span must leave at most {MOST} coordinates, "
+                    f"dimensions times slots, got {config.dim} times {n_bars / span:g}."
+                )
             n_slots = round(n_bars / span)
             if not math.isclose(n_slots * span, n_bars, rel_tol=1e-6):
                 raise ConfigError(

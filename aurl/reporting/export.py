@@ -143,7 +143,17 @@ def load_export(folder: Path) -> TrainedModel:
         )
     config, made_by = read_config(folder / "config.yaml")
     about = _read_about(folder / "vocabulary.json")
-    model = _made(config, vocabulary_from(about["vocabulary"]), about["n_bars"])
+    vocabulary = vocabulary_from(about["vocabulary"])
+    model = _made(config, vocabulary, about["n_bars"])
+    grammar = vocabulary.grammar(1, about["n_bars"])
+    grammar.advance(torch.tensor([vocabulary.start]))
+    try:
+        grammar.allowed(about["max_tokens"] - 1)
+    except ValueError:
+        raise DataError(
+            f"{folder / 'vocabulary.json'} must hold max_tokens for {about['n_bars']} bars, "
+            f"got {about['max_tokens']}. It is damaged."
+        ) from None
     checkpoint.load_weights(folder / "model.safetensors", model)
     return TrainedModel(
         model=model.double().eval(),
@@ -221,7 +231,7 @@ def test_metrics(trained: TrainedModel, corpus: Corpus) -> dict[str, float]:
     Raises:
         DataError: If the corpus is another one.
     """
-    check_corpus(trained.config, corpus)
+    check_windows(trained, corpus)
     store = TokenStore(corpus, context=trained.config.latent.context)
     evaluator = Evaluator(corpus, store, trained.config, split="test")
     samples = trained.samples(trained.config.evaluation.samples)
@@ -243,6 +253,20 @@ def check_corpus(config: RunConfig, corpus: Corpus) -> None:
             f"--data must be the corpus of the configuration ({config.data.corpus}, "
             f"{wanted[:12]}), got {corpus.name}, {corpus.fingerprint[:12]}. Its metrics cannot be "
             "compared on other music."
+        )
+
+
+def check_windows(trained: TrainedModel, corpus: Corpus) -> None:
+    """Refuse a corpus that a model cannot read, or that is not its own.
+
+    Raises:
+        DataError: If it is another one.
+    """
+    check_corpus(trained.config, corpus)
+    if corpus.vocabulary != trained.vocabulary or corpus.n_bars != trained.n_bars:
+        raise DataError(
+            f"--data must be windows of {trained.n_bars} bars in the model's tokens, "
+            f"got {corpus.name} of {corpus.n_bars} in {corpus.vocabulary}."
         )
 
 

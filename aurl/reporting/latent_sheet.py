@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from aurl.audio import rendered, wav
 from aurl.data.midi import read_midi
+from aurl.data.piece import GRID, NOTE, Piece
 from aurl.drawing.canvas import write_png
 from aurl.drawing.piano_roll import piano_roll
+from aurl.errors import DataError
 from aurl.files import atomic, write_text
 from aurl.reporting.html import Html, element
 from aurl.reporting.planes import MOST_DOTS, maps
@@ -87,7 +91,7 @@ def write_sheet(
 
 
 def _track(out: Path, track: Track, players: Players, wanted: Wanted) -> Html:
-    piece = read_midi(out / f"{track.name}.mid")
+    piece = _read(out / f"{track.name}.mid")
     bars = len(piece.bar_lines()) - 1
     roll = piano_roll(piece, width=max(480, 56 + BAR_WIDTH * bars), height=150)
     sound = rendered(piece)
@@ -98,3 +102,13 @@ def _track(out: Path, track: Track, players: Players, wanted: Wanted) -> Html:
             temporary.write_bytes(wav(sound))
     endings = ("mid", "wav") if wanted.wav else ("mid",)
     return players.player(track.caption, roll, sound, file=track.name, endings=endings)
+
+
+def _read(path: Path) -> Piece:
+    """The music of a file that a tool wrote; where a model says nothing, a bar of silence."""
+    try:
+        return read_midi(path)
+    except DataError as error:
+        if not str(error).startswith("no_notes:"):
+            raise DataError(f"{path} is written, but cannot be shown: {error}") from error
+        return Piece(ticks_per_quarter=GRID, notes=np.zeros(0, NOTE), length=4 * GRID)

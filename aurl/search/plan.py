@@ -263,8 +263,8 @@ def _on_corpus(space: Space) -> tuple[Space, Corpus]:
     """The space with its corpus named so that it is found from any folder, and the corpus."""
     place = str(space.base["data"]["corpus"])
     corpus = corpora.load_named(place, build(MelodiesConfig, space.base["data"]["melodies"]))
-    found = place if place in corpora.BUNDLED else str(Path(place).absolute())
-    data = {**space.base["data"], "corpus": found, "fingerprint": corpus.fingerprint}
+    named = {"corpus": corpora.from_anywhere(place), "fingerprint": corpus.fingerprint}
+    data = {**space.base["data"], **named}
     return replace(space, base={**space.base, "data": data}), corpus
 
 

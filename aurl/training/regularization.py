@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aurl.config import RunConfig
+from aurl.config import AugmentationConfig, RunConfig
 from aurl.data.attributes import CATEGORICAL
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
 from aurl.model.latents import LatentLayout, Posterior
+from aurl.objective_config import AttributeConfig
 from aurl.objectives.objective import Regularizer
 from aurl.objectives.regularizers import (
     attribute_order,
@@ -140,8 +141,9 @@ def check_regularizers(config: RunConfig, corpus: Corpus, layout: LatentLayout) 
     """Refuse terms that have nothing to act on in this corpus and this latent space.
 
     Raises:
-        ConfigError: If there is one level only to compare, or an attribute or its dimension is
-            not there, has no order, or does not stay what it is under augmentation.
+        ConfigError: If there is one level only to compare or one coordinate, or an attribute or
+            its dimension is not there, has no order, does not vary, or does not stay what it is
+            under augmentation.
     """
     weights = config.objective.regularizers
     if weights.orthogonality and len(layout.levels) < 2:
@@ -149,21 +151,40 @@ def check_regularizers(config: RunConfig, corpus: Corpus, layout: LatentLayout) 
             "objective.regularizers.orthogonality must be 0 with fewer than two latent levels, "
             f"got {weights.orthogonality}."
         )
-    ordered = [name for name in corpus.attribute_names if name not in CATEGORICAL]
+    for name in ("total_correlation", "dip_off_diagonal", "sparsity"):
+        if getattr(weights, name) and layout.size < 2:
+            raise ConfigError(
+                f"objective.regularizers.{name} must be 0 with a single latent coordinate, "
+                f"got {getattr(weights, name)}."
+            )
     for entry in weights.attributes:
-        key = f"objective.regularizers.attributes.{entry.name}"
-        if entry.name not in ordered:
-            raise ConfigError(
-                f"{key} must name an attribute with an order, one of {', '.join(ordered)}, "
-                f"got {entry.name!r}."
-            )
-        if entry.dimension not in layout.dimension_names:
-            raise ConfigError(
-                f"{key}.dimension must name a dimension such as {layout.dimension_names[0]!r}, "
-                f"got {entry.dimension!r}."
-            )
-        changed_by = MOVED.get(entry.name)
-        if changed_by and (largest := getattr(config.augmentation, changed_by)):
-            raise ConfigError(
-                f"{key} must go with augmentation.{changed_by} 0, got {largest}: that changes it."
-            )
+        _check_attribute(entry, config.augmentation, corpus, layout)
+
+
+def _check_attribute(
+    entry: AttributeConfig, augmentation: AugmentationConfig, corpus: Corpus, layout: LatentLayout
+) -> None:
+    ordered = [name for name in corpus.attribute_names if name not in CATEGORICAL]
+    key = f"objective.regularizers.attributes.{entry.name}"
+    if entry.name not in ordered:
+        raise ConfigError(
+            f"{key} must name an attribute with an order, one of {', '.join(ordered)}, "
+            f"got {entry.name!r}."
+        )
+    if entry.dimension not in layout.dimension_names:
+        raise ConfigError(
+            f"{key}.dimension must name a dimension such as {layout.dimension_names[0]!r}, "
+            f"got {entry.dimension!r}."
+        )
+    changed_by = MOVED.get(entry.name)
+    if changed_by and (largest := getattr(augmentation, changed_by)):
+        raise ConfigError(
+            f"{key} must go with augmentation.{changed_by} 0, got {largest}: that changes it."
+        )
+    values = np.asarray(corpus.attributes)[corpus.indices("train")]
+    column = values[:, corpus.attribute_names.index(entry.name)]
+    if len(np.unique(column[np.isfinite(column)])) < 2:
+        raise ConfigError(
+            f"{key} must name an attribute that varies, got {entry.name!r}, which is the same "
+            "in all training windows. Leave it out."
+        )
