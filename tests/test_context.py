@@ -207,6 +207,11 @@ def test_a_context_that_does_not_vary_is_refused_before_training() -> None:
     with pytest.raises(ConfigError, match=r"got metre: 100\.0 % of the training windows"):
         check_fits(small_config(latent__context=["metre"]), tiny_corpus(), 1)
     check_fits(small_config(latent__context=["metre"]), keyed_corpus(), 1)
+    elsewhere = keyed_corpus()
+    metres = elsewhere.attributes[:, elsewhere.attribute_names.index("metre")]
+    metres[elsewhere.split == 0] = TWO_FOUR
+    with pytest.raises(ConfigError, match=r"got metre: 100\.0 % of the training windows"):
+        check_fits(small_config(latent__context=["metre"]), elsewhere, 1)
     rows = np.array([[120.0]] * 19 + [[60.0]])
     check_context(rows, ("tempo",), ("tempo",))
     with pytest.raises(ConfigError, match=r"got tempo: 95\.2 % of the training windows"):
