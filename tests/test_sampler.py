@@ -38,7 +38,7 @@ def space(sampler: str = "tpe", seed: int = 0) -> Space:
             "question": "Which?",
             "budget": {"trials": 9, "steps_per_trial": 2},
             "scientific": dict(VARIED),
-            "sampler": {"name": sampler, "seed": seed, "startup_trials": 4},
+            "sampler": {"name": sampler, "seed": seed, "startup_trials": 4, "population": 4},
         },
         overrides={},
     )
@@ -133,13 +133,14 @@ def test_proposals_depend_on_the_seed(tmp_path: Path, sampler: str) -> None:
     assert first != second
 
 
-def test_proposals_depend_on_what_was_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_proposals_depend_on_what_was_told(tmp_path: Path, sampler: str) -> None:
     made: list[list[dict[str, Value]]] = []
     for sign in (1.0, -1.0):
         folder = tmp_path / str(sign)
         folder.mkdir()
-        study = opened(folder)
-        for _ in range(12):
+        study = opened(folder, sampler)
+        for _ in range(9):
             number, params = study.propose()
             rate = float(params["optimizer.lr"])
             study.tell(number, "completed", scores(sign * rate, sign * rate, sign * rate))
