@@ -15,9 +15,10 @@ from optuna.trial import TrialState
 from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.distributions import Value
-from aurl.search.sampler import End, Proposals
+from aurl.search.sampler import End, Proposals, Repeats
 from aurl.search.space import Space, space_of
 from aurl.search.warm_start import Beginning
+from tests.tiny import small_config
 
 NAME = "study"
 VARIED: Mapping[str, Any] = {
@@ -269,6 +270,16 @@ def test_optuna_says_nothing_on_the_terminal(
     study = opened(tmp_path)
     drive(lambda: study, 2)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_configuration_that_comes_again_has_another_seed_each_time() -> None:
+    config = small_config()
+    repeats = Repeats([{"a": 1, "b": 2}])
+    again = [repeats.seeded({"b": 2, "a": 1}, config).seed for _ in range(2)]
+    assert len({config.seed, *again}) == 3
+    seeds = [repeats.seeded({"a": 2}, config).seed for _ in range(2)]
+    assert seeds == [config.seed, again[0]]
+    assert Repeats([{"seed": 0}]).seeded({"seed": 0}, config) == config
 
 
 def test_groups_model_what_exists_together(tmp_path: Path) -> None:
