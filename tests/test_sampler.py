@@ -282,6 +282,16 @@ def test_a_configuration_that_comes_again_has_another_seed_each_time() -> None:
     assert Repeats([{"seed": 0}]).seeded({"seed": 0}, config) == config
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_what_a_queued_configuration_leaves_out_is_drawn_for_each(tmp_path: Path) -> None:
+    study = opened(tmp_path, "random")
+    sizes: list[dict[str, Value]] = [{"latent.levels.fine.dim": size} for size in (1, 2, 3)]
+    study.begin_with([Beginning(params=size) for size in sizes])
+    drawn = [study.propose()[1] for _ in sizes]
+    assert [params["latent.levels.fine.dim"] for params in drawn] == [1, 2, 3]
+    assert len({params["optimizer.lr"] for params in drawn}) == 3
+
+
 def test_groups_model_what_exists_together(tmp_path: Path) -> None:
     made: dict[bool, list[dict[str, Value]]] = {}
     for groups in (False, True):
@@ -395,8 +405,11 @@ def test_a_driver_killed_while_proposing_changes_no_later_proposal(
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_configuration_that_was_asked_for_is_tried_though_its_driver_was_killed(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
     asked: dict[str, Value] = {
         "optimizer.lr": 0.05,
         "objective.beta.schedule": "constant",
@@ -408,6 +421,9 @@ def test_a_configuration_that_was_asked_for_is_tried_though_its_driver_was_kille
     assert (number, params) == (0, asked)
     for _ in range(2):  # killed twice before it is started
         study = opened(tmp_path)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(optuna.Study, "tell", killed)  # when it is queued again already
+            study.fail_unknown(set())
         study.fail_unknown(set())
         study.fail_unknown(set())
         assert states(tmp_path).count(TrialState.WAITING) == 1
