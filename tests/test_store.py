@@ -363,6 +363,10 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
             "abfs://c:TOPSECRET@a.dfs.core.windows.net/x",
             "got one with a name or password",
         ),
+        (
+            "abfs://secret@a.dfs.core.windows.net.example.org/x",
+            "got one with a name or password",
+        ),
         ("mock:///x", "must be a place that lasts, got 'mock:///x'"),
     ],
 )
