@@ -51,7 +51,7 @@ def add_latent_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's typ
     interpolate.add_argument(
         "--path",
         choices=("linear", "spherical", "prior"),
-        help="default: through the prior if it is a flow or a mixture, else spherical",
+        help="default: through the prior if it is not standard normal, else spherical",
     )
     words = "one piece with a level of another's code: this rhythm, that melody"
     swap = commands.add_parser("swap", help=words, description=words)

@@ -37,7 +37,7 @@ def value(piece: Piece, name: str) -> float:
 @pytest.mark.parametrize(
     ("name", "piece", "expected"),
     [
-        pytest.param("rhythm_density", piece_of((0, 6, 60), (24, 6, 60)), 2 / 16, id="two_of_16"),
+        pytest.param("rhythm_density", piece_of((0, 6, 60), (6, 6, 60)), 2 / 16, id="two_of_16"),
         pytest.param("rhythm_density", piece_of((0, 6, 60), (0, 6, 64)), 1 / 16, id="a_chord"),
         pytest.param("rhythm_density", piece_of((0, 6, 60), (5, 6, 64)), 1 / 16, id="one_step"),
         pytest.param("rhythm_density", piece_of((0, 6, 36, True)), 1 / 16, id="drums_count"),
@@ -56,7 +56,7 @@ def value(piece: Piece, name: str) -> float:
         pytest.param("polyphony", piece_of((0, 8, 60), (0, 8, 64)), 2.0, id="dyad"),
         pytest.param("polyphony", piece_of((0, 8, 60), (4, 8, 64)), 16 / 12, id="overlap"),
         pytest.param(
-            "polyphony", piece_of((0, 20, 60), (4, 2, 64), (30, 2, 64)), 24 / 22, id="in"
+            "polyphony", piece_of((0, 20, 60), (4, 2, 64), (10, 2, 64)), 24 / 20, id="in"
         ),
         pytest.param("pitch_class_entropy", piece_of((0, 6, 60), (9, 6, 72)), 0.0, id="octave"),
         pytest.param("pitch_class_entropy", piece_of((0, 6, 60), (9, 90, 61)), 1.0, id="one_bit"),
@@ -88,6 +88,7 @@ def test_attribute_has_its_known_value(name: str, piece: Piece, expected: float)
         pytest.param(piece_of((12, 6, 60), (36, 6, 60), metre="6/8"), 0.0, id="compound_on"),
         pytest.param(piece_of((12, 6, 60), (48, 6, 60), metre="6/8"), 1.0, id="compound_off"),
         pytest.param(piece_of((24, 6, 60), metre="2/2"), 1.0, id="half_note_beats"),
+        pytest.param(piece_of((0, 6, 60), (36, 6, 60), metre="3/4"), 1 / 2, id="three_beats"),
         pytest.param(piece_of((12, 6, 60), metre="1/4"), NAN, id="one_beat"),
     ],
 )
@@ -98,10 +99,11 @@ def test_syncopation_is_the_share_of_beats_left_empty_after_a_note(
 
 
 def test_beats_of_a_pickup_are_counted_back_from_its_end() -> None:
-    after_an_eighth = piece_of((0, 12, 60), (12, 24, 62), (36, 24, 62), pickup=12)
-    assert value(after_an_eighth, "syncopation") == 0.0
-    # Without the pickup the same notes stand half a beat late.
-    assert value(replace(after_an_eighth, pickup=0), "syncopation") > 0.0
+    notes = ((0, 12, 60), (12, 24, 62), (36, 12, 64), (48, 24, 62))
+    after_three_eighths = piece_of(*notes, pickup=36)  # beats at 12, 36, 60, 84 and 108
+    assert value(after_three_eighths, "syncopation") == 1 / 4
+    # Without the pickup the second of four beats is empty.
+    assert value(replace(after_three_eighths, pickup=0), "syncopation") == 1 / 3
 
 
 def test_key_is_the_one_in_force_at_the_start() -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,10 +23,27 @@ def test_pickup_is_what_stands_before_the_first_accent(first: int) -> None:
     assert set(loud.tolist()) <= set(piece.bar_lines().tolist())
 
 
+def repeated(velocities: Sequence[int]) -> Piece:
+    """Eight bars of eighths, each as loud as the one before."""
+    return tune([60] * 64, velocities=[*velocities] * 8)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        pytest.param(repeated([80, 92, 92, 100, 80, 92, 80, 80]), id="lesser_accents"),
+        pytest.param(repeated([20, 100, 100, 105, 100, 100, 100, 100]), id="one_soft_note"),
+    ],
+)
+def test_most_of_the_accent_is_told_from_the_usual_loudness(piece: Piece) -> None:
+    assert found_pickup(piece) == 36
+
+
 @pytest.mark.parametrize(
     "piece",
     [
         pytest.param(tune([60] * 64), id="no_accents"),
+        pytest.param(repeated([80, 96, 96, 100, 80, 96, 80, 80]), id="less_than_half"),
         pytest.param(tune([]), id="no_notes"),
         pytest.param(accented(first=3, n_notes=24), id="three_bars"),
         pytest.param(
@@ -55,6 +73,8 @@ def test_pickup_does_not_come_from_drums() -> None:
 @pytest.mark.parametrize(("tick", "pickup"), [(4 * 96, 0), (36 + 4 * 96, 36)])
 def test_a_later_metre_says_where_bars_begin(tick: int, pickup: int) -> None:
     piece = accented(first=3)
+    later = piece.notes["onset"] >= tick  # in other bars, which say nothing of the first ones
+    piece.notes["velocity"][later & (piece.notes["onset"] % 96 == 72)] = 127
     metres = (*piece.metres, Metre(tick=tick, numerator=3, denominator=4))
     assert found_pickup(replace(piece, metres=metres)) == pickup
 

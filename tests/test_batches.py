@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import hypothesis.strategies as st
@@ -116,6 +117,14 @@ def test_an_epoch_reads_each_training_window_at_most_once(
     assert set(read) <= set(TRAIN.tolist())
 
 
+def test_windows_of_a_batch_are_of_like_length_and_batches_in_no_order_of_it() -> None:
+    made = batches()
+    found = [sorted(map(len, rows(made.at(step)))) for step in range(len(TRAIN) // 8)]
+    shortest = sorted(found)
+    assert all(one[-1] <= other[0] for one, other in pairwise(shortest))  # all are sorted together
+    assert found not in (shortest, shortest[::-1])
+
+
 def test_epochs_have_orders_of_their_own_and_leave_out_other_windows() -> None:
     made = batches(24)  # 2 batches of 64 windows: 16 are left out
     first, second = ({row for s in (e, e + 1) for row in rows(made.at(s))} for e in (0, 2))
@@ -222,9 +231,10 @@ def test_batches_that_cannot_be_made_are_refused(
 
 
 @pytest.mark.parametrize("split", [1, 2])
-def test_a_corpus_with_an_empty_split_is_refused(split: int) -> None:
+def test_a_corpus_with_one_window_in_a_split_is_refused(split: int) -> None:
     name = ("train", "val", "test")[split]
     emptied = np.where(CORPUS.split == split, 0, CORPUS.split).astype(np.int8)
-    message = rf"data\.corpus must have at least 2 {name} windows, got 0\. Prepare more music"
+    emptied[0] = split
+    message = rf"data\.corpus must have at least 2 {name} windows, got 1\. Prepare more music"
     with pytest.raises(ConfigError, match=message):
         check_batches(replace(CORPUS, split=emptied), AugmentationConfig(), 8, 1)

@@ -18,6 +18,7 @@ SEARCHED: dict[str, Any] = {
         "when": {"objective.beta.schedule": "linear"},
     },
     "latent.levels.global.dim": {"int_uniform": [8, 32], "step": 8},
+    "training.batch_size": {"int_uniform": [16, 256], "log": True},
     "latent.levels.local.dim": {"choice": [8, 0, 4]},
     "latent.levels.fine.dim": {"choice": [0, 4]},
 }
@@ -44,6 +45,7 @@ def found(*params: dict[str, Any]) -> dict[str, Range]:
         ("objective.beta.value", 0.75, 0.9375, ""),
         ("latent.levels.global.dim", 32, 1.0, "high"),
         ("latent.levels.global.dim", 24, 2 / 3, ""),
+        ("training.batch_size", 64, 0.5, ""),
         ("latent.levels.local.dim", 0, 0.0, "low"),
         ("latent.levels.local.dim", 4, 0.5, ""),
         ("latent.levels.local.dim", 8, 1.0, "high"),
@@ -63,8 +65,9 @@ def test_choices_without_order_or_middle_have_no_ends() -> None:
 def test_a_conditional_parameter_is_of_the_trials_that_have_it() -> None:
     linear = {"objective.beta.schedule": "linear", "objective.beta.warmup": 1.0}
     other = {"objective.beta.schedule": "constant", "objective.beta.warmup": 0.1}
-    one = found(other, linear, {**linear, "objective.beta.warmup": 0.99})["objective.beta.warmup"]
-    assert [each.trial for each in one.placed] == ["t1", "t2"]
+    more = ({**linear, "objective.beta.warmup": value} for value in (0.99, 0.1))
+    one = found(other, linear, *more)["objective.beta.warmup"]
+    assert [each.trial for each in one.placed] == ["t1", "t2", "t3"]
     assert (one.end, one.sharing) == ("high", 2)
 
 

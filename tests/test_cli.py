@@ -416,22 +416,25 @@ def test_a_sweep_says_what_it_is_of_and_how_it_was_begun_and_gone_on_with() -> N
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
-    ("fitting", "asked", "workers", "size"),
+    ("fitting", "asked", "workers", "parts", "size"),
     [
-        (8, 8, 1, 8),
-        (6, 8, 1, 6),
-        (14, 18, 3, 12),  # a multiple of the workers
-        (1, 8, 1, 4),  # at least four a worker
-        (1, 8, 2, 8),
+        (8, 8, 1, 1, 8),
+        (6, 8, 1, 1, 6),
+        (14, 18, 3, 1, 12),  # a multiple of the workers
+        (11, 16, 2, 4, 8),  # and of the parts of a step
+        (1, 8, 1, 1, 4),  # at least four a worker
+        (1, 8, 2, 1, 8),
+        (1, 12, 1, 3, 6),
     ],
 )
 def test_dense_music_gets_batches_that_the_budget_allows(
-    fitting: int, asked: int, workers: int, size: int
+    fitting: int, asked: int, workers: int, parts: int, size: int
 ) -> None:
     most = round(fitting * tiny_corpus().mean_tokens + 0.5)
     space = SPACE.replace("per_trial: 8", f"per_trial: 8, tokens_per_step: {most}")
     Path("space.yaml").write_text(space.replace("batch_size: 8", f"batch_size: {asked}"))
-    planned = plan.plan(options(shape=Shape(workers_per_trial=workers)))
+    held = {"training.accumulate": parts}
+    planned = plan.plan(options(shape=Shape(workers_per_trial=workers), overrides=held))
     assert planned.space.config_of({"optimizer.lr": 0.01}).training.batch_size == size
     told = f"batches of {size} windows, not {asked} (budget.tokens_per_step {most})."
     assert planned.note.endswith(told) if size < asked else planned.note == ""

@@ -1,5 +1,6 @@
 """What a sweep comes to, as sentences and sums."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from aurl.files import read_yaml, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.conclusions import answer, caveats, costs, device, endings, held
 from aurl.reporting.findings import Findings, read_findings
+from aurl.search.importance import FRONT, Importance
 from aurl.search.ranking import SCORE
 from tests.fake_sweep import QUICK, fake_sweep, write_status
 
@@ -49,9 +51,9 @@ def test_there_is_no_answer_before_a_trial_has_completed(tmp_path: Path) -> None
 
 def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: Path) -> None:
     sweep_of(tmp_path, nuisance={"optimizer.lr": {"log_uniform": [0.001, 0.01]}})
-    chosen = {"objective.beta.value": 0.2, "optimizer.lr": 0.003}
-    write_status(tmp_path, "t0000", **scored(0.25, **chosen))
-    write_status(tmp_path, "t0001", **scored(0.5, **{**chosen, "objective.beta.value": 0.99}))
+    chosen = {"objective.beta.value": 0.2, "optimizer.lr": 0.001}
+    write_status(tmp_path, "t0000", **scored(0.25, **chosen))  # at an end, but not the best
+    write_status(tmp_path, "t0001", **scored(0.5, **{"objective.beta.value": 0.99}))
     lines = answer(read(tmp_path))
     assert lines == [
         "Best so far is t0001 with beta.value=0.99: score 0.500 (kl_health 0.500, disentanglement "
@@ -61,7 +63,12 @@ def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: 
     ]
     for number in (2, 3):
         write_status(tmp_path, f"t000{number}", **scored(0.1, **chosen))
-    assert answer(read(tmp_path))[0].startswith("Best is t0001 with ")
+    found = read(tmp_path)
+    assert answer(found)[0].startswith("Best is t0001 with ")
+    assert [[one.trial for one in each.placed] for each in found.ranges] == [
+        ["t0001", "t0000", "t0002"],
+        ["t0000", "t0002"],
+    ]
 
 
 def test_of_many_parameters_the_answer_names_some(tmp_path: Path) -> None:
@@ -72,6 +79,31 @@ def test_of_many_parameters_the_answer_names_some(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert " beta.a5=5 and 3 more: score 0.500" in answer(found)[0]
     assert found.notes == ("sweep.yaml has no search space that can be read: 'space'",)
+
+
+@pytest.mark.parametrize(
+    ("trials", "hint"), [(19, "a hint only, from 19 trials"), (20, "from 20 trials")]
+)
+def test_of_many_parameters_the_answer_names_those_that_mattered(
+    trials: int, hint: str, tmp_path: Path
+) -> None:
+    sweep_of(tmp_path)
+    many = {f"objective.beta.a{index}": index for index in range(9)}
+    write_status(tmp_path, "t0000", **scored(0.5, **many))
+    write_yaml(tmp_path / "sweep.yaml", {"question": "What?"})
+    shares = {"a8": 0.3, "a7 (2)": 0.2, "a1": 0.1, "a2": 0.1, "a3": 0.1, "a4": 0.1, "a5": 0.08}
+    shares = {f"objective.beta.{name}": share for name, share in {**shares, "a7": 0.02}.items()}
+    mattered = [
+        Importance(target=target, evaluator="PED-ANOVA", trials=trials, shares=shares)
+        for target in (FRONT, SCORE)
+    ]
+    lines = answer(replace(read(tmp_path), importances=tuple(mattered)))
+    named = " ".join(f"beta.a{index}={index}" for index in (1, 2, 3, 4, 7, 8))
+    assert f"t0000 with {named} and 3 more: score" in lines[0]
+    assert lines[-1] == (
+        "What moved the score most is objective.beta.a8: 0.30 of what single parameters explain "
+        f"({hint})."
+    )
 
 
 def test_an_answer_that_violates_a_constraint_says_so(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ import torch
 
 from aurl.cli import main
 from aurl.config import AugmentationConfig, to_plain
+from aurl.data.attributes import ATTRIBUTES, attributes
 from aurl.data.batches import TokenStore, TrainingBatches
 from aurl.data.context import CLASSES, check_context, context_classes, in_words, parse_context
 from aurl.data.corpus import Corpus
-from aurl.data.metrical import METRES, Kind
+from aurl.data.metrical import METRES, Kind, Metrical, tempos
+from aurl.data.piece import Tempo
+from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError, DataError
 from aurl.files import write_json, write_yaml
 from aurl.latent_config import ContextName
@@ -24,7 +27,7 @@ from aurl.training.evaluate import Evaluator
 from aurl.training.fits import check_fits
 from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
-from tests.tiny import N_BARS, VOCABULARY, small_config, tiny_corpus
+from tests.tiny import N_BARS, VOCABULARY, random_piece, small_config, tiny_corpus
 
 ALL: tuple[ContextName, ...] = ("key", "mode", "metre", "tempo")
 SIX_EIGHT, TWO_FOUR = METRES.index((6, 8)), METRES.index((2, 4))
@@ -86,7 +89,8 @@ def test_an_unreadable_context_is_refused(
 
 def taught() -> ContextTable:
     table = ContextTable(("key", "mode"))
-    rows = [[2, 0]] * 60 + [[2, 1]] * 40 + [[9, 0]] * 100 + [[5, 0]] * 3
+    rows = [[2, 0]] * 60 + [[2, 1]] * 40 + [[9, 0]] * 200 + [[7, 1]] * 20 + [[5, 0]] * 19
+    rows += [[CLASSES["key"], CLASSES["mode"]]] * 30
     table.teach(torch.tensor(rows), transpose=0, tempo=0)
     return table
 
@@ -101,8 +105,10 @@ def test_what_is_not_asked_for_is_drawn_as_often_as_it_occurs_with_what_is() -> 
 
 
 def test_a_value_that_the_music_hardly_has_is_refused() -> None:
-    taught().check({"key": 9})
-    with pytest.raises(ConfigError, match=r"teaches \(D, A\), got F: it is in 3 of its windows"):
+    taught().check({"key": 7})
+    with pytest.raises(
+        ConfigError, match=r"teaches \(A, D, G\), got F: it is in 19 of its windows"
+    ):
         taught().check({"key": 5})
     with pytest.raises(ConfigError, match=r"teaches \(none\), got minor: it is in 0 of"):
         ContextTable(("mode",)).check({"mode": 1})
@@ -115,6 +121,16 @@ def test_transposition_teaches_the_keys_it_reaches() -> None:
     expected[[11, 0, 1]] = 10.0
     expected[12] = 5.0
     torch.testing.assert_close(table.frequencies("key"), expected)
+
+
+def test_a_shift_of_tempo_teaches_the_tempos_it_reaches() -> None:
+    table = ContextTable(("tempo",))
+    fastest = CLASSES["tempo"] - 1
+    table.teach(torch.tensor([[fastest - 1]] * 50), transpose=0, tempo=2)
+    expected = torch.zeros(CLASSES["tempo"] + 1)
+    expected[fastest - 3 : fastest + 1] = 10.0
+    expected[fastest - 1] = 20.0  # two bins faster there is none, and the window stays as it is
+    torch.testing.assert_close(table.frequencies("tempo"), expected)
 
 
 def keyed_corpus() -> Corpus:
@@ -144,6 +160,41 @@ def test_the_key_follows_a_transposed_window() -> None:
         assert not torch.equal(old[:, 0], new[:, 0])
 
 
+def test_the_tempo_follows_a_window_that_is_played_faster_and_stays_where_none_is() -> None:
+    vocabulary = Metrical(velocity_bins=0, programs=False)
+    rng = np.random.default_rng(0)
+    speeds = [((1, 16, 29)[index % 3], (0, 16, 31)[index % 3]) for index in range(96)]
+    pieces = [
+        replace(
+            random_piece(rng),
+            tempos=tuple(Tempo(tick=96 * bar, bpm=tempos()[at]) for bar, at in enumerate(each)),
+        )
+        for each in speeds
+    ]
+    tokens = [encode(piece, vocabulary) for piece in pieces]
+    columns = np.stack([attributes(piece) for piece in pieces]).astype(np.float32)
+    columns[:, ATTRIBUTES.index("tonic")] = 0.0
+    corpus = replace(
+        tiny_corpus(),
+        vocabulary=vocabulary,
+        tokens=np.concatenate(tokens).astype(np.uint16),
+        offsets=np.cumsum([0, *map(len, tokens)]),
+        attributes=columns,
+    )
+    store = TokenStore(corpus, context=("key", "tempo"))
+    changes = AugmentationConfig(transpose=4, tempo=4)
+    made = TrainingBatches(corpus, store, changes, batch_size=64, seed=0)
+    moved, context = made.with_context(0)
+    ids = vocabulary.ids(Kind.TEMPO)
+    written = (moved >= ids.start) & (moved < ids.stop)
+    at_first = moved.gather(1, written.int().argmax(dim=1, keepdim=True))[:, 0]
+    assert torch.equal(at_first - ids.start, context[:, 1])
+    by = context - store.context[torch.from_numpy(made.windows_at(0))]
+    assert set(by[:, 1].tolist()) == set(range(-4, 5))
+    keys, bins = by[(by != 0).all(dim=1)].T
+    assert not torch.equal((keys + 6) % 12 - 6, bins)  # each has draws of its own
+
+
 def test_the_key_stays_where_a_window_would_leave_the_range_of_pitches() -> None:
     corpus = keyed_corpus()
     tokens = corpus.tokens.copy()
@@ -166,8 +217,15 @@ def test_a_context_that_does_not_vary_is_refused_before_training() -> None:
     with pytest.raises(ConfigError, match=r"got metre: 100\.0 % of the training windows"):
         check_fits(small_config(latent__context=["metre"]), tiny_corpus(), 1)
     check_fits(small_config(latent__context=["metre"]), keyed_corpus(), 1)
-    rows = np.array([[120.0]] * 10 + [[60.0]] * 10)
+    elsewhere = keyed_corpus()
+    metres = elsewhere.attributes[:, elsewhere.attribute_names.index("metre")]
+    metres[elsewhere.split == 0] = TWO_FOUR
+    with pytest.raises(ConfigError, match=r"got metre: 100\.0 % of the training windows"):
+        check_fits(small_config(latent__context=["metre"]), elsewhere, 1)
+    rows = np.array([[120.0]] * 19 + [[60.0]])
     check_context(rows, ("tempo",), ("tempo",))
+    with pytest.raises(ConfigError, match=r"got tempo: 95\.2 % of the training windows"):
+        check_context(np.append(rows[:1], rows, axis=0), ("tempo",), ("tempo",))
 
 
 @pytest.mark.parametrize("kind", ["standard", "mixture", "planar", "spline"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aurl.analysis.directions import PENALTIES, direction, directions, held_out, moved, ridge
+from aurl.analysis.directions import PENALTIES, direction, directions, held_out, moved, r2, ridge
 
 PIECES = np.repeat(np.arange(150), 4)
 RNG = np.random.default_rng(0)
@@ -67,6 +67,14 @@ def test_noise_has_no_r2() -> None:
     each = found(np.random.default_rng(3).normal(size=600))
     assert each.r2 < 0.02
     assert each.r2_interval.low == 0.0
+
+
+def test_the_mean_has_an_r2_of_0_and_what_is_worse_comes_last() -> None:
+    assert r2(np.array([1.0, 2.0, 3.0]), np.full(3, 2.0)) == 0.0
+    turned = np.where(held_out(PIECES), -LINEAR, LINEAR)
+    both = directions(CODES, np.stack([turned, LINEAR], axis=1), ["turned", "linear"], PIECES)
+    assert [each.attribute for each in both] == ["linear", "turned"]
+    assert both[1].r2 < -2.0
 
 
 def test_what_only_tells_pieces_apart_does_not_count() -> None:

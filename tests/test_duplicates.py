@@ -28,6 +28,9 @@ def test_content_is_what_is_played_however_loud_and_whatever_it_is_called() -> N
     assert content_key(replace(moved(piece, velocity=20), name="x")) == content_key(piece)
     assert content_key(moved(piece, semitones=1)) != content_key(piece)
     assert content_key(moved(piece, times=2)) != content_key(piece)
+    longer = moved(piece)
+    longer.notes["duration"][-1] += 1
+    assert content_key(longer) != content_key(piece)
 
 
 def test_an_opening_is_the_same_in_every_key_and_at_every_speed() -> None:
@@ -40,13 +43,22 @@ def test_an_opening_is_the_same_in_every_key_and_at_every_speed() -> None:
 def test_an_opening_is_heard_over_chords_and_drums() -> None:
     melody = random_tune(0)
     chords = melody.notes.copy()
-    chords["pitch"] -= 24
+    chords["pitch"] = 36  # a drone
     drums = melody.notes.copy()
     drums["is_drum"], drums["pitch"] = True, 100
     notes = np.concatenate([chords, melody.notes, drums])
     order = np.argsort(notes, order=["onset", "is_drum", "program", "pitch"])
     assert opening_key(replace(melody, notes=notes[order])) == opening_key(melody)
     assert opening_key(replace(melody, notes=drums)) == opening_key(tune([100] * 64))
+
+
+def test_an_opening_is_the_steps_between_the_first_seventeen_onsets() -> None:
+    piece, beginning = random_tune(0), replace(random_tune(0), notes=random_tune(0).notes[:20])
+    assert opening_key(beginning) == opening_key(piece)
+    for place, is_same in ((16, False), (17, True)):
+        other = replace(piece, notes=piece.notes.copy())
+        other.notes["pitch"][place] = 100
+        assert (opening_key(other) == opening_key(piece)) is is_same
 
 
 def test_a_short_piece_is_not_the_opening_of_a_long_one() -> None:

@@ -177,6 +177,13 @@ def test_silence_over_eight_seconds_is_kept() -> None:
     assert [token - 180 for token in tokens if 180 <= token < 692] == [511, 511, 32]
 
 
+def test_a_piece_lasts_whole_bars_of_two_seconds() -> None:
+    full = piece_of([(0, BAR, 60, 80, 0, False)], [], per_quarter=32)
+    assert EVENTS.decode(EVENTS.encode(full)).length == BAR
+    slow = replace(full, notes=full.notes[:0], tempos=(Tempo(tick=0, bpm=60.0),), length=64)
+    assert clocked(slow).length == BAR
+
+
 def test_what_cannot_be_said_is_counted_and_never_moved() -> None:
     notes = [
         (0, 10, 10, 80, 0, False),

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from aurl.drawing.front import Trials
+from aurl.files import read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import front
-from aurl.search.front import FrontPicture
-from aurl.training.reporters import write_experiment
+from aurl.search.front import FrontPicture, conditional, domains
+from aurl.search.space import space_of
+from aurl.training.reporters import Interval, Options, write_experiment
+from tests.fake_sweep import QUICK
 
 
 def scored(*values: float) -> dict[str, float]:
@@ -71,6 +74,25 @@ def test_a_long_sweep_draws_its_front_for_one_in_twenty_trials(
     assert drawn[:21] == list(range(1, 22))
     assert drawn[-1] > 950
     assert len(drawn) < 110
+
+
+def test_a_key_of_several_ranges_spans_them_and_is_of_every_trial() -> None:
+    schedule, value = "objective.beta.schedule", "objective.beta.value"
+    ranges = [
+        {"uniform": [0.1, 0.5], "when": {schedule: "linear"}},
+        {"uniform": [0.2, 2.0], "when": {schedule: "constant"}},
+    ]
+    searched: dict[str, Any] = {
+        schedule: {"choice": ["constant", "linear"]},
+        value: ranges,
+        "objective.beta.warmup": {"uniform": [0.1, 1.0], "when": {schedule: "linear"}},
+        "optimizer.lr": {"log_uniform": [0.001, 0.01]},
+    }
+    space = space_of({**read_yaml(QUICK), "scientific": searched, "nuisance": {}}, overrides={})
+    found = domains(space)
+    assert found[schedule] == Options(("constant", "linear"))
+    assert found[value] == Interval(0.1, 2.0)
+    assert conditional(space) == {"objective.beta.warmup"}
 
 
 def test_a_front_that_is_drawn_is_not_drawn_again_unless_it_has_changed(tmp_path: Path) -> None:

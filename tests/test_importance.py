@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
 from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES
@@ -67,7 +67,9 @@ def test_of_what_is_the_same_in_every_trial_nothing_is_said(tmp_path: Path) -> N
         study.add_trial(
             create_trial(params=params, distributions={"optimizer.lr": rate}, values=values)
         )
-    assert [each.target for each in importances(journal)] == [FRONT, HEALTH]
+    study.add_trial(create_trial(state=TrialState.FAIL))
+    found = [(each.target, each.trials) for each in importances(journal)]
+    assert found == [(FRONT, LEAST_TRIALS), (HEALTH, LEAST_TRIALS)]
 
 
 def test_a_torn_last_line_of_a_sweep_that_runs_is_passed_over(tmp_path: Path) -> None:

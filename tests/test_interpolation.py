@@ -8,7 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurl.analysis.interpolation import linear, note_distance, path, smoothness, spherical
+from aurl.analysis.interpolation import (
+    linear,
+    note_distance,
+    path,
+    smoothness,
+    spherical,
+    usual_path,
+)
 from aurl.data.piece import NOTE, Piece
 from aurl.latent_config import PriorKind
 from aurl.model.vae import Vae
@@ -107,6 +114,14 @@ def test_a_path_through_a_prior_with_a_context_is_refused() -> None:
     first, last = np.zeros((2, prior.layout.size))
     with pytest.raises(ValueError, match="prior must have no musical context"):
         path(prior, first, last, AT, "prior")
+
+
+def test_the_usual_path_goes_through_a_prior_that_is_not_normal_and_has_no_context() -> None:
+    standard = Vae(small_config(), VOCABULARY, N_BARS).prior
+    told_by_what_is_coarser, mixture = model("standard").prior, model("mixture").prior
+    paths = [usual_path(prior) for prior in (standard, told_by_what_is_coarser, mixture)]
+    assert paths == ["spherical", "prior", "prior"]
+    assert usual_path(model("mixture", "key").prior) == "spherical"
 
 
 def staircase(n_moved: int) -> Piece:

@@ -1,6 +1,7 @@
 import csv
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,11 @@ def test_trials_that_tie_stand_in_the_order_of_their_ids() -> None:
 
 def test_trial_that_lacks_an_objective_is_behind_every_trial_that_has_it() -> None:
     lacks = trial("t0000", (1.0, 1.0), score=1.0)
-    places = ranked([lacks, trial("t0001", (0.1, 0.1, 0.1), score=0.1), trial("t0002", ())])
-    assert [place.trial.trial for place in places] == ["t0001", "t0000", "t0002"]
-    assert [place.front for place in places] == [0, None, None]
+    infeasible = replace(trial("t0003", score=0.5), feasible=False)
+    found = [infeasible, lacks, trial("t0001", (0.1, 0.1, 0.1), score=0.1), trial("t0002", ())]
+    places = ranked(found)
+    assert [place.trial.trial for place in places] == ["t0001", "t0000", "t0002", "t0003"]
+    assert [place.front for place in places] == [0, None, None, None]
     assert record(places[1])["reconstruction_score"] is None
 
 
@@ -292,7 +295,7 @@ def test_folder_that_is_not_a_sweep_is_refused(tmp_path: Path) -> None:
 
 def test_csv_has_a_row_a_trial_and_a_column_a_parameter(tmp_path: Path) -> None:
     write_status(tmp_path, "t0000", params={"beta.kind": "linear", "latent.top_down": True})
-    failed = {"status": "failed", "reason": 'CUDA said "no", twice\nand then nothing'}
+    failed = {"status": "failed", "reason": 'CUDA said "no", twice\nand then nothing', "step": 120}
     write_status(tmp_path, "t0001", params={"beta.kind": "cyclical", "beta.cycles": 4}, **failed)
     places = write_leaderboard(tmp_path)
     with (tmp_path / "leaderboard.csv").open(newline="", encoding="utf-8") as file:
@@ -309,7 +312,7 @@ def test_csv_has_a_row_a_trial_and_a_column_a_parameter(tmp_path: Path) -> None:
         *("1", "", "12.5", "300", "0", "true", "", "", "linear", "true", ""),
     ]
     assert list(rows[1].values()) == [
-        *("", "t0001", "failed", "", "", "", "", failed["reason"], "12.5", "300", ""),
+        *("", "t0001", "failed", "", "", "", "", failed["reason"], "12.5", "120", ""),
         *("", "", ""),
         *("cyclical", "", "4"),
     ]
@@ -369,6 +372,7 @@ def test_the_lower_bound_is_the_mean_less_its_standard_error() -> None:
     # Deviations -0.1, 0 and 0.1: variance 0.01, standard error 0.1 / sqrt(3).
     assert lower_bound([0.4, 0.5, 0.6]) == pytest.approx(0.5 - 0.1 / 3**0.5)
     assert lower_bound([0.3, 0.3, 0.3]) == pytest.approx(0.3)
+    assert replace(trial("t0000"), seed_scores=(0.4,)).score_low is None
 
 
 def test_finalists_stand_first_by_what_their_score_is_at_least(tmp_path: Path) -> None:

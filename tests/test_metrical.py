@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from random_music import VOCABULARIES, Plan, planned, plans, random_walks
 
 from aurl.data.grammar import is_valid
@@ -219,6 +219,7 @@ def test_tempo_shifted_tokens_are_those_of_the_faster_piece(plan: Plan, bins: in
 
 
 @pytest.mark.parametrize("name", ["default", "drum_default"])
+@example(plan=([(5, 9)], [(0, 0, 60, 1, 0, 31)]), bins=1)
 @given(plan=plans, bins=st.integers(-9, 9))
 def test_velocity_shifted_tokens_are_those_of_the_louder_piece(
     name: str, plan: Plan, bins: int

@@ -8,6 +8,7 @@ from aurl.data.batches import TokenStore
 from aurl.errors import ConfigError
 from aurl.latent_config import LevelConfig
 from aurl.model.latents import LatentLayout, Posterior
+from aurl.model.layers import Block, rotated
 from aurl.model.vae import Vae
 from aurl.objectives.kl import gaussian_kl
 from aurl.objectives.reconstruction import token_nll
@@ -161,6 +162,40 @@ def test_log_variances_stay_where_their_exponentials_are_harmless(
             assert (model.encode(tokens).log_var == bound).all()
 
 
+def test_a_code_is_told_in_its_slot_and_ahead_in_the_one_before(model: Vae) -> None:
+    layout, told = model.layout, model.decoder.latent.told
+    before = told(torch.zeros(1, layout.size))
+    for index, level in enumerate(layout.levels):
+        for slot in range(level.n_slots):
+            z = torch.zeros(1, layout.size)
+            layout.split(z)[index][:, slot] = 1.0
+            changed = [(a != b).any(dim=-1) for a, b in zip(told(z), before, strict=True)]
+            here = torch.arange(level.n_slots)
+            expected = (here == slot) | (here == slot - 1)
+            assert torch.equal(changed[index], expected.expand_as(changed[index]))
+            assert not any(other.any() for i, other in enumerate(changed) if i != index)
+
+
+def test_rotary_positions_turn_each_pair_by_its_place(rng: torch.Generator) -> None:
+    x = torch.randn(1, 5, 2, 8, generator=rng)
+    angles = torch.arange(3.0, 8.0)[:, None] * 10000.0 ** (-torch.arange(4) / 4)
+    turned = torch.complex(x[..., :4], x[..., 4:]) * torch.exp(1j * angles)[:, None]
+    torch.testing.assert_close(rotated(x, 3), torch.cat([turned.real, turned.imag], dim=-1))
+
+
+def test_weights_begin_as_wide_as_their_inputs_are_many_and_write_little_to_the_stream() -> None:
+    with seeded(0, "test"):
+        decoder = Vae(small_config(model__d_model=64), VOCABULARY, N_BARS).decoder
+    blocks = [block for block in decoder.blocks if isinstance(block, Block)]
+    writing = {id(block.attention.output.weight) for block in blocks}
+    writing |= {id(block.feed_forward[-1].weight) for block in blocks}
+    for name, weight in decoder.named_parameters():
+        if weight.numel() > 4000:
+            factor = (2 * len(blocks)) ** -0.5 if id(weight) in writing else 1.0
+            expected = factor * weight.shape[-1] ** -0.5
+            assert weight.std().item() == pytest.approx(expected, rel=0.05), name
+
+
 def test_the_latent_reaches_every_token(model: Vae, tokens: Tensor) -> None:
     z = torch.zeros(len(tokens), model.layout.size)
     moved = z.clone()
@@ -169,9 +204,11 @@ def test_the_latent_reaches_every_token(model: Vae, tokens: Tensor) -> None:
     assert difference.min() > 1e-5
 
 
-def test_every_parameter_receives_a_gradient(model: Vae, tokens: Tensor) -> None:
+def test_every_parameter_receives_a_gradient(tokens: Tensor) -> None:
+    with seeded(0, "test"):
+        model = Vae(small_config(model__encoder_skip=0.5), VOCABULARY, N_BARS)
     noise = torch.randn(len(tokens), model.layout.size, generator=torch.Generator().manual_seed(0))
-    output = model(tokens, noise)
+    output = model(tokens, noise, gate=0.5)
     nll = token_nll(output.logits, tokens[:, 1:], pad=VOCABULARY.pad).sum()
     (nll + gaussian_kl(output.mean, output.log_var).sum()).backward()
     for name, parameter in model.named_parameters():

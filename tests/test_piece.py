@@ -148,7 +148,7 @@ def test_slices_share_out_every_note_once(plan: Plan, n_bars: int) -> None:
     assert sorted(found) == sorted(rows)
 
 
-@given(plans(), BARS, st.integers(1, 4))
+@given(plans(grids=(8, 24, 96, 480)), BARS, st.integers(1, 4))  # that hold their bars whole
 def test_a_slice_has_the_bars_metres_tempos_and_keys_of_its_place(
     plan: Plan, first_bar: int, n_bars: int
 ) -> None:
@@ -163,12 +163,20 @@ def test_a_slice_has_the_bars_metres_tempos_and_keys_of_its_place(
     for tick in within.tolist():
         there, here = piece.metre_at(start + tick), window.metre_at(tick)
         assert (there.numerator, there.denominator) == (here.numerator, here.denominator)
+    changes = (*window.metres, *window.tempos, *window.keys)
+    assert max(change.tick for change in changes) < window.length
     before = [tempo.bpm for tempo in piece.tempos if tempo.tick <= start]
     assert window.tempos[0] == Tempo(tick=0, bpm=before[-1])
     keys = [key for key in piece.keys if key.tick <= start]
     assert [key for key in window.keys if key.tick == 0] == [
         Key(tick=0, tonic=key.tonic, is_minor=key.is_minor) for key in keys[-1:]
     ]
+
+
+def test_a_pickup_that_is_nearly_a_bar_is_none() -> None:
+    notes = tune([60] * 24).notes
+    piece = Piece(ticks_per_quarter=480, notes=notes, pickup=4 * 480 - 5)
+    assert quantized(piece).pickup == 0
 
 
 def test_a_slice_cuts_notes_at_its_end_and_pads_past_the_last_bar() -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from aurl.data import intake, isolation
 from aurl.data.corpus import load
 from aurl.data.isolation import Limits
 from aurl.data.midi import write_midi
-from aurl.data.piece import Piece
+from aurl.data.piece import Metre, Piece
 from aurl.data.prepare import REFUSED, PrepareOptions, Summary, prepare
 from aurl.data.sources import read_source
 from aurl.errors import ConfigError, DataError
@@ -64,6 +65,7 @@ def test_a_folder_full_of_damage_costs_only_the_damaged(mixed: Any) -> None:
     source, out, summary, _ = mixed
     corpus = load(out)
     refused = {row["file"]: row for row in read_lines(out / REFUSED)}
+    assert list(refused) == sorted(refused)
     names = {path.relative_to(source).as_posix() for path in source.rglob("*.mid")}
     names -= {"a_folder.mid"}
     assert set(corpus.piece_names) | set(refused) == names
@@ -107,12 +109,19 @@ def test_every_note_of_every_kept_file_is_in_its_windows(mixed: Any) -> None:
 @pytest.mark.usefixtures("_here")
 def test_notes_that_are_one_on_the_grid_are_counted(tmp_path: Path) -> None:
     (tmp_path / "midi").mkdir()
+    metres = (
+        Metre(tick=0, numerator=4, denominator=4),
+        Metre(tick=96, numerator=3, denominator=4),
+    )
     for seed in range(3):
-        notes = random_tune(seed, n_notes=8).notes
-        twice = Piece(ticks_per_quarter=24, notes=np.repeat(notes, 2))  # two voices in unison
-        write_midi(twice, tmp_path / "midi" / f"{seed}.mid")
+        notes = random_tune(seed, n_notes=20).notes  # three bars, in windows of two
+        notes["duration"][13] = 13  # the last note of the second bar, which is 168 ticks from 0
+        twice = np.repeat(notes, 2)  # two voices in unison
+        piece = Piece(ticks_per_quarter=24, notes=twice, metres=metres)
+        write_midi(piece, tmp_path / "midi" / f"{seed}.mid")
     summary = prepare(tmp_path / "midi", tmp_path / "data", QUICK)
-    assert (summary.notes, summary.notes_not_said) == (24, {"doubled": 24})
+    assert (summary.notes, summary.notes_not_said) == (60, {"doubled": 60})
+    assert (summary.metres, summary.notes_clipped) == ({"3/4": 3}, 3)
 
 
 def test_the_summary_adds_up(mixed: Any) -> None:
@@ -129,7 +138,15 @@ def test_the_summary_adds_up(mixed: Any) -> None:
     assert summary.bars == sum(row["bars"] for row in rows)
     assert summary.notes == sum(row["notes"] for row in rows)
     assert sum(summary.metres.values()) == summary.pieces
-    assert summary.shared_openings["groups"] >= 1  # most kinds of damage hold the same line
+    shared = [size for size in Counter(row["group"] for row in rows).values() if size > 1]
+    assert shared  # most kinds of damage hold the same line
+    assert summary.shared_openings == {"groups": len(shared), "pieces": sum(shared)}
+    assert summary.pickups == sum(row["pickup"] > 0 for row in rows) < summary.pieces
+    windows = [corpus.window(index) for index in range(len(corpus))]
+    tokens = sum(map(len, windows))
+    notes = sum(len(corpus.vocabulary.decode(window).notes) for window in windows)
+    assert summary.tokens_per_note == pytest.approx(tokens / notes, abs=1e-4)
+    assert summary.tokens_per_bar == pytest.approx(tokens / (2 * len(windows)), abs=1e-4)
     assert corpus.details["summary"] == asdict(summary)
     assert json.loads((out / "manifest.json").read_text())["summary"] == asdict(summary)
     assert told == sorted(told)
@@ -169,14 +186,23 @@ def test_a_corpus_does_not_depend_on_the_place_or_the_workers(tmp_path: Path) ->
 @pytest.mark.usefixtures("_here")
 def test_a_change_of_files_options_or_corpus_is_prepared_again(tmp_path: Path) -> None:
     source, out = tmp_path / "midi", tmp_path / "data"
-    write_tunes(source, 6)
+    write_tunes(source, 3)
     first = prepare(source, out, QUICK)
     longer = prepare(source, out, PrepareOptions(workers=1, n_bars=4))
     assert not longer.is_unchanged
     assert load(out).n_bars == 4
     write_midi(random_tune(99), source / "new.mid")
     more = prepare(source, out, PrepareOptions(workers=1, n_bars=4))
-    assert more.pieces == 7
+    assert more.pieces == 4
+    changes: list[dict[str, Any]] = [
+        {"max_tokens": 500},
+        {"groups_by": "content"},
+        {},
+        {"licence": "x"},
+    ]
+    for change in [*changes, {}]:
+        options = PrepareOptions(workers=1, n_bars=4, **change)
+        assert not prepare(source, out, options).is_unchanged
     (out / "tokens.npy").write_bytes(b"")
     mended = prepare(source, out, PrepareOptions(workers=1, n_bars=4))
     assert not mended.is_unchanged

@@ -68,9 +68,9 @@ def begin(made: Recorder) -> Recorder:
     return made
 
 
-def started(folder: Path) -> Recorder:
+def started(folder: Path, **changes: Any) -> Recorder:
     made = recorder(folder)
-    made.propose(NAME, PARAMS, small_config())
+    made.propose(NAME, PARAMS, small_config(**changes))
     return begin(made)
 
 
@@ -306,12 +306,15 @@ def test_a_look_that_cannot_be_drawn_ends_no_sweep(
     assert made.end(NAME, "completed", "") == {"val/kl_nats": 0.5, "val/active_units": 3.0}
 
 
-@pytest.mark.parametrize(("step", "is_kept"), [(4, True), (5, True), (6, False), (8, False)])
+@pytest.mark.parametrize(
+    ("step", "steps", "is_kept"),
+    [(4, 8, True), (5, 8, True), (6, 8, False), (5, 5, False), (8, 8, False)],
+)
 def test_a_checkpoint_between_two_rows_is_kept_and_one_beyond_the_next_is_not(
-    tmp_path: Path, step: int, is_kept: bool
+    tmp_path: Path, step: int, steps: int, is_kept: bool
 ) -> None:
-    made = started(tmp_path)
-    made.report(NAME, ROWS)  # to step 4; there is a row every 2 steps
+    made = started(tmp_path, training__steps=steps)
+    made.report(NAME, ROWS)  # to step 4; there is a row every 2 steps, and one of the last
     save_checkpoint(tmp_path, step)
     made.start(NAME)
     assert steps_logged(tmp_path) == ([2, 4, 4] if is_kept else [])

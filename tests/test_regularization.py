@@ -100,10 +100,12 @@ def test_terms_are_of_what_the_decoder_is_given_and_of_the_training_music(
 ) -> None:
     """The order is that of the codes drawn, and the aggregate posterior that of train alone."""
     seen: dict[str, Any] = {}
+    orders: list[torch.Tensor] = []
 
     def order(code: torch.Tensor, attribute: torch.Tensor, sharpness: float) -> torch.Tensor:
         seen["code"], seen["attribute"], seen["sharpness"] = code, attribute, sharpness
-        return code.sum()
+        orders.append(code.sum())
+        return orders[-1]
 
     def correlation(z: torch.Tensor, *others: Any) -> torch.Tensor:
         seen["z"], seen["n_sequences"] = z, others[-1]
@@ -111,7 +113,7 @@ def test_terms_are_of_what_the_decoder_is_given_and_of_the_training_music(
 
     monkeypatch.setattr(regularization, "attribute_order", order)
     monkeypatch.setattr(regularization, "total_correlation", correlation)
-    fine = [{"name": "contour", "dimension": "fine/1", "sharpness": 3.0}]
+    fine = [*DENSITY, {"name": "contour", "dimension": "fine/1", "sharpness": 3.0}]
     weights = WEIGHTED["total_correlation_nats"] | {
         AT + "attribute_order": 1.0,
         AT + "attributes": fine,
@@ -121,7 +123,9 @@ def test_terms_are_of_what_the_decoder_is_given_and_of_the_training_music(
     posterior = trainer.model.encode(trainer.store.padded(windows))
     noise = torch.randn(8, trainer.model.layout.size, generator=torch_generator(0, "noise", 0))
     z = posterior.sample(noise)
-    trainer.take_step()
+    terms = trainer.take_step()
+    assert len(orders) == 2
+    torch.testing.assert_close(terms.regularizers["attribute_order"], sum(orders) / 2)
     corpus = tiny_corpus()
     assert seen["n_sequences"] == len(corpus.indices("train"))
     torch.testing.assert_close(seen["z"], z)

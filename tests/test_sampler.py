@@ -15,9 +15,10 @@ from optuna.trial import TrialState
 from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.distributions import Value
-from aurl.search.sampler import End, Proposals
+from aurl.search.sampler import End, Proposals, Repeats
 from aurl.search.space import Space, space_of
 from aurl.search.warm_start import Beginning
+from tests.tiny import small_config
 
 NAME = "study"
 VARIED: Mapping[str, Any] = {
@@ -38,7 +39,7 @@ def space(sampler: str = "tpe", seed: int = 0) -> Space:
             "question": "Which?",
             "budget": {"trials": 9, "steps_per_trial": 2},
             "scientific": dict(VARIED),
-            "sampler": {"name": sampler, "seed": seed, "startup_trials": 4},
+            "sampler": {"name": sampler, "seed": seed, "startup_trials": 4, "population": 4},
         },
         overrides={},
     )
@@ -133,13 +134,14 @@ def test_proposals_depend_on_the_seed(tmp_path: Path, sampler: str) -> None:
     assert first != second
 
 
-def test_proposals_depend_on_what_was_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_proposals_depend_on_what_was_told(tmp_path: Path, sampler: str) -> None:
     made: list[list[dict[str, Value]]] = []
     for sign in (1.0, -1.0):
         folder = tmp_path / str(sign)
         folder.mkdir()
-        study = opened(folder)
-        for _ in range(12):
+        study = opened(folder, sampler)
+        for _ in range(9):
             number, params = study.propose()
             rate = float(params["optimizer.lr"])
             study.tell(number, "completed", scores(sign * rate, sign * rate, sign * rate))
@@ -270,6 +272,26 @@ def test_optuna_says_nothing_on_the_terminal(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_configuration_that_comes_again_has_another_seed_each_time() -> None:
+    config = small_config()
+    repeats = Repeats([{"a": 1, "b": 2}])
+    again = [repeats.seeded({"b": 2, "a": 1}, config).seed for _ in range(2)]
+    assert len({config.seed, *again}) == 3
+    seeds = [repeats.seeded({"a": 2}, config).seed for _ in range(2)]
+    assert seeds == [config.seed, again[0]]
+    assert Repeats([{"seed": 0}]).seeded({"seed": 0}, config) == config
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_what_a_queued_configuration_leaves_out_is_drawn_for_each(tmp_path: Path) -> None:
+    study = opened(tmp_path, "random")
+    sizes: list[dict[str, Value]] = [{"latent.levels.fine.dim": size} for size in (1, 2, 3)]
+    study.begin_with([Beginning(params=size) for size in sizes])
+    drawn = [study.propose()[1] for _ in sizes]
+    assert [params["latent.levels.fine.dim"] for params in drawn] == [1, 2, 3]
+    assert len({params["optimizer.lr"] for params in drawn}) == 3
+
+
 def test_groups_model_what_exists_together(tmp_path: Path) -> None:
     made: dict[bool, list[dict[str, Value]]] = {}
     for groups in (False, True):
@@ -383,8 +405,11 @@ def test_a_driver_killed_while_proposing_changes_no_later_proposal(
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_configuration_that_was_asked_for_is_tried_though_its_driver_was_killed(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
     asked: dict[str, Value] = {
         "optimizer.lr": 0.05,
         "objective.beta.schedule": "constant",
@@ -396,6 +421,10 @@ def test_a_configuration_that_was_asked_for_is_tried_though_its_driver_was_kille
     assert (number, params) == (0, asked)
     for _ in range(2):  # killed twice before it is started
         study = opened(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(optuna.Study, "tell", killed)  # when it is queued again already
+            with pytest.raises(KeyboardInterrupt):
+                study.fail_unknown(set())
         study.fail_unknown(set())
         study.fail_unknown(set())
         assert states(tmp_path).count(TrialState.WAITING) == 1

@@ -65,7 +65,7 @@ def decisions(
         pytest.param(0.5, 50, [0.5, 0.1, 0.6], [200, 100, 200], id="worse_stops_at_its_rung"),
         pytest.param(0.25, 50, [0.5, 0.1, 0.6], [200, 50, 200], id="less_grace_stops_earlier"),
         pytest.param(0.5, 200, [0.5, 0.1, 0.0], [200, 200, 200], id="one_report_stops_nobody"),
-        pytest.param(0.5, 150, [0.5, 0.1, 0.6], [200, 150, 200], id="reports_between_rungs"),
+        pytest.param(0.5, 199, [0.5, 0.1, 0.6], [200, 199, 200], id="reports_between_rungs"),
         pytest.param(1.0, 50, [0.5, 0.1, 0.0], [200, 200, 200], id="full_grace_stops_nobody"),
         pytest.param(0.5, 50, [0.0, 0.0, 0.0], [200, 200, 200], id="a_tie_goes_on"),
     ],
@@ -74,6 +74,12 @@ def test_a_trial_that_is_behind_is_stopped_and_never_at_its_last_step(
     grace: float, every: int, scores: list[float], ends: list[int]
 ) -> None:
     assert decisions(space(grace=grace), scores, every=every) == ends
+
+
+@pytest.mark.parametrize(("factor", "end"), [(2, 200), (4, 100)])
+def test_one_in_so_many_goes_on_at_a_rung(factor: int, end: int) -> None:
+    ends = decisions(space(grace=0.5, reduction_factor=factor), [0.1, 0.4, 0.3], every=50)
+    assert ends == [200, 200, end]  # the third is in the better half, not in the best quarter
 
 
 def test_without_a_scheduler_nothing_is_stopped() -> None:

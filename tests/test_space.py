@@ -13,7 +13,14 @@ from aurl.errors import ConfigError
 from aurl.search.distributions import Choice, IntUniform, LogUniform, Uniform
 from aurl.search.proof import draws, prove
 from aurl.search.settings import SamplerConfig, SchedulerConfig
-from aurl.search.space import Parameter, Space, examples, load_space, space_of
+from aurl.search.space import (
+    Parameter,
+    Space,
+    examples,
+    load_space,
+    optuna_distribution,
+    space_of,
+)
 from aurl.training.fits import check_fits
 from tests.tiny import tiny_corpus
 
@@ -180,11 +187,9 @@ def test_whole_parameters_and_choices_take_every_value() -> None:
 
 
 def test_a_whole_parameter_is_drawn_by_its_step_or_by_ratio() -> None:
-    stepped = {
-        values[FINE]
-        for values in random_trials(space({FINE: {"int_uniform": [8, 32], "step": 8}}), 100)
-    }
-    assert stepped == {8, 16, 24, 32}
+    stepped = space({FINE: {"int_uniform": [4, 28], "step": 8}})
+    assert {values[FINE] for values in random_trials(stepped, 100)} == {4, 12, 20, 28}
+    assert [stepped.named({FINE: value}) for value in (12, 16)] == [{FINE: 12}, None]
     drawn = [
         values[FINE]
         for values in random_trials(space({FINE: {"int_uniform": [1, 64], "log": True}}), 300)
@@ -193,6 +198,20 @@ def test_a_whole_parameter_is_drawn_by_its_step_or_by_ratio() -> None:
     assert {1, 2, 3} < set(drawn)
     # ln(8.5 / 0.5) / ln(64.5 / 0.5) of the draws are at most 8: 175 of 300, to 4 deviations.
     assert 140 < sum(value <= 8 for value in drawn) < 210
+
+
+def test_results_are_told_with_the_distributions_that_values_are_drawn_from() -> None:
+    entries: dict[str, Any] = {
+        LR: {"log_uniform": [1e-4, 1e-2]},
+        "optimizer.weight_decay": {"uniform": [0.0, 0.1]},
+        "training.batch_size": {"int_uniform": [4, 28], "step": 8},
+        FINE: {"int_uniform": [1, 64], "log": True},
+    }
+    searched = space({**entries, **SCHEDULES})
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    searched.suggest(trial)
+    told = {each.name: optuna_distribution(each.distribution) for each in searched.parameters}
+    assert trial.distributions == told
 
 
 RANGES: dict[str, Any] = {
@@ -399,7 +418,7 @@ def test_setting_wins_over_the_file() -> None:
         ({LR: {"uniform": [1]}}, r"lr\.uniform must be \[low, high\], got \[1\]\.$"),
         ({LR: {"uniform": [1, "b"]}}, r"lr\.uniform must be \[low, high\], got \[1, 'b'\]\.$"),
         ({LR: {"uniform": [1, True]}}, r"lr\.uniform must be \[low, high\], got \[1, True\]\.$"),
-        ({LR: {"uniform": [2, 1]}}, r"lr\.uniform must have low < high, got \[2, 1\]\.$"),
+        ({LR: {"uniform": [2, 2]}}, r"lr\.uniform must have low < high, got \[2, 2\]\.$"),
         (
             {LR: {"uniform": [float("nan"), 1]}},
             r"lr\.uniform must have finite bounds, got \[nan, 1",

@@ -28,6 +28,7 @@ def test_logits_are_those_of_the_decoder(rng: torch.Generator) -> None:
     tokens = torch.from_numpy(np.stack([row[:width] for row in rows]))
     z = torch.randn(4, made.layout.size, generator=rng, dtype=torch.float64)
     bar, phase = VOCABULARY.positions(tokens)
+    bar[:, -1] = N_BARS  # after the last one
     expected = made.decoder(tokens, z, bar, phase)
     step = StepDecoder(made.decoder, z, width)
     prompt = step(tokens[:, :5], bar[:, :5], phase[:, :5])  # some at once, then one by one

@@ -74,6 +74,7 @@ def test_no_verdict_before_beta_has_settled_or_while_the_skip_is_open() -> None:
     assert stop(late)[0] == 800
     assert stop(course(*FLAT_DEAD, settled=False)) == (None, None)
     assert stop(course(*FLAT_DEAD, gate=0.3)) == (None, None)
+    assert stop([report[1:] for report in course(*FLAT_DEAD)]) == (None, None)  # nothing says so
 
 
 def test_a_controller_that_loses_its_target_takes_the_verdict_back() -> None:
@@ -88,6 +89,8 @@ def test_a_kl_that_rises_fast_enough_is_spared_and_one_that_does_not_is_not() ->
     assert stop(course(*doubling)) == (None, None)
     creeping = [0.01 * 1.1**index for index in range(10)]  # at 1000: 0.02 nats
     assert stop(course(*creeping))[0] == 400
+    for end, expected in ((0.8, 400), (0.9, None)):  # nats at 1000, where 0.84 is enough
+        assert stop(course(*[end * 1.5**index for index in range(-9, 1)]))[0] == expected
 
 
 def test_a_rate_far_below_the_target_is_hopeless_though_a_dimension_lives() -> None:
@@ -99,6 +102,7 @@ def test_a_rate_far_below_the_target_is_hopeless_though_a_dimension_lives() -> N
     )
     assert stop(course(*[0.9] * 10)) == (None, None), "13.4 / 16 is 0.84"
     assert stop(course(*[0.9] * 10), rate_factor=10.0)[0] == 400
+    assert stop(course(*[0.9] * 3, *[0.6] * 7))[0] == 500, "one evaluation is not enough"
 
 
 def test_a_rate_far_above_the_target_is_hopeless_unless_it_falls() -> None:
@@ -107,6 +111,7 @@ def test_a_rate_far_above_the_target_is_hopeless_unless_it_falls() -> None:
     assert verdict is not None
     assert "a KL of 500 nats is above 214 at steps 300 to 400" in verdict.reason
     assert stop(course(*[200.0] * 10)) == (None, None)
+    assert stop(course(*[200.0] * 3, *[500.0] * 7))[0] == 500
     assert stop(course(*[2000.0 * 0.7**index for index in range(10)])) == (None, None)
 
 

@@ -296,7 +296,7 @@ def test_a_process_ends_though_a_store_still_owes_it_an_answer() -> None:
 
 
 def test_what_is_large_is_given_longer(mood: Mood, monkeypatch: pytest.MonkeyPatch) -> None:
-    mood(lambda given: bool(time.sleep(0.5)) if given == "write" else False)
+    mood(lambda given: bool(time.sleep(0.5)) if given in ("write", "read") else False)
     monkeypatch.setattr(store, "PATIENCE_S", 0.2)
     monkeypatch.setattr(store, "SLOWEST_BYTES_S", 10)
     Remote("far").write("a", DATA)
@@ -316,6 +316,18 @@ def test_what_a_killed_writer_left_is_tidied_away_and_nothing_else(
     Remote("far").tidy()
     assert names(tmp_path) == ["a"]
     Remote("far").below("not there").tidy()
+
+
+def test_files_are_listed_in_all_folders_and_tidied_here_or_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    for name in ("a", "z.part", ".x.part", "inner/b", "inner/.y.part"):
+        (tmp_path / name).write_bytes(b"123")
+    at(tmp_path).tidy()
+    there = dict.fromkeys(("a", "z.part", "inner/b", "inner/.y.part"), 3)
+    assert at(tmp_path).files() == there
+    at(tmp_path).tidy(everywhere=True)
+    assert at(tmp_path).files() == {name: 3 for name in there if name != "inner/.y.part"}
+    assert at(tmp_path).folders() == ["inner"]
 
 
 @pytest.mark.usefixtures("waits")
@@ -349,6 +361,10 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
         ("s3://b/x&token=TOPSECRET", "got one with what may be one"),
         (
             "abfs://c:TOPSECRET@a.dfs.core.windows.net/x",
+            "got one with a name or password",
+        ),
+        (
+            "abfs://secret@a.dfs.core.windows.net.example.org/x",
             "got one with a name or password",
         ),
         ("mock:///x", "must be a place that lasts, got 'mock:///x'"),

@@ -23,7 +23,7 @@ def subject() -> Subject:
 
 
 def test_codes_are_posterior_means_whatever_windows_are_encoded_with(subject: Subject) -> None:
-    windows = np.array([5, 90, 17])
+    windows = np.array([5, 90, 17, 40, 3])  # of all lengths, in no order
     mean, log_var = subject.posterior(windows)
     with torch.no_grad():
         alone = [
@@ -41,6 +41,7 @@ def test_the_same_code_is_the_same_music(subject: Subject) -> None:
     assert len(pieces) == 5
     assert subject.pieces(z[2:4]) == pieces[2:4]
     assert all(piece.end <= piece.bar_lines(2)[2] for piece in pieces)
+    assert {piece.n_bars for piece in pieces} == {2}
     np.testing.assert_array_equal(subject.hear(z), subject.readings.read(pieces))
 
 

@@ -144,6 +144,10 @@ def test_an_attribute_with_too_few_cases_is_left_out() -> None:
     rare = found.cases.copy()
     rare[29:, 1] = False
     assert list(shares(replace(found, cases=rare), ["coarse", "fine"], PIECES)) == ["coarse"]
+    enough = found.cases.copy()
+    enough[30:, 1] = False
+    table = shares(replace(found, cases=enough), ["coarse", "fine"], PIECES)
+    assert {name: each.cases for name, each in table.items()} == {"coarse": 400, "fine": 30}
     none = replace(found, cases=np.zeros_like(rare))
     assert separation(none, none, PIECES) is None
     assert shares(found, ["coarse", "fine"], np.zeros_like(PIECES)) == {}
@@ -157,7 +161,7 @@ def test_an_attribute_with_too_few_cases_is_left_out() -> None:
         (0.5, 4, 1, [True, False]),
         (0.5, 4, 2, [False, True]),
         (1 / 3, 6, 2, [True, False]),
-        (1 / 3, 6, 3, [False, True]),
+        (0.3333333, 6, 3, [False, True]),
         (2 / 3, 3, 1, [True, True]),
     ],
 )

@@ -213,8 +213,10 @@ def test_decode_names_the_place_of_the_fault(tokens: list[int], message: str) ->
 
 
 def test_chosen_vocabulary_makes_the_commonest_the_default() -> None:
-    quiet = piece_of((0, 1, 60, 41, 7), (1, 1, 60, 43, 7), (2, 1, 60, 90, 0, True))
-    other = piece_of((0, 1, 60, 41, 7), tempos=(Tempo(tick=0, bpm=60.0),))
+    drums = [(2, 1, 60, 90, 0, True), (3, 1, 60, 91, 0, True)]  # two velocities of one bin
+    quiet = piece_of((0, 1, 60, 41, 7), (1, 1, 60, 41, 7), *drums)
+    slower = [Tempo(tick=tick, bpm=bpm) for tick, bpm in ((0, 120.0), (12, 60.0), (24, 60.0))]
+    other = piece_of((0, 1, 60, 41, 7), tempos=tuple(slower))
     vocabulary = choose_vocabulary([quiet, other], velocity_bins=32)
     assert vocabulary == Metrical(
         default_program=7, default_velocity=42, programs=True, tempo=True, default_tempo=60.0
@@ -223,7 +225,8 @@ def test_chosen_vocabulary_makes_the_commonest_the_default() -> None:
 
 def test_chosen_vocabulary_leaves_out_what_never_changes() -> None:
     piece = piece_of((0, 1, 60, 33, 40), tempos=(Tempo(tick=0, bpm=100.0),))
-    vocabulary = choose_vocabulary([piece, piece], velocity_bins=0)
+    hardly_slower = replace(piece, tempos=(*piece.tempos, Tempo(tick=12, bpm=99.0)))
+    vocabulary = choose_vocabulary([piece, piece, hardly_slower], velocity_bins=0)
     assert vocabulary == Metrical(
         velocity_bins=0,
         programs=False,

@@ -11,6 +11,7 @@ from aurl.analysis.traversal import (
     monotonicity,
     traversed,
 )
+from aurl.metrics.bootstrap import mean_interval
 
 STEPS = np.linspace(-3.0, 3.0, 7)
 WEIGHTS = np.array([[2.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -66,8 +67,18 @@ def test_the_effect_of_a_linear_dimension_is_its_weight_in_standard_deviations()
     second = {each.attribute: each for each in effects(heard_along(other), STEPS, ground())}
     assert second["low"].size.mean == pytest.approx(-2.0)
     assert second["low"].monotonicity == -1.0
+    assert second["low"].is_certain
     assert second["high"].size.mean == pytest.approx(0.0)
     assert second["side"].size.mean == 0.0
+
+
+def test_windows_of_one_piece_are_one_piece_of_evidence() -> None:
+    slopes = np.random.default_rng(1).normal(size=10)[PIECES]
+    curves = np.tile((slopes[:, None] * STEPS)[:, :, None], 3)
+    found = {each.attribute: each for each in effects(curves, STEPS, ground())}
+    expected = mean_interval(slopes, PIECES)
+    size = found["low"].size
+    assert (size.low, size.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_the_largest_effect_comes_first() -> None:
@@ -100,6 +111,7 @@ def test_attributes_that_do_not_vary_or_are_never_heard_are_left_out() -> None:
         ([3, 1], -1.0),
         ([1, 2, 1, 2], 1 / 3),
         ([1, 1, 1], 0.0),
+        ([1, 2, 2], 1.0),
         ([1, np.nan, 2], 1),
     ],
 )

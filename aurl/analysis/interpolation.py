@@ -107,7 +107,7 @@ def _through(
 
 
 def usual_path(prior: Prior) -> PathKind:
-    """Through the prior if it is a flow or a mixture without a context, else spherical."""
+    """Through the prior if that is not standard normal and has no context, else spherical."""
     return "spherical" if prior.is_standard or prior.context else "prior"
 
 

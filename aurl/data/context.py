@@ -94,10 +94,13 @@ def check_context(
 def shifted(
     name: ContextName, classes: Int[Tensor, " window"], by: Int[Tensor, " window"]
 ) -> Int[Tensor, " window"]:
-    """Classes of windows whose music was moved: keys go round, tempos end, unknown stays."""
-    moved = classes + by
-    moved = moved % CLASSES[name] if name == "key" else moved.clamp(0, CLASSES[name] - 1)
-    return torch.where(classes == CLASSES[name], classes, moved)
+    """Classes of windows whose music was moved: keys go round, unknown stays.
+
+    So does a tempo that would leave the vocabulary: no window is moved out of it.
+    """
+    moved = (classes + by) % CLASSES[name]
+    stays = (classes == CLASSES[name]) | ((name != "key") & (moved != classes + by))
+    return torch.where(stays, classes, moved)
 
 
 def in_words(name: ContextName, value: int) -> str:

@@ -34,7 +34,8 @@ CHORD_TYPES: dict[str, tuple[int, ...]] = {
     "major 7": (0, 4, 7, 11),
     "minor 7": (0, 3, 7, 10),
 }
-"""Semitones above the root; of equal fits the first in this order is taken."""
+"""Semitones above the root; of equal fits the first in this order is taken, and of one type the
+root that is nearest above the lowest note."""
 
 ROOT_IN_BASS = 0.1
 """Added to a template's fit if its root is the lowest note that sounds in the segment."""
@@ -70,10 +71,11 @@ def chords(piece: Piece) -> Int[np.ndarray, " segment"]:
     bass = np.where(sounds > 0, pitch, 128).min(axis=1, initial=128)
     length = np.linalg.norm(chroma, axis=1, keepdims=True)
     fit = chroma @ _TEMPLATES.T / np.maximum(length, 1.0)
-    roots = np.tile(np.arange(12), N_TYPES)
-    fit += ROOT_IN_BASS * (roots == (bass % 12)[:, None])
-    best = fit.round(9).argmax(axis=1)  # equal fits tie, whatever order sums were taken in
-    return np.where(bass < 128, best, -1)
+    types, roots = np.divmod(np.arange(12 * N_TYPES), 12)
+    above = (roots - bass[:, None]) % 12
+    fit = (fit + ROOT_IN_BASS * (above == 0)).round(9)  # whatever order sums were taken in
+    place = np.where(fit == fit.max(axis=1, keepdims=True), 12 * types + above, len(roots))
+    return np.where(bass < 128, place.argmin(axis=1), -1)
 
 
 def chord_type_counts(found: Int[np.ndarray, " segment"]) -> Int[np.ndarray, " type"]:

@@ -278,8 +278,9 @@ def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, 
     chosen = {*space.fixed, *(parameter.key for parameter in space.parameters)}
     if most is None or "training.batch_size" in chosen:
         return space, ""
-    fitting = int(most / corpus.mean_tokens) // n_workers * n_workers
-    size = max(fitting, 4 * n_workers)
+    together = n_workers * training["accumulate"]  # parts of a step are equal, for each worker
+    fitting = int(most / corpus.mean_tokens) // together * together
+    size = max(fitting, -(-4 * n_workers // together) * together)
     if size >= training["batch_size"]:
         return space, ""
     note = (
