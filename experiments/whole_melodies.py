@@ -111,6 +111,11 @@ def told_first(nats: tuple[float, float, float], opens: tuple[float, float]) -> 
 
 TOLD_FIRST = told_first((4.2, 6.0, 7.6), (0.1, 0.3))
 TIGHT = told_first((4.0, 5.2, 6.9), (0.05, 0.15))
+MIXTURE = {
+    **told_first((3.9, 4.6, 7.2), (0.075, 0.2)),
+    "latent.prior.kind": "mixture",
+    "latent.prior.components": 48,
+}
 TOLD_FLAT = told(
     [f"code/{index}" for index in range(6)],
     [{"name": "code", "dim": 8, "span": "sequence", "free_nats": 17.8}],
@@ -131,6 +136,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "told first, seed 2": {**TOLD_FIRST, "seed": 2},
     "told first, 16.1 nats": TIGHT,
     "told first, 16.1 nats, seed 1": {**TIGHT, "seed": 1},
+    "told first, mixture": MIXTURE,
     "told, flat": TOLD_FLAT,
     "bars, steady beta": {**levels(melody=3, bar=3), **STEADY},
     "bars, steady beta, total correlation": {
