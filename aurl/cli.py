@@ -198,14 +198,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("sweep", type=Path, help="a sweep's folder; it may be running")
     report.add_argument("--out", type=Path, help="the report's folder (default SWEEP/report)")
     report.add_argument("--json", action="store_true", help="for another program to read")
-    words = "stop one trial of a sweep that runs, at its next report"
-    stop = commands.add_parser("stop", help=words, description=words)
-    stop.add_argument("sweep", type=Path, help="a sweep's folder")
-    stop.add_argument("trial", help="such as t0003")
-    words = "pause one trial of a sweep that runs, at its next report, until the sweep is resumed"
-    pause = commands.add_parser("pause", help=words, description=words)
-    pause.add_argument("sweep", type=Path, help="a sweep's folder")
-    pause.add_argument("trial", help="such as t0003")
+    for name, until in (("stop", ""), ("pause", ", until the sweep is resumed")):
+        words = f"{name} one trial of a sweep that runs, at its next report{until}"
+        wish = commands.add_parser(name, help=words, description=words)
+        wish.add_argument("sweep", type=Path, help="a sweep's folder")
+        wish.add_argument("trial", help="such as t0003")
     _add_export(commands)
     add_model_commands(commands)
     add_latent_commands(commands)

@@ -96,23 +96,23 @@ def told(dimensions: Sequence[str], levels: list[dict[str, Any]]) -> dict[str, A
     }
 
 
-def told_first(nats: tuple[float, float, float], opens: tuple[float, float]) -> dict[str, Any]:
+def thosefirst(nats: tuple[float, float, float], opens: tuple[float, float]) -> dict[str, Any]:
     """Pitch, then five dimensions that are told as it is, then the bars."""
+    pitch, those, bar = nats
     return told(
         ["pitch/0", *(f"told/{index}" for index in range(5))],
         [
-            {"name": "pitch", "dim": 1, "span": "sequence", "free_nats": nats[0]},
-            {"name": "told", "dim": 5, "span": "sequence", "free_nats": nats[1]}
-            | {"opens": opens[0]},
-            {"name": "bar", "dim": 1, "span": 1, "free_nats": nats[2], "opens": opens[1]},
+            {"name": "pitch", "span": "sequence", "dim": 1, "free_nats": pitch},
+            {"name": "told", "span": "sequence", "dim": 5, "free_nats": those, "opens": opens[0]},
+            {"name": "bar", "span": 1, "dim": 1, "free_nats": bar, "opens": opens[1]},
         ],
     )
 
 
-TOLD_FIRST = told_first((4.2, 6.0, 7.6), (0.1, 0.3))
-TIGHT = told_first((4.0, 5.2, 6.9), (0.05, 0.15))
+TOLD_FIRST = thosefirst((4.2, 6.0, 7.6), (0.1, 0.3))
+TIGHT = thosefirst((4.0, 5.2, 6.9), (0.05, 0.15))
 MIXTURE = {"latent.prior.kind": "mixture", "latent.prior.components": 48}
-LOOSER = {**told_first((3.95, 4.75, 7.4), (0.04, 0.12)), **MIXTURE}
+LOOSER = {**thosefirst((3.95, 4.75, 7.4), (0.04, 0.12)), **MIXTURE}
 TOLD_FLAT = told(
     [f"code/{index}" for index in range(6)],
     [{"name": "code", "dim": 8, "span": "sequence", "free_nats": 17.8}],
@@ -133,7 +133,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "told first, seed 2": {**TOLD_FIRST, "seed": 2},
     "told first, 16.1 nats": TIGHT,
     "told first, 16.1 nats, seed 1": {**TIGHT, "seed": 1},
-    "told first, mixture": {**told_first((3.9, 4.6, 7.2), (0.075, 0.2)), **MIXTURE},
+    "told first, mixture": {**thosefirst((3.9, 4.6, 7.2), (0.075, 0.2)), **MIXTURE},
     "told first, mixture, 16.1 nats": LOOSER,
     "told first, mixture, 16.1 nats, width 48": {
         **LOOSER,

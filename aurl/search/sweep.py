@@ -11,7 +11,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ray import tune
 from ray.tune.search import Searcher
@@ -361,11 +361,7 @@ class _Record(tune.Callback):
             self._end(trial, "completed", "")
         else:
             verdict = self._queue.referee.verdict(trial.trial_id, last)
-            if verdict.end == "running":
-                with self._queue.outage.noted():
-                    self._queue.recorder.pause(self._queue.name_of(trial.trial_id), verdict.reason)
-            else:
-                self._end(trial, verdict.end, verdict.reason)
+            self._end(trial, verdict.end, verdict.reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         # Tune tries a trial again, but not one whose slot died between two trials.
@@ -378,7 +374,10 @@ class _Record(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         self._queue.outage.check()  # Tune has swallowed it
 
-    def _end(self, trial: Any, end: End, reason: str) -> None:  # noqa: ANN401
+    def _end(self, trial: Any, end: End | Literal["running"], reason: str) -> None:  # noqa: ANN401
         with self._queue.outage.noted():
             name = self._queue.name_of(trial.trial_id)
+            if end == "running":
+                self._queue.recorder.pause(name, reason)
+                return
             self._queue.ended(name, end, self._queue.recorder.end(name, end, reason))
