@@ -4,11 +4,12 @@ A strong causal decoder needs no latent code at beta 1: the collapsed model is t
 Each cell is one model; the table says what its code carries and what comes back through it.
 
     python experiments/collapse.py --out FILE.jsonl                  the cells for two CPU cores
-    python experiments/collapse.py --out FILE.jsonl --cells all      every beta by every rescue
+    python experiments/collapse.py --out FILE.jsonl --cells all --steps 6000       every one
     python experiments/collapse.py --out FILE.jsonl --cells all --device cuda
 
-On a GPU the models are larger and so are their batches. Small models leave most of a GPU idle:
-train several at once (``--processes``), with NVIDIA's MPS if it may be started.
+All the cells are of width 32 on a CPU, where width 64 would take hours. On a GPU the models are
+larger and so are their batches. Small models leave most of a GPU idle: train several at once
+(``--processes``), with NVIDIA's MPS if it may be started.
 """
 
 import argparse
@@ -27,6 +28,11 @@ BASE = {
     "optimizer": {"lr": 1.0e-3},
     "training": {"batch_size": 128, "log_every": 100},
     "evaluation": {"windows": 1000, "final_windows": 4000, "reconstructions": 1000},
+}
+ALL_ON_CPU = {
+    "model": {"d_model": 32, "n_heads": 2},
+    "optimizer": {"lr": 4.0e-3},
+    "training": {"batch_size": 64},
 }
 ON_GPU = {
     "model": {"d_model": 128, "n_heads": 4, "encoder_layers": 3, "decoder_layers": 3},
@@ -108,7 +114,11 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args()
-    base = merged(BASE, ON_GPU) if args.device == "cuda" else BASE
+    base = BASE
+    if args.device == "cuda":
+        base = merged(BASE, ON_GPU)
+    elif args.cells == "all":
+        base = merged(BASE, ALL_ON_CPU)
     experiment = Experiment(corpus="melodies", base=base, measure=evaluated, device=args.device)
     rows = run(experiment, cells(args.cells, args.steps), args.out, args.processes)
     print(table(rows, COLUMNS))

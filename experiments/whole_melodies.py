@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from collapse import BASE, COLUMNS, ON_GPU
+from collapse import ALL_ON_CPU, BASE, COLUMNS, ON_GPU
 from trained import Case, Experiment, evaluated, run, table
 
 from aurl.plain import merged
@@ -28,11 +28,7 @@ COMMON: dict[str, Any] = {
     "training": {"batch_size": 1024},
     "optimizer": {"lr": 1.5e-3},
 }
-ON_CPU: dict[str, Any] = {
-    "model": {"d_model": 32, "n_heads": 2, "encoder_layers": 3, "decoder_layers": 2},
-    "training": {"batch_size": 64},
-    "optimizer": {"lr": 4.0e-3},
-}
+ON_CPU: dict[str, Any] = merged(ALL_ON_CPU, {"model": {"encoder_layers": 3}})
 SPLINE: dict[str, Any] = {"latent.prior.kind": "spline"}
 RISING: dict[str, Any] = {
     "objective.beta.schedule": "linear",

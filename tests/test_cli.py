@@ -153,6 +153,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         (*TINY, "--out", "/proc/nowhere"),
         "--out and --name must make a folder that can be written, got /proc/nowhere/space: No su",
     ),
+    "dry run below a file": (
+        (*TINY, "--dry-run", "--out", "file/below"),
+        "--out and --name must make a folder that can be written, got file/below/space: Not a d",
+    ),
     "name too long": (
         (*TINY, "--out", ".", "--name", "n" * 300),
         "--out and --name must make a folder that can be written, got nnnn",

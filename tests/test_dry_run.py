@@ -1,5 +1,6 @@
 """A dry run says what a sweep would do, invents no cost, and leaves nothing."""
 
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from aurl import cli, dry_run
 from aurl.data.corpus import save
 from aurl.dry_run import Cost
+from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.cluster import Shape
 from aurl.search.plan import Sweep, SweepOptions, plan
@@ -60,6 +62,15 @@ def test_a_dry_run_says_what_would_run_and_leaves_nothing(
     ):
         assert line in out.splitlines()
     assert "device-hours" in out
+
+
+@pytest.mark.usefixtures("place")
+def test_a_folder_that_could_not_be_written_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path != Path.cwd())
+    with pytest.raises(
+        SweepError, match="a folder that can be written, got out/space: Permission"
+    ):
+        planned()
 
 
 @pytest.mark.usefixtures("place")

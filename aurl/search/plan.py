@@ -1,5 +1,7 @@
 """What a sweep is to do, checked before Ray starts and written to ``sweep.yaml``."""
 
+import errno
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -134,6 +136,8 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     remote = _kept_at(options, record) if options.storage and write else None
     if write:
         _write(options, record, remote, is_new=not (exists or again))
+    else:
+        _check_can_be_made(options)
     return Sweep(
         folder=folder,
         space=space,
@@ -210,6 +214,15 @@ def _write(options: SweepOptions, record: Plain, remote: Remote | None, *, is_ne
         raise _unusable(options, error) from error
     if remote is not None:
         copy_about(folder, remote)
+
+
+def _check_can_be_made(options: SweepOptions) -> None:
+    """Refuse, without making it, a folder that could not be written."""
+    folder = options.folder.absolute()
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    reason = errno.EACCES if nearest.is_dir() else errno.ENOTDIR
+    if reason == errno.ENOTDIR or not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unusable(options, OSError(reason, os.strerror(reason)))
 
 
 def _kept_at(options: SweepOptions, record: Plain) -> Remote:
