@@ -46,7 +46,7 @@ def conclude(planned: Sweep, console: Console) -> int:
     places = write_leaderboard(planned.folder)
     console.print(leaderboard_table(places))
     runs = [*(place.trial for place in places), *read_reruns(planned.folder)]
-    if paused := [run.trial for run in runs if run.status == "running"]:
+    if paused := [run.trial for run in runs if run.status == "paused"]:
         console.print(f"Paused: {', '.join(paused)}. The same command with --resume goes on.")
     completed = [place for place in places if place.rank is not None]
     if not completed:

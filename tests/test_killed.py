@@ -251,7 +251,7 @@ def test_a_trial_that_is_paused_gives_up_its_slot_and_goes_on_with_the_sweep(
     found = {path.name: status for path, status in trials(tmp_path / "mine")}
     assert {name: status["status"] for name, status in found.items()} == {
         "t0000": "completed",
-        "t0001": "running",
+        "t0001": "paused",
         "t0002": "completed",
     }
     assert (found["t0001"]["step"], found["t0001"]["reason"]) == (2, PAUSED)

@@ -135,6 +135,7 @@ def test_counts_name_every_status() -> None:
     assert counts(trials) == {
         "completed": 1,
         "running": 0,
+        "paused": 0,
         "stopped": 0,
         "failed": 2,
         "unknown": 0,

@@ -253,6 +253,6 @@ def test_a_trial_is_paused_where_its_checkpoint_will_be_of_what_it_has_reported(
 ) -> None:
     (tmp_path / "t0001").mkdir()
     (tmp_path / "t0001" / PAUSE).write_text("{}")
-    assert judged(None, [5.0] * 10, tmp_path) == (20, Verdict("running", PAUSED))
+    assert judged(None, [5.0] * 10, tmp_path) == (20, Verdict("paused", PAUSED))
     assert judged(None, [5.0] * 10, tmp_path, steps=20)[1].reason != PAUSED
     assert judged(None, [5.0] * 10, tmp_path, noted=60)[0] == 80

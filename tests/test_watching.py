@@ -12,6 +12,7 @@ from aurl import cli, listings
 from aurl.files import write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.watching import watch
+from aurl.search.wishes import PAUSED
 
 MEASURED = ("val/score", *OBJECTIVES)
 
@@ -90,6 +91,16 @@ def test_finalists_are_trials_to_watch_too(
     assert "t0001.2 failed 2/8" in shown
     found = "2 trials: 1 completed, 1 stopped; best t0001; 3 runs of finalists: 2 completed, 1"
     assert found in shown
+
+
+def test_a_watch_does_not_wait_for_what_is_paused(tmp_path: Path) -> None:
+    events = [
+        *story(sweep_of(tmp_path, seeds={"finalists": 2}))[:2],
+        lambda: write(tmp_path, "t0001", "paused", 4, PAUSED),  # finalists are not known
+    ]
+    lines = watched(tmp_path, events, terminal=False).splitlines()
+    assert not events
+    assert lines[-1].endswith("t0001 paused (--resume goes on with it): no scores [1/2 trials]")
 
 
 def test_running_trials_are_shown_first_where_there_is_no_room_for_all(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from aurl import cli
 from aurl.errors import SweepError
-from aurl.search.wishes import PAUSE, PAUSED, REASON, STOP, ask, is_asked
+from aurl.search.wishes import PAUSE, REASON, STOP, ask, is_asked
 
 
 @pytest.fixture
@@ -40,8 +40,7 @@ def test_what_cannot_be_stopped_is_said_in_one_line(
     (sweep / "trials" / "t0008").mkdir()
     (sweep / "trials" / "t0008" / "status.json").write_text("[]")
     (sweep / "trials" / "t0010").mkdir()
-    waits = {"status": "running", "reason": PAUSED}
-    (sweep / "trials" / "t0010" / "status.json").write_text(json.dumps(waits))
+    (sweep / "trials" / "t0010" / "status.json").write_text('{"status": "paused"}')
     (sweep / "trials" / "t0009").symlink_to(sweep / "trials" / "t0000")
     before = set(sweep.rglob("*"))
     for trial, message in (
@@ -50,16 +49,19 @@ def test_what_cannot_be_stopped_is_said_in_one_line(
         ("t0007", f"TRIAL must be a trial of {sweep}, got 't0007'."),
         ("../trials/t0000", "TRIAL must be a trial of"),
         ("t0001", "TRIAL must be running, got t0001, which is completed."),
-        ("t0010", "TRIAL must be running, got t0010, which is paused: --resume goes on with it."),
     ):
         for command in ("stop", "pause"):
             assert cli.main([command, str(sweep), trial]) == 2
             out, err = capsys.readouterr()
             assert (out, err.count("\n")) == ("", 1)
             assert err.startswith(f"aurl: {message}")
+    with pytest.raises(SweepError, match="must be running, got t0010, which is paused"):
+        ask(sweep, "t0010", PAUSE)
     with pytest.raises(SweepError, match="which is not there"):
         ask(sweep / "nowhere", "t0000", STOP)
     assert set(sweep.rglob("*")) == before
+    ask(sweep, "t0010", STOP)  # it is given up: the first that it does once it goes on
+    assert is_asked(sweep / "trials" / "t0010", STOP)
 
 
 def test_the_command_says_when_it_takes_effect(

@@ -14,7 +14,7 @@ from aurl.plain import Plain
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import duration, number, settings
-from aurl.search.ranking import ABOUT, SCORE, STATUSES, TrialStatus, counts
+from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
 
 FEW_TRIALS = 20
 """Completed trials below which an importance is called a hint."""
@@ -146,7 +146,7 @@ def endings(found: Findings) -> list[Ending]:
     rows = [
         Ending(status=status, reason=those[0].reason, trials=tuple(t.trial for t in those))
         for (status, _), those in groups.items()
-        if status != "running"
+        if status not in UNENDED
     ]
     return sorted(rows, key=lambda row: (-len(row.trials), row.status, row.reason))
 

@@ -14,6 +14,7 @@ from aurl.search.importance import LEAST_TRIALS, Importance, importances
 from aurl.search.ranking import (
     ABOUT,
     JOURNAL,
+    UNENDED,
     Place,
     TrialStatus,
     counts,
@@ -73,7 +74,10 @@ class Findings:
     @property
     def is_running(self) -> bool:
         """Whether a trial has not ended, or the sweep is to have more trials."""
-        return counts(self.trials)["running"] > 0 or len(self.trials) < self.planned
+        return (
+            any(trial.status in UNENDED for trial in self.trials)
+            or len(self.trials) < self.planned
+        )
 
 
 def read_findings(sweep: Path) -> Findings:

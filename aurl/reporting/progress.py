@@ -23,7 +23,7 @@ from rich.text import Text
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import printable
 from aurl.reporting.tables import duration, number, settings, short_name
-from aurl.search.ranking import SCORE, read_trials
+from aurl.search.ranking import SCORE, UNENDED, read_trials
 
 ENDS = ("completed", "stopped", "failed")
 MAX_RUNNING_SHOWN = 4
@@ -162,7 +162,7 @@ class Progress:
 
     def _counts(self) -> str:
         found = [f"{self._count(*ENDS)}/{self._total} trials"]
-        found += [f"{n} {name}" for name in ("running", *ENDS) if (n := self._count(name))]
+        found += [f"{n} {name}" for name in (*UNENDED, *ENDS) if (n := self._count(name))]
         return ", ".join(found)
 
     def _best(self) -> str:

@@ -25,6 +25,7 @@ from aurl.search.ranking import (
 STYLES: Mapping[Status, str] = {
     "completed": "green",
     "running": "cyan",
+    "paused": "blue",
     "stopped": "yellow",
     "failed": "red",
     "unknown": "dim",

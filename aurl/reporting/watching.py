@@ -26,12 +26,17 @@ from aurl.search.ranking import (
 )
 from aurl.search.settings import SeedsConfig
 
+AT_REST = (*ENDS, "paused")
+"""Statuses of what does not go on by itself."""
+
 AROUND = 8
 """Lines of a terminal that a table needs beside its rows."""
 
 
 def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[float], None]) -> None:
-    """Show a sweep's trials until all have ended, as a table that is drawn anew, or as lines.
+    """Show a sweep's trials until all have ended or are paused.
+
+    A terminal has a table that is drawn anew, anything else lines.
 
     Finalists are trained again with other seeds when the last trial has ended, and shown as well.
 
@@ -70,8 +75,8 @@ def _tell(lines: Progress, known: dict[str, TrialStatus], trials: Sequence[Trial
         before = known.get(trial.trial)
         if before is None:
             lines.trial_started(trial.trial, trial.params)
-        if trial.status in ENDS:
-            if before is None or before.status not in ENDS:
+        if trial.status in AT_REST:
+            if before is None or before.status not in AT_REST:
                 lines.trial_ended(trial.trial, trial.status, trial.reason, trial.metrics)
         elif before is None or before.step != trial.step:
             lines.trial_progress(trial.trial, trial.step, trial.metrics)
@@ -103,12 +108,13 @@ def _runs(sweep: Path) -> list[TrialStatus]:
 
 
 def _is_over(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
-    ended = Counter(trial.is_rerun for trial in trials if trial.status in ENDS)
-    if ended[False] < planned_trials(sweep):
+    at_rest = Counter(trial.is_rerun for trial in trials if trial.status in AT_REST)
+    if at_rest[False] < planned_trials(sweep):
         return False
-    seeds = _seeds(sweep)
+    waits = any(trial.status == "paused" and not trial.is_rerun for trial in trials)
+    seeds = None if waits else _seeds(sweep)
     planned = seeds.runs * len(finalists(sweep, seeds.finalists)) if seeds else 0
-    return ended[True] >= planned
+    return at_rest[True] >= planned
 
 
 def _seeds(sweep: Path) -> SeedsConfig | None:

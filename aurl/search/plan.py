@@ -19,7 +19,7 @@ from aurl.search.cluster import Shape
 from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
-from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, finalists
+from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, UNENDED, finalists
 from aurl.search.recorder import statuses
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
@@ -375,11 +375,11 @@ def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
 
     None while a trial is paused: who the finalists are is known when it has ended.
     """
-    if sweep.space.seeds is None or "running" in _found(sweep.trials_folder).values():
+    if sweep.space.seeds is None or _unended(sweep.trials_folder):
         return []
     runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
-    found = _found(sweep.folder / FINALISTS)
-    ended = {name for name, status in found.items() if status != "running"}
+    found = statuses(sweep.folder / FINALISTS)
+    ended = found.keys() - _unended(sweep.folder / FINALISTS)
     for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
         config = config_in(sweep.trials_folder / trial.trial)
         for number in range(1, sweep.space.seeds.runs + 1):
@@ -388,5 +388,5 @@ def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
     return [run for run in runs if run[0] not in ended]
 
 
-def _found(folder: Path) -> dict[str, str]:
-    return {name: status["status"] for name, status in statuses(folder).items()}
+def _unended(folder: Path) -> set[str]:
+    return {name for name, status in statuses(folder).items() if status["status"] in UNENDED}

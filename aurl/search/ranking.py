@@ -38,9 +38,10 @@ LOG = "sweep.log"
 FINALISTS = "finalists"
 """Folder of a sweep with the runs of finalists with other seeds: ``finalists/t0003.1``."""
 
-Status: TypeAlias = Literal["completed", "running", "stopped", "failed", "unknown"]
+Status: TypeAlias = Literal["completed", "running", "paused", "stopped", "failed", "unknown"]
 """``unknown`` is a trial's folder without a readable ``status.json``."""
 STATUSES: tuple[Status, ...] = get_args(Status)
+UNENDED: tuple[Status, ...] = ("running", "paused")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

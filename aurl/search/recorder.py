@@ -22,7 +22,7 @@ from aurl.plain import Plain
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.provenance import config_in, of_sweep, provenance, write_config
-from aurl.search.ranking import FINALISTS
+from aurl.search.ranking import FINALISTS, UNENDED
 from aurl.search.sampler import End
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, unpacked
@@ -129,7 +129,7 @@ class Recorder:
             self._status[name] = read_json(folder / "status.json")
         status = self._status[name]
         rewind(folder, _step_to_start_from(folder))
-        status |= {"step": 0, "metrics": {}, "reason": ""}
+        status |= {"status": "running", "step": 0, "metrics": {}, "reason": ""}
         self._keep_metrics(status, read_rows(folder))
         if self._copies is not None:
             self._copies.forget(name)
@@ -184,10 +184,10 @@ class Recorder:
     def pause(self, name: str, reason: str) -> None:
         """A trial has given up its slot, and is to be gone on with when the sweep is resumed."""
         self._writers.pop(name).close("running")
-        self._status[name] |= {"reason": reason}
+        self._status[name] |= {"status": "paused", "reason": reason}
         self._write(name)
         self._copy(name)
-        self._display.trial_ended(name, "paused", "", self._status[name]["metrics"])
+        self._display.trial_ended(name, "paused", reason, self._status[name]["metrics"])
 
     def end(self, name: str, end: End, reason: str) -> dict[str, float]:
         """A trial is over; returns its last metrics.
@@ -277,8 +277,8 @@ def _read_status(path: Path) -> dict[str, Any]:
         status: dict[str, Any] = read_json(path)
         metrics: Mapping[str, Any] = status["metrics"]
         finite = all(math.isfinite(value) for value in metrics.values())
-        ends = ("running", *get_args(End))
-        whole = finite and status["status"] in ends and isinstance(status["params"], dict)
+        known = (*UNENDED, *get_args(End))
+        whole = finite and status["status"] in known and isinstance(status["params"], dict)
         whole &= {"started", "seconds", "attempts"} <= status.keys()
     except (ConfigError, KeyError, TypeError, AttributeError, OverflowError):
         whole, status = False, {}

@@ -200,7 +200,7 @@ class Referee(FIFOScheduler):
             return Verdict("stopped", REASON)
         # At a report before the last step, so that its checkpoint is of the rows that it has told.
         if result["rung"] > 0 and is_asked(self._folder / name, PAUSE):
-            return Verdict("running", PAUSED)
+            return Verdict("paused", PAUSED)
         if self._stopper is None:
             return None
         target = target_rate_nats(task.config.evaluation, self._corpus)

@@ -25,9 +25,9 @@ SMALLEST_NATS = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a trial is ended early, and why; ``running`` lets it go to be gone on with later."""
+    """How a trial is ended early, and why; ``paused`` lets it go to be gone on with later."""
 
-    end: Literal["stopped", "failed", "running"]
+    end: Literal["stopped", "failed", "paused"]
     reason: str
 
 

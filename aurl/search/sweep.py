@@ -29,7 +29,7 @@ from aurl.search.outage import Outage
 from aurl.search.plan import Sweep, final_runs
 from aurl.search.probe import check_remote, check_storage
 from aurl.search.provenance import config_in
-from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE
+from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE, UNENDED
 from aurl.search.recorder import (
     Display,
     Recorder,
@@ -234,10 +234,10 @@ class _Supply(_Queue):
         for name, status in found.items():
             if status["status"] == "completed":
                 self.front.add(name, status["metrics"])
-            if status["status"] != "running":
+            if status["status"] not in UNENDED:
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
             referee.remember(name, sweep.space.budget.steps_per_trial)
-        self._unended = deque(name for name in found if found[name]["status"] == "running")
+        self._unended = deque(name for name in found if found[name]["status"] in UNENDED)
         known = {trial_number(name) for name in found}
         proposals.fail_unknown(known)
         tried = (status["params"] for status in found.values())
@@ -374,10 +374,10 @@ class _Record(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         self._queue.outage.check()  # Tune has swallowed it
 
-    def _end(self, trial: Any, end: End | Literal["running"], reason: str) -> None:  # noqa: ANN401
+    def _end(self, trial: Any, end: End | Literal["paused"], reason: str) -> None:  # noqa: ANN401
         with self._queue.outage.noted():
             name = self._queue.name_of(trial.trial_id)
-            if end == "running":
+            if end == "paused":
                 self._queue.recorder.pause(name, reason)
                 return
             self._queue.ended(name, end, self._queue.recorder.end(name, end, reason))

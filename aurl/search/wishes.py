@@ -14,14 +14,14 @@ from aurl.files import read_json, write_json
 from aurl.search.ranking import FINALISTS, read_trials
 
 STOP = "stop.json"
-"""In a trial's folder: it is to be stopped at its next report."""
+"""In a trial's folder: it is to be stopped at its next report, if paused when it goes on."""
 
 PAUSE = "pause.json"
 """In a trial's folder: it is to give up its slot at its next report and wait for ``--resume``."""
 
 REASON = "asked by user"
-PAUSED = "paused: --resume goes on with it"
-"""Reason of a trial that runs no more, and has not ended."""
+PAUSED = "--resume goes on with it"
+"""Reason of a trial that is paused."""
 
 NAME = re.compile(r"t\d{4,}(\.\d+)?")
 """Of a trial, or of a finalist's run."""
@@ -36,7 +36,7 @@ def ask(sweep: Path, trial: str, wish: str) -> None:
         wish: :data:`STOP` or :data:`PAUSE`.
 
     Raises:
-        SweepError: If there is no such sweep or trial, or it is not running.
+        SweepError: If there is no such sweep or trial, or it does not run.
     """
     folder = sweep / (FINALISTS if "." in trial else "trials") / trial
     is_one = NAME.fullmatch(trial) and not folder.is_symlink()
@@ -47,9 +47,7 @@ def ask(sweep: Path, trial: str, wish: str) -> None:
         )
     found = read_json(folder / "status.json")
     status = found.get("status") if isinstance(found, dict) else "damaged"
-    if status == "running" and found.get("reason") == PAUSED:
-        status = PAUSED
-    if status != "running":
+    if status != "running" and (status, wish) != ("paused", STOP):
         raise SweepError(f"TRIAL must be running, got {trial}, which is {status}. Let it be.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(folder / wish, {"asked": now})
