@@ -265,6 +265,7 @@ def test_a_trial_leaves_no_temporary_file(tmp_path: Path) -> None:
     made = started(tmp_path)
     made.report(NAME, ROWS)
     save_checkpoint(tmp_path, 4)
+    (tmp_path / NAME / "checkpoint" / f".{checkpoint.FILE_NAME}.0a.part").touch()  # killed
     made.start(NAME)
     made.end(NAME, "completed", "")
     names = {path.name.split(".")[0] for path in (tmp_path / NAME).rglob("*")}

@@ -16,7 +16,7 @@ from typing import Any, Protocol, get_args, runtime_checkable
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError, DataError, OutageError, SweepError
-from aurl.files import read_json, write_json
+from aurl.files import read_json, remove_parts, write_json
 from aurl.metrics.score import RUNG_SCALE
 from aurl.plain import Plain
 from aurl.search.copies import Copies
@@ -231,7 +231,7 @@ class Recorder:
 
 
 def _step_to_start_from(folder: Path) -> int:
-    """Step of a trial's checkpoint.
+    """Step of a trial's checkpoint; what a worker that was killed left half-written is removed.
 
     A damaged one, as a power cut may leave it, is thrown away; so is one that the trial's rows do
     not reach, with which its curve would have a gap.
@@ -239,6 +239,8 @@ def _step_to_start_from(folder: Path) -> int:
     place = place_of(folder / "checkpoint")
     if isinstance(place, Remote):
         place.tidy()
+    else:
+        remove_parts(place)
     try:
         step = checkpoint.step_of(place)
         if _rows_reach(folder, step):
