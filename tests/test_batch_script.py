@@ -22,6 +22,7 @@ echo "$*" >> "$TRIED/scontrol"
 GETENT = "#!/bin/bash\necho '10.0.0.7  STREAM one'\necho '10.0.0.7  DGRAM'\n"
 RAY = """\
 #!/bin/bash
+[[ $1 == stop ]] && { [[ -e $TRIED/ray ]] || touch "$TRIED/stopped"; exit; }
 echo "$RAY_ADDRESS $RAY_AUTH_MODE $*" > "$TRIED/ray.part"
 mv "$TRIED/ray.part" "$TRIED/ray"
 [[ -n $LEADERBOARD ]] && echo rank > "$OUT/$NAME/leaderboard.csv"
@@ -92,6 +93,11 @@ def test_a_worker_takes_a_gpu_if_the_nodes_have_any(folder: Path, gpus: str, eac
     ray = (folder / "ray").read_text()
     assert f" --num-gpus={gpus or 0} " in ray
     assert f" --gpus-per-worker {each} " in ray
+
+
+def test_the_ray_of_a_job_that_was_cancelled_is_ended_first(folder: Path) -> None:
+    run(folder)
+    assert (folder / "stopped").exists()
 
 
 def test_what_follows_the_files_name_goes_to_the_sweep(folder: Path) -> None:
