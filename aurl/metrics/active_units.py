@@ -1,9 +1,9 @@
 r"""Active units: how many latent dimensions depend on the data, with the fraction that collapsed.
 
 Two views of the same question. By *variance*, a dimension is active if its posterior mean moves
-across the data, whatever the width of the posterior. By *KL*, if it costs anything on average.
-They part where the mean moves by less than the posterior's width, or the width alone departs from
-the prior: then one is fooled, so both are published.
+across the data, whatever the width of the posterior. By *KL*, it has collapsed if hardly any
+sample pays for it. They part where the mean moves by less than the posterior's width, or the width
+alone departs from the prior: then one is fooled, so both are published.
 
 Sources: Burda, Grosse & Salakhutdinov 2016, https://arxiv.org/abs/1509.00519 (variance above
 0.01); Lucas et al. 2019, https://arxiv.org/abs/1911.02469 (collapse).
@@ -36,25 +36,6 @@ def active_units(
     """
     variance = mean.astype(np.float64).var(axis=0, ddof=1)
     return int(np.count_nonzero(over_slots(variance, dimension) > threshold))
-
-
-def active_units_by_kl(
-    kl: Float[np.ndarray, "sample coordinate"],
-    dimension: Int[np.ndarray, " coordinate"] | None = None,
-    *,
-    threshold: float = 0.01,
-) -> int:
-    """Number of dimensions whose mean KL is above a threshold.
-
-    Args:
-        kl: Raw KL in nats per sample and coordinate.
-        dimension: Dimension of every coordinate; None if each is its own.
-        threshold: Nats; 0.01 is barely used, 0.1 is useful.
-
-    Returns:
-        A count.
-    """
-    return int(np.count_nonzero(over_slots(kl.mean(axis=0), dimension) > threshold))
 
 
 def collapsed_fraction(

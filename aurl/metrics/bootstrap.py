@@ -67,34 +67,6 @@ def mean_interval(
     return Interval(mean=float(values.mean()), low=float(low), high=float(high))
 
 
-def difference_interval(
-    first: Float[np.ndarray, " sample"],
-    second: Float[np.ndarray, " sample"],
-    pieces: Int[np.ndarray, " sample"],
-    *,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Interval of ``mean(first) - mean(second)``, both measured on the same windows.
-
-    The resamples are shared, so what makes a piece hard for both cancels.
-
-    Args:
-        first: One number per window.
-        second: The other number of the same windows.
-        pieces: Piece of every window.
-        level: Coverage aimed at, in (0, 1).
-        seed: Seed of the resampling.
-
-    Returns:
-        The difference and its bounds; a true difference if 0 is not between them.
-
-    Raises:
-        ValueError: As :func:`mean_interval`.
-    """
-    return mean_interval(first - second, pieces, level=level, seed=seed)
-
-
 def score_intervals(
     scores: Callable[[Int[np.ndarray, " row"]], Float[np.ndarray, " score"]],
     pieces: Int[np.ndarray, " sample"],
