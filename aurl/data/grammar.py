@@ -73,7 +73,6 @@ class Grammar:
     ) -> None:
         if n_bars < 1:
             raise ValueError(f"n_bars must be >= 1, got {n_bars}.")
-        self.vocabulary = vocabulary
         self.n_bars = n_bars
         self._tables = vocabulary.tables(torch.device(device))
         self._rules = rules_of(vocabulary, torch.device(device))

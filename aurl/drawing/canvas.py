@@ -44,7 +44,6 @@ class Canvas:
     """A white sheet of ``width`` by ``height`` pixels; x grows to the right, y downwards."""
 
     def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
         self._image = Image.new("RGB", (width, height), PAPER)
         self._draw = ImageDraw.Draw(self._image)
 

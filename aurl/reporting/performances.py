@@ -12,7 +12,7 @@ import numpy as np
 
 from aurl.analysis.interpolation import path, smoothness, usual_path
 from aurl.analysis.subject import Subject
-from aurl.audio import RATE, Sound, rendered
+from aurl.audio import Sound, rendered
 from aurl.data import corpus as corpora
 from aurl.data.arrange import in_sequence
 from aurl.data.corpus import Corpus
@@ -42,11 +42,6 @@ class Performance:
     piece: Piece
     roll: Picture
     sound: Sound
-
-    @property
-    def seconds(self) -> float:
-        """How long it sounds."""
-        return len(self.sound) / RATE
 
 
 def perform(folder: Path) -> list[Performance]:
