@@ -121,11 +121,6 @@ class Grammar:
         phase = _phases(self._rules, tokens, self._bars, self._force[:, Kind.TEMPO])
         self._phase = phase.where(tokens != Kind.PAD, self._phase)
 
-    def read(self, tokens: Int[Tensor, "batch token"]) -> None:
-        """Read a prompt: the beginnings of the sequences, padded to one width."""
-        for column in tokens.unbind(dim=1):
-            self.advance(column)
-
     def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Bar and phase after what was read: the last of :meth:`Metrical.positions`."""
         metre, position = self._force[:, Kind.METRE], self._force[:, Kind.POSITION]
