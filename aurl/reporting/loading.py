@@ -24,7 +24,7 @@ from aurl.data.grid import Grid
 from aurl.data.metrical import DRUMS, Metrical
 from aurl.data.midi import write_midi
 from aurl.data.piece import Piece, quantized, sliced
-from aurl.data.sources import read_clocked, read_source
+from aurl.data.sources import read_source
 from aurl.errors import ConfigError, DataError
 from aurl.model.generation import Sampling
 from aurl.plain import printable
@@ -202,7 +202,7 @@ class Model:
             return self._fitted(piece), printable(music.name) or "the piece"
         name = printable(str(music))
         try:
-            piece = (read_clocked if is_timed else read_source)(Path(music))
+            piece = read_source(Path(music), is_timed=is_timed)
         except DataError as error:
             raise DataError(f"{name} cannot be read: {error}") from error
         return self._fitted(piece), name
