@@ -125,14 +125,6 @@ class Vae(nn.Module):
             base = self.prior.in_base(posterior, z, context)
         return VaeOutput(logits, posterior.mean, posterior.log_var, base)
 
-    def prior_log_prob(
-        self,
-        z: Float[Tensor, "batch coordinate"],
-        context: Int[Tensor, "batch context"] | None = None,
-    ) -> Float[Tensor, " batch"]:
-        """The prior's log-density in nats, given the musical context if it has one."""
-        return self.prior.log_prob(z, context)
-
     def sample_prior(
         self,
         count: int,
