@@ -103,6 +103,7 @@ def run_analyze(args: Namespace) -> int:
     _check_least(args, windows=2)
     found: dict[str, Any] = {}
     lines: list[str] = []
+    tracks: list[Track] = []
     with _looking(args) as (model, study):
         if args.what in ("names", "all"):
             found["names"] = latent_tools.write_names(study, args.out)
@@ -112,16 +113,15 @@ def run_analyze(args: Namespace) -> int:
             found["directions"] = latent_tools.write_directions(
                 study, start, args.out, windows=args.windows
             )
-            lines += _lines_of_directions(found["directions"])
+            told = _lines_of_directions(found["directions"])
+            lines += told
+            tracks = [
+                Track(name=row["attribute"], caption=f"{line}; 5 strengths, from less to more")
+                for row, line in zip(found["directions"]["directions"], told, strict=True)
+            ]
         if args.what in ("map", "all"):
             found["map"] = latent_tools.write_map(study, args.out, kind=args.map)
             lines.append(f"map: {args.map}, {len(found['map']['points'])} windows")
-    rows = found["directions"]["directions"] if "directions" in found else []
-    captions = _lines_of_directions(found["directions"]) if rows else []
-    tracks = [
-        Track(name=row["attribute"], caption=f"{caption}; 5 strengths, from less to more")
-        for row, caption in zip(rows, captions, strict=True)
-    ]
     return _told(args, found, lines, tracks)
 
 
