@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from aurl.analysis.interpolation import linear
 from aurl.audio import write_wav
 from aurl.config import RunConfig
 from aurl.data import corpus as corpora
@@ -155,8 +156,7 @@ class Model:
             self._checked(end[None])[0] if isinstance(end, np.ndarray) else self.encode(end)[0]
             for end in (first, last)
         ]
-        share = np.linspace(0.0, 1.0, steps)[:, None]
-        return self.decode((1.0 - share) * ends[0] + share * ends[1])
+        return self.decode(linear(ends[0], ends[1], np.linspace(0.0, 1.0, steps)))
 
     def write(self, pieces: Sequence[Piece], path: str | Path) -> None:
         """Write pieces to a file, one after another, each ``n_bars`` bars long.
