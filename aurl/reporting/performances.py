@@ -3,7 +3,6 @@
 Windows are of the validation split: the test split is for the export (docs/decisions/0005).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -79,26 +78,19 @@ def _reconstructions(subject: Subject) -> list[Performance]:
 
 
 def _interpolation(trained: TrainedModel, subject: Subject) -> Performance:
+    """A path heard step after step and seen side by side, in one frame."""
     chosen = held_out(subject.corpus, 2)
     ends = subject.posterior(chosen)[0]
     kind = usual_path(trained.model.prior)
     codes = path(trained.model.prior, ends[0], ends[-1], np.linspace(0.0, 1.0, STEPS), kind)
     music = subject.pieces(codes)
     title = f"{STEPS} steps, {kind} path, smoothness {smoothness(music):.2f}"
-    return of_steps("interpolation", "interpolation", title, music, trained.n_bars)
-
-
-def of_steps(
-    kind: Kind, name: str, title: str, music: Sequence[Piece], n_bars: int
-) -> Performance:
-    """Pieces heard one after the other and seen side by side, in one frame."""
-    captions = Captions(
-        title=title, rows=[""], columns=[f"step {number}" for number in range(1, len(music) + 1)]
-    )
-    piece = in_sequence(music, bars_each=n_bars, gap_bars=0)
+    columns = [f"step {number}" for number in range(1, STEPS + 1)]
+    captions = Captions(title=title, rows=[""], columns=columns)
+    piece = in_sequence(music, bars_each=trained.n_bars, gap_bars=0)
     return Performance(
-        kind=kind,
-        name=name,
+        kind="interpolation",
+        name="interpolation",
         title=title,
         piece=piece,
         roll=sheet([music], captions, cell=(150, 110)),
