@@ -14,28 +14,27 @@ from jaxtyping import Float, Int
 
 from aurl.metrics.dimensions import over_slots
 
+_LEAST_VARIANCE = 0.01  # over samples, N - 1 below the line
+
 
 def active_units(
     mean: Float[np.ndarray, "sample coordinate"],
     dimension: Int[np.ndarray, " coordinate"] | None = None,
-    *,
-    threshold: float = 0.01,
 ) -> int:
-    r"""Number of dimensions whose posterior mean has a variance above a threshold.
+    r"""Number of dimensions whose posterior mean has a variance above 0.01.
 
-    .. math:: \#\{d : \mathrm{Var}_x(\mathrm{E}_q[z_d \mid x]) > \mathrm{threshold}\}
+    .. math:: \#\{d : \mathrm{Var}_x(\mathrm{E}_q[z_d \mid x]) > 0.01\}
 
     Args:
         mean: Posterior means; two samples at least.
         dimension: Dimension of every coordinate; the variance is the mean over its slots. None if
             every coordinate is its own dimension.
-        threshold: On the variance over samples (N - 1 below the line).
 
     Returns:
         A count; 0 is a model that ignores its input.
     """
     variance = mean.astype(np.float64).var(axis=0, ddof=1)
-    return int(np.count_nonzero(over_slots(variance, dimension) > threshold))
+    return int(np.count_nonzero(over_slots(variance, dimension) > _LEAST_VARIANCE))
 
 
 def collapsed_fraction(

@@ -73,7 +73,6 @@ def score_intervals(
     *,
     level: float = 0.95,
     n_resamples: int = 100,
-    seed: int = 0,
 ) -> list[Interval]:
     """Percentile bootstrap intervals of scores that are not means, clustered by piece.
 
@@ -86,7 +85,6 @@ def score_intervals(
         pieces: Piece of every row; each its own where rows are independent.
         level: Coverage aimed at, in (0, 1).
         n_resamples: Resamples of the pieces.
-        seed: Seed of the resampling.
 
     Returns:
         For every score its value for all rows, as ``mean``, and bounds within [0, 1].
@@ -104,7 +102,7 @@ def score_intervals(
     if labels.size < 2:
         raise ValueError(f"pieces must name at least 2 pieces, got {labels.size}.")
     members = np.split(np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     values = np.stack(
         [
             scores(np.concatenate([members[piece] for piece in drawn]))

@@ -130,7 +130,6 @@ def permutation_floor(
     factors: Int[np.ndarray, "sample factor"],
     *,
     live: Bool[np.ndarray, " latent"] | None = None,
-    n_train: int | None = None,
     groups: Int[np.ndarray, " sample"] | None = None,
     settings: DisentanglementSettings | None = None,
 ) -> Disentanglement:
@@ -143,7 +142,6 @@ def permutation_floor(
         codes: As in :func:`disentanglement`, and so are the other arguments.
         factors: Permuted with the seed of ``settings``.
         live: Codes that count.
-        n_train: Samples that fit the forest.
         groups: Piece of every sample.
         settings: Forest, split and seed.
 
@@ -152,9 +150,7 @@ def permutation_floor(
     """
     settings = DisentanglementSettings() if settings is None else settings
     order = torn_rows(len(factors), groups, np.random.default_rng([settings.seed, 1]))
-    return disentanglement(
-        codes, factors[order], live=live, n_train=n_train, groups=groups, settings=settings
-    )
+    return disentanglement(codes, factors[order], live=live, groups=groups, settings=settings)
 
 
 def split(
