@@ -26,28 +26,21 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Real
 
+from aurl.metrics.bootstrap import Interval
+
 N_BINS = 10
 N_RESAMPLES = 1000
 DECIMALS = 9  # values closer than this are the same, whatever order sums were taken in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A distance with the 95 % interval of its estimate."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Distance:
-    """How far apart two sets are in one quantity, or in the mean over several."""
+    """How far apart two sets are in one quantity, or in the mean over several; 95 % intervals."""
 
-    overlap: Estimate
+    overlap: Interval
     """In [0, 1]; 1 is the same shares."""
 
-    kl_nats: Estimate
+    kl_nats: Interval
     """KL(data ‖ samples), from 0 on."""
 
 
@@ -157,8 +150,8 @@ def _compared(
     return np.stack([overlap, (smooth_q * np.log(smooth_q / smooth_p)).sum(axis=1)])
 
 
-def _estimate(draws: Float[np.ndarray, " draw"], *, highest: float) -> Estimate:
+def _estimate(draws: Float[np.ndarray, " draw"], *, highest: float) -> Interval:
     value, resampled = float(draws[0]), draws[1:]
     spread = np.quantile(resampled, [0.025, 0.975]) - resampled.mean()
     low, high = np.clip(value + spread, 0.0, highest)
-    return Estimate(value=value, low=float(min(low, value)), high=float(max(high, value)))
+    return Interval(mean=value, low=float(min(low, value)), high=float(max(high, value)))
