@@ -39,6 +39,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning"),  # Ray Data's own
 ]
 
+UNDRAINED = ray_worker.Drains(set())
+
 
 @dataclass
 class Outcome:
@@ -251,7 +253,7 @@ def test_the_last_report_comes_with_a_look(
     heard = Heard()
     task = Task(config=small_config(), checkpoint_folder=tmp_path)
     train_one = ray_worker._train_one
-    assert train_one(task, tiny_corpus(), heard, Workers()) == Event(ended=True)
+    assert train_one(task, tiny_corpus(), heard, Workers(), UNDRAINED) == Event(ended=True)
     assert [event.rows[-1]["step"] for event in heard.events] == [4, 8]
     first, last = heard.events
     assert first.look == b""
@@ -326,7 +328,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder
     monkeypatch.setattr(ray_worker, "train", fail)
     task = Task(config=small_config(), checkpoint_folder=folder)
     train_one = ray_worker._train_one
-    return train_one(task, tiny_corpus(), NoMailbox(), Workers(0, size))
+    return train_one(task, tiny_corpus(), NoMailbox(), Workers(0, size), UNDRAINED)
 
 
 @pytest.mark.parametrize("size", [1, 2])

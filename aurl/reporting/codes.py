@@ -36,7 +36,7 @@ class Losses:
     shuffled: Float[np.ndarray, " sample"]
     """The same with the code of another sample."""
 
-    target_rate_nats: float | None = None
+    target_rate_nats: float | None
     """R*, if the file says; else the entropy of the factors."""
 
 
@@ -56,13 +56,13 @@ class Codes:
     groups: Int[np.ndarray, " sample"] | None
     """Piece of every sample, if the file says."""
 
-    log_var: Float[np.ndarray, "sample latent"] | None = None
+    log_var: Float[np.ndarray, "sample latent"] | None
     """Of the posteriors whose means the codes are, if the file has them."""
 
-    losses: Losses | None = None
+    losses: Losses | None
     """If the file has them."""
 
-    ignored: tuple[str, ...] = ()
+    ignored: tuple[str, ...]
     """Arrays of the file that mean nothing here."""
 
 

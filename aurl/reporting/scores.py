@@ -77,7 +77,7 @@ def chosen_metrics(words: str) -> tuple[str, ...]:
 def score_record(
     codes: Codes,
     metrics: Sequence[str],
-    announce: Callable[[str], None] = lambda _: None,
+    announce: Callable[[str], None],
 ) -> dict[str, Any]:
     """Scores as flat keys, with what they are made of beside them, as plain data.
 
