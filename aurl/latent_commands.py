@@ -17,12 +17,11 @@ from rich.console import Console
 from aurl.analysis.interpolation import usual_path
 from aurl.analysis.study import STUDIED, Study
 from aurl.analysis.subject import Subject
-from aurl.data import corpus as corpora
 from aurl.errors import AurlError, ConfigError
 from aurl.reporting import latent_tools
 from aurl.reporting.export import check_windows
 from aurl.reporting.latent_sheet import SHEET, Track, Wanted, write_sheet
-from aurl.reporting.loading import Model, load
+from aurl.reporting.loading import Model, load, music_of
 from aurl.seeding import numpy_generator
 
 STUDIED_LIVE = 1000
@@ -160,7 +159,7 @@ def _study_if_here(model: Model, args: Namespace) -> tuple[Study | None, str]:
 
 
 def _study(model: Model, data: str, *, studied: int = STUDIED) -> Study:
-    corpus = corpora.load_named(data or model.config.data.corpus, model.config.data.melodies)
+    corpus = music_of(model.config, data)
     check_windows(model.trained, corpus)
     return Study(Subject(model.trained.model, corpus), studied=studied)
 

@@ -20,6 +20,7 @@ from aurl.config import RunConfig
 from aurl.data import corpus as corpora
 from aurl.data.arrange import in_sequence, on_one_instrument
 from aurl.data.clock import clocked
+from aurl.data.corpus import Corpus
 from aurl.data.events import Events
 from aurl.data.grid import Grid
 from aurl.data.metrical import DRUMS, Metrical
@@ -250,10 +251,29 @@ def trained_model(folder: Path) -> TrainedModel:
     """The model of an export, or of the folder of a run or trial."""
     if not (folder / "checkpoint").is_dir():
         return exports.load_export(folder)
+    return trained_run(folder)[0]
+
+
+def trained_run(folder: Path, data: str = "") -> tuple[TrainedModel, Corpus]:
+    """The model of the last checkpoint of a run or trial, and its music.
+
+    Args:
+        folder: Of the run or trial.
+        data: Where the music is, if not where the configuration says.
+
+    Raises:
+        ConfigError: If its configuration cannot be read.
+        DataError: If its checkpoint cannot be used, or the music is not there or another.
+    """
     config = config_in(folder)
-    corpus = corpora.load_named(config.data.corpus, config.data.melodies)
+    corpus = music_of(config, data)
     exports.check_corpus(config, corpus)
-    return exports.trained_trial(folder, corpus)
+    return exports.trained_trial(folder, corpus), corpus
+
+
+def music_of(config: RunConfig, data: str) -> Corpus:
+    """The corpus that ``--data`` names, or else the configuration."""
+    return corpora.load_named(data or config.data.corpus, config.data.melodies)
 
 
 def _sampling(temperature: float) -> Sampling:

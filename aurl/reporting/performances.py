@@ -12,14 +12,13 @@ import numpy as np
 from aurl.analysis.interpolation import path, smoothness, usual_path
 from aurl.analysis.subject import Subject
 from aurl.audio import Sound, rendered
-from aurl.data import corpus as corpora
 from aurl.data.arrange import in_sequence
 from aurl.data.corpus import Corpus
 from aurl.data.piece import Piece
 from aurl.drawing.canvas import Picture
 from aurl.drawing.piano_roll import Captions, piano_roll, sheet
-from aurl.reporting.export import TrainedModel, check_corpus, trained_trial
-from aurl.search.provenance import config_in
+from aurl.reporting.export import TrainedModel
+from aurl.reporting.loading import trained_run
 
 Kind: TypeAlias = Literal["samples", "reconstructions", "interpolation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -53,10 +52,7 @@ def perform(folder: Path) -> list[Performance]:
         ConfigError: If its configuration cannot be read.
         DataError: If its checkpoint cannot be used, or its music is not where it was.
     """
-    config = config_in(folder)
-    corpus = corpora.load_named(config.data.corpus, config.data.melodies)
-    check_corpus(config, corpus)
-    trained = trained_trial(folder, corpus)
+    trained, corpus = trained_run(folder)
     samples = [
         _performance("samples", f"sample_{number}", f"Sample {number}", piece)
         for number, piece in enumerate(trained.samples(SAMPLES), 1)
