@@ -31,8 +31,7 @@ SHOWN_ROWS = 10
 SHOWN_SLICES = 6
 """Parameters whose slices are shown at once, those with the largest importances."""
 
-NAMED = 8
-"""Trials of one ending that are named."""
+NAMED = 8  # trials of one ending
 
 FIRST = ("latent_kl_by_dimension", "latent_traversal")
 """Pictures of a trial that are shown at once."""
