@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aurl.errors import DataError
-from aurl.metrics.dimensions import live_coordinates
+from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, carried_nats
 
 LOSSES = ("reconstruction_nats", "reconstruction_shuffled_z_nats")
 ARRAYS = (
@@ -92,7 +92,7 @@ def read_codes(path: Path) -> Codes:
         live = np.ones(codes.shape[1], dtype=bool)
     else:
         codes, log_var = _posterior(path, arrays)
-        live = live_coordinates(codes, log_var)
+        live = carried_nats(codes, log_var) >= LIVE_THRESHOLD_NATS
     if "factors" not in arrays:
         raise DataError(f"{path} must hold factors [samples, factors], got {_names(arrays)}.")
     factors = _classes(path, arrays["factors"])
