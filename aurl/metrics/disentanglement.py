@@ -131,7 +131,7 @@ def permutation_floor(
     *,
     live: Bool[np.ndarray, " latent"] | None = None,
     groups: Int[np.ndarray, " sample"] | None = None,
-    settings: DisentanglementSettings | None = None,
+    settings: DisentanglementSettings,
 ) -> Disentanglement:
     """The same scores when codes and factors have nothing to do with each other.
 
@@ -148,7 +148,6 @@ def permutation_floor(
     Returns:
         What a score must exceed to mean anything.
     """
-    settings = DisentanglementSettings() if settings is None else settings
     order = torn_rows(len(factors), groups, np.random.default_rng([settings.seed, 1]))
     return disentanglement(codes, factors[order], live=live, groups=groups, settings=settings)
 

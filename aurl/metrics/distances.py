@@ -45,36 +45,33 @@ class Distance:
 
 
 def classes(
-    values: Float[np.ndarray, " piece"], data: Float[np.ndarray, " row"], n_bins: int = N_BINS
+    values: Float[np.ndarray, " piece"], data: Float[np.ndarray, " row"]
 ) -> Int[np.ndarray, "piece class"]:
     """The class of each value as a table of counts: one 1 a row.
 
     Args:
         values: NaN where a piece does not have the quantity.
         data: What the classes are made from.
-        n_bins: Classes of about equal shares of the data.
 
     Raises:
-        ValueError: If a value is infinite or ``n_bins`` is less than 1.
+        ValueError: If a value is infinite.
     """
-    if n_bins < 1:
-        raise ValueError(f"n_bins must be >= 1, got {n_bins}.")
     if np.isinf(values).any() or np.isinf(data).any():
         raise ValueError("values must be finite or NaN, got an infinite one.")
     known = np.sort(data[~np.isnan(data)].round(DECIMALS))
-    edges = _edges(known, n_bins)
+    edges = _edges(known)
     found = np.searchsorted(edges, values.round(DECIMALS), side="right")
     found = np.where(np.isnan(values), len(edges) + 1, found)
     return np.eye(len(edges) + 2, dtype=np.int64)[found]
 
 
-def _edges(known: Float[np.ndarray, " row"], n_bins: int) -> Float[np.ndarray, " edge"]:
+def _edges(known: Float[np.ndarray, " row"]) -> Float[np.ndarray, " edge"]:
     """Where a class begins; ``known`` is ascending."""
     if not len(known):
         return np.zeros(0)
-    tenths = np.quantile(known, np.arange(n_bins) / n_bins, method="higher")
+    tenths = np.quantile(known, np.arange(N_BINS) / N_BINS, method="higher")
     value, count = np.unique(known, return_counts=True)
-    common = value[count * n_bins >= len(known)]
+    common = value[count * N_BINS >= len(known)]
     after = np.nextafter(np.append(common, known[-1]), np.inf)
     return np.unique(np.concatenate([known[:1], tenths, common, after]))
 
