@@ -45,8 +45,6 @@ from aurl.reporting.posteriors import health_of, of_dimensions
 LEVEL = 0.95
 """Coverage that the intervals aim at."""
 
-RESAMPLES = 100
-
 Found = tuple[dict[str, float], dict[str, np.ndarray]]
 
 
@@ -307,7 +305,7 @@ def _intervals(arrays: _Arrays, metrics: Sequence[str]) -> dict[str, dict[str, f
             other = dcimig(information) if corrected else modularity_dlib(information)
             return np.array([_gap("mig", information)[0]["mig"], other])
 
-        intervals = score_intervals(scores, pieces, level=LEVEL, n_resamples=RESAMPLES)
+        intervals = score_intervals(scores, pieces, level=LEVEL)
         for name, interval in zip(names, intervals, strict=True):
             if name in metrics:
                 found[name] = {"low": interval.low, "high": interval.high, "level": LEVEL}
