@@ -30,7 +30,7 @@ from aurl.metrics.explicitness import GUESSING, explicitness_per_factor
 from aurl.metrics.factor_vae import factor_vae
 from aurl.metrics.infomec import infomec
 from aurl.metrics.irs import irs
-from aurl.metrics.mig import mean_over_varying, mutual_information_gap
+from aurl.metrics.mig import mig, mutual_information_gap
 from aurl.metrics.modularity import modularity_dlib
 from aurl.metrics.mutual_information import (
     MutualInformation,
@@ -207,8 +207,7 @@ class _Arrays:
 
 
 def _gap(name: str, information: MutualInformation) -> Found:
-    gaps = mutual_information_gap(information)
-    return {name: mean_over_varying(gaps, information.entropy)}, {name: gaps}
+    return {name: mig(information)}, {name: mutual_information_gap(information)}
 
 
 def _dcimig(arrays: _Arrays) -> Found:
@@ -303,7 +302,7 @@ def _intervals(arrays: _Arrays, metrics: Sequence[str]) -> dict[str, dict[str, f
         ) -> np.ndarray:
             information = mutual_information(bins[rows], arrays.seen[1][rows], corrected=corrected)
             other = dcimig(information) if corrected else modularity_dlib(information)
-            return np.array([_gap("mig", information)[0]["mig"], other])
+            return np.array([mig(information), other])
 
         intervals = score_intervals(scores, pieces, level=LEVEL)
         for name, interval in zip(names, intervals, strict=True):
