@@ -32,7 +32,7 @@ from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Event, Row, Task
 from aurl.training.workers import Workers
 from tests.processes import until, workers_of_ray
-from tests.tiny import small_config, tiny_corpus
+from tests.tiny import small_config, tiny_corpus, untimed
 
 pytestmark = [
     pytest.mark.timeout(300),  # a gang starts in some 10 s, if nobody else uses the cores
@@ -112,11 +112,6 @@ def slot(
     closing = time.monotonic()
     gang.close()
     measured(f"gang of {size}: closed in {time.monotonic() - closing:.2f} s")
-
-
-def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
-    measured = ("time/", "throughput/", "memory/")
-    return [{k: v for k, v in row.items() if not k.startswith(measured)} for row in rows]
 
 
 def rows_alone(folder: Path, config: RunConfig) -> list[Row]:
