@@ -60,7 +60,7 @@ def rank_bins(
 
 
 def width_bins(
-    codes: Float[np.ndarray, "sample latent"], *, n_bins: int
+    codes: Float[np.ndarray, "sample latent"], *, n_bins: int = 20
 ) -> Int[np.ndarray, "sample latent"]:
     """Bin of every value among ``n_bins`` equal parts of its column's range, as labels from 0.
 
