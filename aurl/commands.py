@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data import corpus as corpora
 from aurl.data.context import in_words
-from aurl.data.corpus import Corpus
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_value
@@ -24,7 +23,7 @@ from aurl.reporting import export as exports
 from aurl.reporting.doctor import examine
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.listening import write_music
-from aurl.reporting.loading import trained_model
+from aurl.reporting.loading import music_of, trained_model, trained_run
 from aurl.reporting.progress import Progress as SweepProgress
 from aurl.reporting.space_tables import parameter_tree, sample_lines, space_record
 from aurl.reporting.tables import latent_use, leaderboard_table
@@ -33,7 +32,7 @@ from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
-from aurl.search.provenance import config_in, provenance, read_config, write_config
+from aurl.search.provenance import provenance, read_config, write_config
 from aurl.search.ranking import read_reruns
 from aurl.training.fits import check_fits
 
@@ -117,7 +116,7 @@ def run_train(args: Namespace) -> int:
     changed = overrides_of(args.set)
     config = from_plain(overridden(to_plain(config), changed))
     scaled, changes = full_run.scaled(config, args.preset)
-    corpus = _music_of(config, args.data)
+    corpus = music_of(config, args.data)
     exports.check_corpus(scaled, corpus)
     named = corpora.from_anywhere(args.data or config.data.corpus)
     data = replace(scaled.data, corpus=named, fingerprint=corpus.fingerprint)
@@ -163,10 +162,7 @@ def run_export(args: Namespace) -> int:
         raise SweepError(f"--rank must be left out for a run, which has none, got {args.rank}.")
     else:
         folder = args.source
-    config = config_in(folder)
-    corpus = _music_of(config, None)
-    exports.check_corpus(config, corpus)
-    trained = exports.trained_trial(folder, corpus)
+    trained, corpus = trained_run(folder)
     metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, folder.name))
     console = Console()
     console.print(latent_use(folder.name, metrics), highlight=False, markup=False)
@@ -177,13 +173,10 @@ def run_export(args: Namespace) -> int:
 def run_evaluate(args: Namespace) -> int:
     """Print the metrics of an export, or of a run's last checkpoint, on the test split."""
     if (args.export / "checkpoint").is_dir():
-        config = config_in(args.export)
-        corpus = _music_of(config, args.data)
-        exports.check_corpus(config, corpus)
-        trained = exports.trained_trial(args.export, corpus)
+        trained, corpus = trained_run(args.export, args.data)
     else:
         trained = exports.load_export(args.export)
-        corpus = _music_of(trained.config, args.data)
+        corpus = music_of(trained.config, args.data)
     metrics = exports.test_metrics(trained, corpus)
     if args.json:
         _print_json(exports.finite(metrics))
@@ -191,11 +184,6 @@ def run_evaluate(args: Namespace) -> int:
         for name, value in sorted(metrics.items()):
             print(f"{name:56} {value:.6g}")
     return 0
-
-
-def _music_of(config: RunConfig, data: str | None) -> Corpus:
-    """The corpus that ``--data`` names, or else the configuration."""
-    return corpora.load_named(data or config.data.corpus, config.data.melodies)
 
 
 def run_sample(args: Namespace) -> int:
@@ -229,7 +217,7 @@ def run_reconstruct(args: Namespace) -> int:
     if args.out.suffix.lower() in (".wav", ".png"):
         raise ConfigError(f"--out must be a MIDI file, got {args.out}: --wav and --png add to it.")
     trained = exports.load_export(args.export)
-    corpus = _music_of(trained.config, args.data)
+    corpus = music_of(trained.config, args.data)
     exports.check_windows(trained, corpus)
     pairs = exports.reconstructions(trained, corpus, args.count)
     write_music(pairs, args.out, wav=args.wav, png=args.png)

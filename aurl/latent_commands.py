@@ -17,12 +17,11 @@ from rich.console import Console
 from aurl.analysis.interpolation import usual_path
 from aurl.analysis.study import STUDIED, Study
 from aurl.analysis.subject import Subject
-from aurl.data import corpus as corpora
 from aurl.errors import AurlError, ConfigError
 from aurl.reporting import latent_tools
 from aurl.reporting.export import check_windows
 from aurl.reporting.latent_sheet import SHEET, Track, Wanted, write_sheet
-from aurl.reporting.loading import Model, load
+from aurl.reporting.loading import Model, load, music_of
 from aurl.seeding import numpy_generator
 
 STUDIED_LIVE = 1000
@@ -103,6 +102,7 @@ def run_analyze(args: Namespace) -> int:
     _check_least(args, windows=2)
     found: dict[str, Any] = {}
     lines: list[str] = []
+    tracks: list[Track] = []
     with _looking(args) as (model, study):
         if args.what in ("names", "all"):
             found["names"] = latent_tools.write_names(study, args.out)
@@ -112,16 +112,15 @@ def run_analyze(args: Namespace) -> int:
             found["directions"] = latent_tools.write_directions(
                 study, start, args.out, windows=args.windows
             )
-            lines += _lines_of_directions(found["directions"])
+            told = _lines_of_directions(found["directions"])
+            lines += told
+            tracks = [
+                Track(name=row["attribute"], caption=f"{line}; 5 strengths, from less to more")
+                for row, line in zip(found["directions"]["directions"], told, strict=True)
+            ]
         if args.what in ("map", "all"):
             found["map"] = latent_tools.write_map(study, args.out, kind=args.map)
             lines.append(f"map: {args.map}, {len(found['map']['points'])} windows")
-    rows = found["directions"]["directions"] if "directions" in found else []
-    captions = _lines_of_directions(found["directions"]) if rows else []
-    tracks = [
-        Track(name=row["attribute"], caption=f"{caption}; 5 strengths, from less to more")
-        for row, caption in zip(rows, captions, strict=True)
-    ]
     return _told(args, found, lines, tracks)
 
 
@@ -160,7 +159,7 @@ def _study_if_here(model: Model, args: Namespace) -> tuple[Study | None, str]:
 
 
 def _study(model: Model, data: str, *, studied: int = STUDIED) -> Study:
-    corpus = corpora.load_named(data or model.config.data.corpus, model.config.data.melodies)
+    corpus = music_of(model.config, data)
     check_windows(model.trained, corpus)
     return Study(Subject(model.trained.model, corpus), studied=studied)
 

@@ -23,11 +23,9 @@ def stream_seed(seed: int, *name: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def torch_generator(
-    seed: int, *name: str | int, device: torch.device | str = "cpu"
-) -> torch.Generator:
-    """A torch generator for the stream called ``name`` (see :func:`stream_seed`)."""
-    return torch.Generator(device=device).manual_seed(stream_seed(seed, *name))
+def torch_generator(seed: int, *name: str | int) -> torch.Generator:
+    """A torch generator on the CPU for the stream called ``name`` (see :func:`stream_seed`)."""
+    return torch.Generator(device="cpu").manual_seed(stream_seed(seed, *name))
 
 
 def numpy_generator(seed: int, *name: str | int) -> np.random.Generator:

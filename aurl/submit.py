@@ -59,8 +59,9 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
         files += [folder.resolve()] if uploaded else []
         words += ["--data", f"./{folder.resolve().name}" if uploaded else args.data]
     if args.warm_start is not None:
-        words += ["--warm-start", _on_cluster(args.warm_start)]
-        files += [args.warm_start] if args.warm_start.is_file() else []
+        place, needed = _on_cluster(args.warm_start)
+        words += ["--warm-start", place]
+        files += needed
     given = {
         "--trials": args.trials,
         "--workers-per-trial": shape.workers_per_trial,
@@ -73,14 +74,16 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
     return [*words, *(["--resume"] if args.resume else [])], files
 
 
-def _on_cluster(warm_start: Path) -> str:
-    """What the cluster is to begin with: a file from here, or a sweep that is there."""
-    if not warm_start.is_file() and not warm_start.is_absolute():
+def _on_cluster(warm_start: Path) -> tuple[str, list[Path]]:
+    """What the cluster is to begin with: a file, which is uploaded, or a sweep that is there."""
+    if warm_start.is_file():
+        return warm_start.name, [warm_start]
+    if not warm_start.is_absolute():
         raise SweepError(
             "--warm-start must be a file of configurations, which is uploaded, or a sweep's "
             f"folder on the cluster, from its root, got {warm_start}."
         )
-    return warm_start.name if warm_start.is_file() else str(warm_start)
+    return str(warm_start), []
 
 
 def _follow(jobs: Jobs, job: str, args: Namespace) -> int:

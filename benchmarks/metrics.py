@@ -19,7 +19,7 @@ from sklearn.svm import LinearSVC
 from aurl.metrics.dci import ForestSettings, dci_et
 from aurl.metrics.dci_gbt import dci_gbt
 from aurl.metrics.dcimig import dcimig
-from aurl.metrics.mig import mean_over_varying, mutual_information_gap
+from aurl.metrics.mig import mig
 from aurl.metrics.modularity import modularity_dlib
 from aurl.metrics.mutual_information import rank_mutual_information, width_mutual_information
 from aurl.metrics.sap import svm_accuracies
@@ -72,9 +72,7 @@ def own_information(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """The same two, and mig_rank32 and dcimig from rank bins."""
     published = width_mutual_information(codes, factors)
     ranked = rank_mutual_information(codes, factors)
-    gaps = [mutual_information_gap(each) for each in (published, ranked)]
-    mig, mig_rank32 = (mean_over_varying(each, published.entropy) for each in gaps)
-    return np.array([mig, modularity_dlib(published), mig_rank32, dcimig(ranked)])
+    return np.array([mig(published), modularity_dlib(published), mig(ranked), dcimig(ranked)])
 
 
 def accuracies_by_scikit_learn(

@@ -88,6 +88,12 @@ def random_walks(
     return torch.stack(drawn, dim=1)
 
 
+def advance(grammar: GrammarState, tokens: Int[torch.Tensor, "batch token"]) -> None:
+    """Read the beginnings of sequences, token after token."""
+    for column in tokens.unbind(dim=1):
+        grammar.advance(column)
+
+
 def knows_where_it_is(
     grammar: GrammarState, vocabulary: Vocabulary, tokens: Int[torch.Tensor, "batch token"]
 ) -> bool:

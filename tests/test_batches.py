@@ -38,6 +38,10 @@ def batches(
     )
 
 
+def tokens_of(made: TrainingBatches, step: int) -> Tensor:
+    return made.with_context(step)[0]
+
+
 def rows(tokens: Tensor) -> list[tuple[int, ...]]:
     """The token ids of each window, without its padding."""
     return [tuple(row[row != STORE.pad].tolist()) for row in tokens]
@@ -111,7 +115,7 @@ def test_an_epoch_reads_each_training_window_at_most_once(
     read = [
         WINDOWS[row]
         for step in range(epoch * steps, (epoch + 1) * steps)
-        for row in rows(made.at(step))
+        for row in rows(tokens_of(made, step))
     ]
     assert len(read) == len(set(read)) == steps * batch_size
     assert set(read) <= set(TRAIN.tolist())
@@ -119,7 +123,7 @@ def test_an_epoch_reads_each_training_window_at_most_once(
 
 def test_windows_of_a_batch_are_of_like_length_and_batches_in_no_order_of_it() -> None:
     made = batches()
-    found = [sorted(map(len, rows(made.at(step)))) for step in range(len(TRAIN) // 8)]
+    found = [sorted(map(len, rows(tokens_of(made, step)))) for step in range(len(TRAIN) // 8)]
     shortest = sorted(found)
     assert all(one[-1] <= other[0] for one, other in pairwise(shortest))  # all are sorted together
     assert found not in (shortest, shortest[::-1])
@@ -127,15 +131,15 @@ def test_windows_of_a_batch_are_of_like_length_and_batches_in_no_order_of_it() -
 
 def test_epochs_have_orders_of_their_own_and_leave_out_other_windows() -> None:
     made = batches(24)  # 2 batches of 64 windows: 16 are left out
-    first, second = ({row for s in (e, e + 1) for row in rows(made.at(s))} for e in (0, 2))
+    first, second = ({row for s in (e, e + 1) for row in rows(tokens_of(made, s))} for e in (0, 2))
     assert first != second
     assert len(first | second) > 48
 
 
 @given(st.sampled_from([1, 2, 4]), st.integers(0, 40), st.integers(0, 2**31 - 1))
 def test_workers_together_read_what_one_reads(size: int, step: int, seed: int) -> None:
-    whole = rows(batches(8, seed, transpose=3).at(step))
-    parts = [batches(8, seed, (rank, size), transpose=3).at(step) for rank in range(size)]
+    whole = rows(tokens_of(batches(8, seed, transpose=3), step))
+    parts = [tokens_of(batches(8, seed, (rank, size), transpose=3), step) for rank in range(size)]
     assert together(parts) == whole
 
 
@@ -165,7 +169,7 @@ def test_workers_together_read_what_one_reads_at_shifted_velocities(size: int) -
         made = TrainingBatches(
             corpus, store, changes, batch_size=8, seed=0, worker=(rank, n_workers)
         )
-        return rows(made.at(step))
+        return rows(tokens_of(made, step))
 
     for step in range(16):
         shares = [read(rank, size, step) for rank in range(size)]
@@ -177,16 +181,16 @@ def test_workers_together_read_what_one_reads_at_shifted_velocities(size: int) -
 def test_a_step_does_not_depend_on_the_steps_before(step: int, seed: int) -> None:
     made = batches(8, seed, transpose=3)
     for earlier in range(0, step, 7):
-        made.at(earlier)
-    assert torch.equal(made.at(step), batches(8, seed, transpose=3).at(step))
+        tokens_of(made, earlier)
+    assert torch.equal(tokens_of(made, step), tokens_of(batches(8, seed, transpose=3), step))
 
 
 def test_seeds_read_in_different_orders() -> None:
-    assert rows(batches(8, 0).at(0)) != rows(batches(8, 1).at(0))
+    assert rows(tokens_of(batches(8, 0), 0)) != rows(tokens_of(batches(8, 1), 0))
 
 
 def test_augmentation_changes_pitches_alone_and_each_window_by_its_own_draw() -> None:
-    plain, changed = batches(64).at(0), batches(64, transpose=3).at(0)
+    plain, changed = tokens_of(batches(64), 0), tokens_of(batches(64, transpose=3), 0)
     assert plain.shape == changed.shape
     pitches = VOCABULARY.ids(Kind.PITCH)
     is_pitch = (plain >= pitches.start) & (plain < pitches.stop)
@@ -201,14 +205,14 @@ def test_augmentation_changes_pitches_alone_and_each_window_by_its_own_draw() ->
 
 
 def test_augmentation_of_a_step_is_always_the_same() -> None:
-    assert torch.equal(batches(transpose=3).at(5), batches(transpose=3).at(5))
+    assert torch.equal(tokens_of(batches(transpose=3), 5), tokens_of(batches(transpose=3), 5))
 
 
 def test_each_step_draws_its_own_augmentation() -> None:
     pitches = VOCABULARY.ids(Kind.PITCH)
     moves: list[Tensor] = []
     for step in (0, 1):
-        plain, changed = batches(64).at(step), batches(64, transpose=3).at(step)
+        plain, changed = tokens_of(batches(64), step), tokens_of(batches(64, transpose=3), step)
         is_pitch = (plain >= pitches.start) & (plain < pitches.stop)
         moves.append((changed - plain).masked_fill(~is_pitch, 0).sum(dim=1) / is_pitch.sum(dim=1))
     assert not torch.equal(moves[0], moves[1])

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aurl.metrics.bootstrap import difference_interval, mean_interval, score_intervals
+from aurl.metrics.bootstrap import mean_interval, score_intervals
 from aurl.metrics.mig import mig_rank32, mutual_information_gap
 from aurl.metrics.mutual_information import mutual_information, rank_bins
 
@@ -71,17 +71,6 @@ def test_many_pieces_are_resampled_in_blocks() -> None:
     values = np.random.default_rng(0).normal(size=30_000)
     interval = mean_interval(values, np.arange(30_000), n_resamples=100)
     assert interval.high - interval.low == pytest.approx(2 * 1.96 / np.sqrt(30_000), rel=0.3)
-
-
-def test_difference_of_two_runs_is_sharper_than_either() -> None:
-    rng = np.random.default_rng(0)
-    first = clustered(rng)
-    second = first - 0.1 + 0.05 * rng.normal(size=first.size)
-    difference = difference_interval(first, second, PIECES)
-    assert difference.mean == pytest.approx(0.1, abs=0.01)
-    assert 0.08 < difference.low < difference.high < 0.12
-    alone = mean_interval(first, PIECES)
-    assert alone.low < 0.0 < alone.high
 
 
 @pytest.mark.parametrize(

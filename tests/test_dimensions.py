@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aurl.metrics.active_units import kl_from_aggregate
-from aurl.metrics.dimensions import carried_nats, live_coordinates, over_slots
+from aurl.metrics.dimensions import carried_nats, over_slots
 from aurl.metrics.latent_information import latent_information
 
 DIMENSION = np.array([0, 1, 0, 1, 2])
@@ -55,17 +55,6 @@ def test_what_a_dimension_carries_is_never_less_than_its_information() -> None:
     z = mean + np.exp(-2.0) * np.random.default_rng(2).normal(size=mean.shape)
     assert latent_information(z, mean, log_var) == pytest.approx([np.log(2.0)], abs=1e-6)
     assert carried_nats(mean, log_var) == pytest.approx([0.5 * (np.log1p(np.exp(-4.0)) + 4.0)])
-
-
-def test_live_coordinates_are_all_slots_of_the_live_dimensions() -> None:
-    mean, log_var = posterior([0.12, 0.0, 0.0, 0.08, 0.0], shift=1.0)
-    mean[0, 4] = np.nan
-    for dimension, live in (
-        (DIMENSION, [True, False, True, False, False]),
-        (None, [True, False, False, True, False]),
-    ):
-        assert live_coordinates(mean, log_var, dimension).tolist() == live
-    assert live_coordinates(mean, log_var, DIMENSION, threshold=0.03).tolist()[:4] == [True] * 4
 
 
 @pytest.mark.parametrize(

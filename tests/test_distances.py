@@ -29,28 +29,28 @@ def counted(samples: list[list[int]], data: list[list[int]]) -> Distance:
 
 def test_overlap_and_kl_in_closed_form() -> None:
     found = counted([[3, 1, 0]], [[1, 1, 2]])
-    assert found.overlap.value == pytest.approx(0.25 + 0.25)
+    assert found.overlap.mean == pytest.approx(0.25 + 0.25)
     p, q = np.array([3.5, 1.5, 0.5]) / 5.5, np.array([1.5, 1.5, 2.5]) / 5.5
-    assert found.kl_nats.value == pytest.approx(float((q * np.log(q / p)).sum()))
+    assert found.kl_nats.mean == pytest.approx(float((q * np.log(q / p)).sum()))
 
 
 def test_same_and_disjoint_shares_are_the_extremes() -> None:
     same = counted([[2, 4]] * 50, [[1, 2]] * 50)
-    assert same.overlap.value == pytest.approx(1.0)
-    assert same.kl_nats.value == pytest.approx(0.0, abs=1e-5)
+    assert same.overlap.mean == pytest.approx(1.0)
+    assert same.kl_nats.mean == pytest.approx(0.0, abs=1e-5)
     apart = counted([[1, 0]], [[0, 1]])
-    assert apart.overlap.value == 0.0
-    assert apart.kl_nats.value == pytest.approx(0.5 * math.log(3))
+    assert apart.overlap.mean == 0.0
+    assert apart.kl_nats.mean == pytest.approx(0.5 * math.log(3))
 
 
 def test_rows_weigh_what_they_count() -> None:
-    assert counted([[1, 0], [0, 9]], [[1, 9]]).overlap.value == pytest.approx(1.0)
+    assert counted([[1, 0], [0, 9]], [[1, 9]]).overlap.mean == pytest.approx(1.0)
 
 
 def test_a_side_without_counts_overlaps_nothing_and_is_finite() -> None:
     found = counted([[0, 0]] * 3, [[1, 1]] * 3)
-    assert found.overlap.value == 0.0
-    assert math.isfinite(found.kl_nats.value)
+    assert found.overlap.mean == 0.0
+    assert math.isfinite(found.kl_nats.mean)
 
 
 def test_classes_are_tenths_of_the_data_and_more_on_either_side() -> None:
@@ -64,21 +64,21 @@ def test_classes_are_tenths_of_the_data_and_more_on_either_side() -> None:
 def test_a_common_value_is_a_class_of_its_own() -> None:
     data = np.concatenate([np.zeros(90), np.linspace(0.1, 1.0, 10)])
     near = np.full(50, 0.05)
-    assert between(near, data).overlap.value <= 0.1
-    assert between(np.zeros(50), data).overlap.value == pytest.approx(0.9)
+    assert between(near, data).overlap.mean <= 0.1
+    assert between(np.zeros(50), data).overlap.mean == pytest.approx(0.9)
 
 
 def test_rounding_of_sums_makes_no_class() -> None:
     assert 0.1 + 0.2 != 0.3
-    assert between(np.full(9, 0.1 + 0.2), np.full(9, 0.3)).overlap.value == 1.0
+    assert between(np.full(9, 0.1 + 0.2), np.full(9, 0.3)).overlap.mean == 1.0
 
 
 def test_not_defined_is_a_value() -> None:
     data = np.array([1.0, 2.0, 3.0, NAN])
-    assert between(data, data).overlap.value == 1.0
-    assert between(np.full(4, NAN), data).overlap.value == pytest.approx(0.25)
-    assert between(np.full(4, NAN), np.full(4, NAN)).overlap.value == 1.0
-    assert between(np.ones(4), np.full(4, NAN)).overlap.value == 0.0
+    assert between(data, data).overlap.mean == 1.0
+    assert between(np.full(4, NAN), data).overlap.mean == pytest.approx(0.25)
+    assert between(np.full(4, NAN), np.full(4, NAN)).overlap.mean == 1.0
+    assert between(np.ones(4), np.full(4, NAN)).overlap.mean == 0.0
 
 
 REALS = st.lists(
@@ -95,7 +95,7 @@ def test_distances_of_anything_are_finite_and_in_range(
 ) -> None:
     found = between(np.array(ours), np.array(data))
     for each, highest in ((found.overlap, 1.0), (found.kl_nats, math.inf)):
-        assert -1e-12 <= each.low <= each.value <= each.high <= highest + 1e-12
+        assert -1e-12 <= each.low <= each.mean <= each.high <= highest + 1e-12
         assert math.isfinite(each.high)
     assert classes(np.array(ours), np.array(data)).sum() == len(ours)
 
@@ -105,8 +105,8 @@ def test_distances_of_anything_are_finite_and_in_range(
 def test_the_order_of_pieces_changes_nothing(ours: list[float], data: list[float]) -> None:
     first = between(np.array(ours), np.array(data))
     second = between(np.array(ours[::-1]), np.array(data[::-1]))
-    assert first.overlap.value == pytest.approx(second.overlap.value)
-    assert first.kl_nats.value == pytest.approx(second.kl_nats.value)
+    assert first.overlap.mean == pytest.approx(second.overlap.mean)
+    assert first.kl_nats.mean == pytest.approx(second.kl_nats.mean)
 
 
 def test_same_seed_same_interval() -> None:
@@ -124,7 +124,7 @@ def test_interval_is_wider_for_fewer_pieces_than_windows() -> None:
     ours = rng.normal(size=600)
     by_piece = between(ours, data, piece).overlap
     by_window = between(ours, data).overlap
-    assert by_piece.value == by_window.value
+    assert by_piece.mean == by_window.mean
     assert by_piece.high - by_piece.low > 2 * (by_window.high - by_window.low)
 
 
@@ -133,8 +133,8 @@ def test_the_mean_over_quantities_comes_with_its_own_interval() -> None:
     ours = {name: rng.integers(0, 5, (40, 3)) for name in ("a", "b")}
     data = {name: rng.integers(0, 5, (60, 3)) for name in ("a", "b")}
     found = distances(ours, data, np.arange(60), n_resamples=200)
-    mean = (found["a"].overlap.value + found["b"].overlap.value) / 2
-    assert found[""].overlap.value == pytest.approx(mean)
+    mean = (found["a"].overlap.mean + found["b"].overlap.mean) / 2
+    assert found[""].overlap.mean == pytest.approx(mean)
     assert found[""].overlap.low < mean < found[""].overlap.high
 
 
@@ -159,8 +159,6 @@ def test_distances_refuse(
 
 
 def test_classes_refuse() -> None:
-    with pytest.raises(ValueError, match=r"n_bins must be >= 1, got 0\."):
-        classes(np.ones(2), np.ones(2), n_bins=0)
     with pytest.raises(ValueError, match="finite or NaN, got an infinite one"):
         classes(np.array([np.inf]), np.ones(2))
 
@@ -175,7 +173,7 @@ def test_overlap_of_normal_samples_is_that_of_their_densities(shift: float) -> N
     rng = np.random.default_rng(0)
     data, ours = rng.normal(size=4000), rng.normal(size=4000) + shift
     exact = NormalDist().overlap(NormalDist(mu=shift))
-    assert between(ours, data).overlap.value == pytest.approx(exact, abs=0.035)
+    assert between(ours, data).overlap.mean == pytest.approx(exact, abs=0.035)
 
 
 def test_kl_sees_a_shift() -> None:
@@ -183,16 +181,16 @@ def test_kl_sees_a_shift() -> None:
     standard deviations, which is less than the 0.124 it gives a sample and itself."""
     rng = np.random.default_rng(0)
     data, ours = rng.normal(size=1000), rng.normal(size=1000)
-    assert between(data, data).kl_nats.value == pytest.approx(0.0, abs=1e-9)
-    assert between(ours, data).kl_nats.value < 0.02
-    assert between(ours + 1.0, data).kl_nats.value == pytest.approx(0.5, abs=0.1)  # shift² / 2
-    assert between(ours + 100.0, data).kl_nats.value > 5.0
+    assert between(data, data).kl_nats.mean == pytest.approx(0.0, abs=1e-9)
+    assert between(ours, data).kl_nats.mean < 0.02
+    assert between(ours + 1.0, data).kl_nats.mean == pytest.approx(0.5, abs=0.1)  # shift² / 2
+    assert between(ours + 100.0, data).kl_nats.mean > 5.0
 
 
 def test_a_constant_is_a_distribution() -> None:
     """mgeval raises LinAlgError for a feature that does not vary."""
     same = between(np.full(30, 2.0), np.full(40, 2.0))
-    assert (same.overlap.value, same.overlap.low, same.overlap.high) == (1.0, 1.0, 1.0)
-    assert same.kl_nats.value == pytest.approx(0.0, abs=1e-3)
+    assert (same.overlap.mean, same.overlap.low, same.overlap.high) == (1.0, 1.0, 1.0)
+    assert same.kl_nats.mean == pytest.approx(0.0, abs=1e-3)
     for other in (1.0, 3.0):
-        assert between(np.full(30, other), np.full(40, 2.0)).overlap.value == 0.0
+        assert between(np.full(30, other), np.full(40, 2.0)).overlap.mean == 0.0

@@ -32,12 +32,14 @@ from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Event, Row, Task
 from aurl.training.workers import Workers
 from tests.processes import until, workers_of_ray
-from tests.tiny import small_config, tiny_corpus
+from tests.tiny import small_config, tiny_corpus, untimed
 
 pytestmark = [
     pytest.mark.timeout(300),  # a gang starts in some 10 s, if nobody else uses the cores
     pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning"),  # Ray Data's own
 ]
+
+UNDRAINED = ray_worker.Drains(set())
 
 
 @dataclass
@@ -110,11 +112,6 @@ def slot(
     closing = time.monotonic()
     gang.close()
     measured(f"gang of {size}: closed in {time.monotonic() - closing:.2f} s")
-
-
-def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
-    measured = ("time/", "throughput/", "memory/")
-    return [{k: v for k, v in row.items() if not k.startswith(measured)} for row in rows]
 
 
 def rows_alone(folder: Path, config: RunConfig) -> list[Row]:
@@ -251,7 +248,7 @@ def test_the_last_report_comes_with_a_look(
     heard = Heard()
     task = Task(config=small_config(), checkpoint_folder=tmp_path)
     train_one = ray_worker._train_one
-    assert train_one(task, tiny_corpus(), heard, Workers()) == Event(ended=True)
+    assert train_one(task, tiny_corpus(), heard, Workers(), UNDRAINED) == Event(ended=True)
     assert [event.rows[-1]["step"] for event in heard.events] == [4, 8]
     first, last = heard.events
     assert first.look == b""
@@ -326,7 +323,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder
     monkeypatch.setattr(ray_worker, "train", fail)
     task = Task(config=small_config(), checkpoint_folder=folder)
     train_one = ray_worker._train_one
-    return train_one(task, tiny_corpus(), NoMailbox(), Workers(0, size))
+    return train_one(task, tiny_corpus(), NoMailbox(), Workers(0, size), UNDRAINED)
 
 
 @pytest.mark.parametrize("size", [1, 2])

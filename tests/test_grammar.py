@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from random_music import VOCABULARIES, Plan, planned, plans, random_walks
+from random_music import VOCABULARIES, Plan, advance, planned, plans, random_walks
 
 from aurl.data.grammar import Grammar, accepted, is_valid
 from aurl.data.metrical import BAR_TICKS, METRES, Kind, Metrical
@@ -176,13 +176,13 @@ def test_every_token_that_a_budget_allows_leaves_time_to_end(name: str) -> None:
     walks = random_walks(vocabulary, batch=20, n_bars=2, budget=40, seed=4)
     for length in (1, 3, 6, 10, 15):
         grammar = Grammar(vocabulary, 20, 2)
-        grammar.read(walks[:, :length])
+        advance(grammar, walks[:, :length])
         budget = next(b for b in range(1, 20) if ends(grammar, b))
         tight = grammar.allowed(budget)
         for row in range(20):
             for token in tight[row].nonzero()[:, 0][:5]:
                 after = Grammar(vocabulary, 1, 2)
-                after.read(torch.cat([walks[row, :length], token[None]])[None])
+                advance(after, torch.cat([walks[row, :length], token[None]])[None])
                 assert bool(after.ended) or ends(after, budget - 1)
 
 
@@ -193,15 +193,15 @@ def ends(grammar: Grammar, budget: int) -> bool:
         return False
 
 
-def test_a_prompt_may_be_padded() -> None:
+def test_padding_is_passed_over() -> None:
     vocabulary = Metrical()
     walks = random_walks(vocabulary, batch=2, n_bars=2, budget=50, seed=1)
     ragged = walks[:, :12].clone()
     ragged[1, 7:] = vocabulary.pad
     together = Grammar(vocabulary, 2, 2)
-    together.read(ragged)
+    advance(together, ragged)
     alone = Grammar(vocabulary, 1, 2)
-    alone.read(walks[1:, :7])
+    advance(alone, walks[1:, :7])
     assert torch.equal(together.allowed()[1:], alone.allowed())
 
 
@@ -210,9 +210,9 @@ def test_after_end_there_is_only_padding() -> None:
     grammar = Grammar(vocabulary, 1, 1)
     metre = vocabulary.ids(Kind.METRE)[0]
     tokens = torch.tensor([[vocabulary.start, vocabulary.bar, metre, vocabulary.end]])
-    grammar.read(tokens[:, :3])
+    advance(grammar, tokens[:, :3])
     assert not grammar.ended.any()
-    grammar.read(tokens[:, 3:])
+    advance(grammar, tokens[:, 3:])
     for _ in range(2):
         assert grammar.ended.all()
         assert grammar.allowed(1).nonzero().tolist() == [[0, vocabulary.pad]]

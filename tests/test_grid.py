@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from random_music import knows_where_it_is
+from random_music import advance, knows_where_it_is
 
 from aurl.data.grid import BAR, Grid
 from aurl.data.piece import NOTE, Metre, Piece, sorted_notes
@@ -121,14 +121,14 @@ def test_after_the_last_step_only_padding_is_allowed_and_the_budget_must_suffice
     assert grammar.allowed(9).sum(dim=1).tolist() == [1, 1]
     with pytest.raises(ValueError, match=r"budget must be enough to end the sequences, got 8"):
         grammar.allowed(8)
-    grammar.read(torch.tensor([[1, 2, 2, 2, 2, 2, 2, 2, 2]] * 2))
+    advance(grammar, torch.tensor([[1, 2, 2, 2, 2, 2, 2, 2, 2]] * 2))
     assert grammar.ended.all()
     assert grammar.allowed(0).nonzero().tolist() == [[0, 0], [1, 0]]
 
 
 def test_hold_follows_only_a_note() -> None:
     grammar = EIGHTHS.grammar(3, 1)
-    grammar.read(torch.tensor([[1, 2], [1, 4], [1, 3]]))
+    advance(grammar, torch.tensor([[1, 2], [1, 4], [1, 3]]))
     assert grammar.allowed()[:, EIGHTHS.hold].tolist() == [False, True, True]
     assert not EIGHTHS.is_valid(torch.tensor([[1, 3, *[2] * 7]]), 1).any()
     assert not EIGHTHS.is_valid(torch.tensor([[1, 2]]), 1).any()

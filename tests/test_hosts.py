@@ -27,7 +27,7 @@ from aurl.training.messages import Row
 from aurl.training.workers import Workers
 from tests.hosts import ROOT, TOKEN, Host, network, why_not
 from tests.processes import descendants, until, workers_of_ray
-from tests.tiny import tiny_corpus
+from tests.tiny import tiny_corpus, untimed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -366,11 +366,6 @@ when = ["--deadline-remaining-seconds", "20"]
 subprocess.run(["ray", "drain-node", "--address", ray.get_runtime_context().gcs_address,
                 "--node-id", node["NodeID"], *why, *when], check=True)
 """
-
-
-def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
-    measured = ("time/", "throughput/", "memory/")
-    return [{k: v for k, v in row.items() if not k.startswith(measured)} for row in rows]
 
 
 class EnoughError(Exception):

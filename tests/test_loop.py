@@ -18,7 +18,7 @@ from aurl.training.look import RATES, Look
 from aurl.training.loop import DivergedError, Run, Trainer, train
 from aurl.training.messages import Row
 from aurl.training.workers import Workers
-from tests.tiny import small_config, tiny_corpus
+from tests.tiny import small_config, tiny_corpus, untimed
 
 CPU = torch.device("cpu")
 
@@ -36,11 +36,6 @@ def rows_of(folder: Path, config: RunConfig, stop_at: int = 10**9) -> list[Row]:
 
     train(run_in(folder, config), workers=Workers(), report=report)
     return rows
-
-
-def untimed(rows: Sequence[Row]) -> list[dict[str, float]]:
-    measured = ("time/", "throughput/", "memory/")
-    return [{k: v for k, v in row.items() if not k.startswith(measured)} for row in rows]
 
 
 CYCLICAL: dict[str, Any] = {

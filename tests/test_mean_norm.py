@@ -116,7 +116,7 @@ def test_reported_kl_is_the_monte_carlo_kl_of_what_is_sampled() -> None:
     trainer = Trainer(
         Run(config=config, corpus=corpus, checkpoint_folder=Path("/nowhere")), Workers()
     )
-    tokens = trainer.batches.at(0)
+    tokens, _ = trainer.batches.with_context(0)
     rng = torch.Generator().manual_seed(2)
     with torch.no_grad():
         posterior = model.encode(tokens)
@@ -151,7 +151,7 @@ def test_evaluation_reads_the_model_and_gives_a_window_the_same_code_in_any_comp
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert evaluator.evaluate(trainer.model, final=False) == first
-    tokens = trainer.batches.at(0)
+    tokens, _ = trainer.batches.with_context(0)
     model = trainer.model.eval()
     torch.testing.assert_close(model.encode(tokens).mean[:1], model.encode(tokens[:1]).mean)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurl.metrics.mig import mean_over_varying, mig_dlib20, mig_rank32, mutual_information_gap
+from aurl.metrics.mig import mig_dlib20, mig_rank32, mutual_information_gap
 from aurl.metrics.mutual_information import MutualInformation
 
 LN2 = float(np.log(2.0))
@@ -122,8 +122,3 @@ def test_mig_leaves_a_constant_factor_out() -> None:
     for score in (mig_rank32, mig_dlib20):
         assert score(codes, constant) == score(codes, factors)
         assert score(codes, constant[:, 3:]) == 0.0
-
-
-def test_mean_over_varying_ignores_what_never_varies() -> None:
-    assert mean_over_varying(np.array([0.5, 0.0]), np.array([1.0, 0.0])) == 0.5
-    assert mean_over_varying(np.array([0.5]), np.array([0.0])) == 0.0

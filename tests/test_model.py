@@ -228,13 +228,15 @@ def test_reported_kl_is_that_of_the_distribution_sampled(model: Vae, tokens: Ten
 
 
 def test_token_dropout_hides_tokens_from_the_decoder_only(model: Vae, tokens: Tensor) -> None:
-    z = torch.zeros(len(tokens), model.layout.size)
+    noise = torch.zeros(len(tokens), model.layout.size)
     keep = torch.ones_like(tokens[:, :-1], dtype=torch.bool)
-    assert torch.equal(model.decode(tokens, z, keep), model.decode(tokens, z))
+    whole = model(tokens, noise)
+    assert torch.equal(model(tokens, noise, keep).logits, whole.logits)
     keep[:, 4] = False
-    hidden = model.decode(tokens, z, keep)
-    assert torch.equal(hidden[:, :4], model.decode(tokens, z)[:, :4])
-    assert not torch.equal(hidden[:, 4:], model.decode(tokens, z)[:, 4:])
+    hidden = model(tokens, noise, keep)
+    assert torch.equal(hidden.mean, whole.mean)
+    assert torch.equal(hidden.logits[:, :4], whole.logits[:, :4])
+    assert not torch.equal(hidden.logits[:, 4:], whole.logits[:, 4:])
 
 
 def test_the_encoder_skip_is_open_in_training_and_nowhere_else(tokens: Tensor) -> None:

@@ -17,8 +17,9 @@ import torch
 from aurl.analysis import subject
 from aurl.cli import main
 from aurl.config import RunConfig, to_plain
-from aurl.data.corpus import save
+from aurl.data.corpus import Corpus, save
 from aurl.data.midi import read_midi
+from aurl.data.piece import Piece
 from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError
 from aurl.files import read_json, write_yaml
@@ -26,7 +27,6 @@ from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
 from aurl.plain import overridden
 from aurl.reporting import export as exports
-from aurl.reporting import musical
 from aurl.reporting.export import TrainedModel
 from aurl.reporting.model_card import model_card
 from aurl.reporting.musical import MUSIC, musical_metrics
@@ -122,14 +122,14 @@ def test_data_and_control_are_the_same_for_every_model() -> None:
 def test_control_and_chord_model_share_no_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = tiny_corpus()
     read: list[list[int]] = []
-    pieces = musical._pieces
+    music = Corpus.music
 
-    def noted(corpus_: object, windows: np.ndarray) -> object:
+    def noted(corpus_: Corpus, windows: np.ndarray) -> list[Piece]:
         assert corpus_ is corpus
         read.append(windows.tolist())
-        return pieces(corpus, windows)
+        return music(corpus_, windows)
 
-    monkeypatch.setattr(musical, "_pieces", noted)
+    monkeypatch.setattr(Corpus, "music", noted)
     rng = np.random.default_rng(0)
     musical_metrics([random_piece(rng) for _ in range(8)], corpus, corpus.indices("test"))
     chord_model, data, control = read

@@ -246,7 +246,7 @@ def test_kl_is_log_posterior_minus_log_prior_of_the_same_sample(
     context = contexts(8) if has_context else None
     posterior, z = codes(model, 8)
     log_q = Normal(posterior.mean, (0.5 * posterior.log_var).exp()).log_prob(z).sum(dim=1)
-    log_p = model.prior_log_prob(z, context)
+    log_p = model.prior.log_prob(z, context)
     base = model.prior.in_base(posterior, z, context)
     nowhere = torch.zeros_like(base.closed_form)
     slots = model.prior.base_log_prob(base.z)
@@ -268,7 +268,7 @@ def test_closed_form_of_an_affine_gaussian_prior_is_the_mean_of_the_estimate(
     context = contexts(1).expand(count, -1)
     closed = kl_of(model, many, z, context).sum(dim=1).mean()
     log_q = Normal(many.mean, (0.5 * many.log_var).exp()).log_prob(z).sum(dim=1)
-    estimate = (log_q - model.prior_log_prob(z, context)).mean()
+    estimate = (log_q - model.prior.log_prob(z, context)).mean()
     assert closed.item() == pytest.approx(estimate.item(), rel=0.02)
 
 
@@ -316,10 +316,10 @@ def test_state_survives_saving(kind: PriorKind, tmp_path: Path) -> None:
         )
     _, z = codes(model, 8)
     assert not torch.equal(
-        other.prior_log_prob(z, contexts(8)), model.prior_log_prob(z, contexts(8))
+        other.prior.log_prob(z, contexts(8)), model.prior.log_prob(z, contexts(8))
     )
     load_weights(tmp_path / "weights.safetensors", other)
-    assert torch.equal(other.prior_log_prob(z, contexts(8)), model.prior_log_prob(z, contexts(8)))
+    assert torch.equal(other.prior.log_prob(z, contexts(8)), model.prior.log_prob(z, contexts(8)))
     drawn = [
         each.sample_prior(4, generator=torch.Generator().manual_seed(0)) for each in (model, other)
     ]
@@ -337,7 +337,7 @@ def test_samples_are_of_the_density_that_log_prob_reports(kind: PriorKind, top_d
     model = stirred(vae(kind, top_down, latent__levels=levels), 0.1).double()
     with torch.no_grad():
         z = model.sample_prior(20_000, generator=torch.Generator().manual_seed(0))
-        own = model.prior_log_prob(z)
+        own = model.prior.log_prob(z)
         half = Normal(z.mean(dim=0), 0.5 * z.std(dim=0)).log_prob(z).sum(dim=1)
         weights = (half - own).exp()
     error = weights.std() / len(weights) ** 0.5

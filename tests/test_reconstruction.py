@@ -1,17 +1,9 @@
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurl.metrics.reconstruction import (
-    note_f1,
-    note_f1_scores,
-    reconstruction_score,
-    sequence_accuracy,
-    token_accuracy,
-)
+from aurl.metrics.reconstruction import note_f1
 
 
 def notes(*pairs: tuple[int, int]) -> np.ndarray:
@@ -49,39 +41,3 @@ def test_note_f1_is_symmetric_and_one_only_for_the_same_notes(
     assert score == note_f1(notes(*second), notes(*first))
     assert 0.0 <= score <= 1.0
     assert (score == 1.0) == (sorted(first) == sorted(second))
-
-
-def test_reconstruction_score_is_the_mean_over_windows() -> None:
-    references, estimates = [notes((0, 60)), notes((0, 60))], [notes((0, 60)), notes()]
-    assert note_f1_scores(references, estimates).tolist() == [1.0, 0.0]
-    assert reconstruction_score(references, estimates) == 0.5
-
-
-@pytest.mark.parametrize(("n_references", "n_estimates"), [(0, 0), (2, 1)])
-def test_note_f1_scores_refuse_windows_without_a_pair(n_references: int, n_estimates: int) -> None:
-    message = f"references must pair with .* got {n_references} with {n_estimates}"
-    with pytest.raises(ValueError, match=message):
-        note_f1_scores([notes()] * n_references, [notes()] * n_estimates)
-
-
-TOKENS = np.array([[4, 5, 6, 0], [4, 5, 0, 0], [0, 0, 0, 0]])
-VALID = TOKENS > 0
-
-
-def test_accuracies_count_real_tokens_only() -> None:
-    predictions = np.array([[4, 5, 9, 9], [4, 5, 9, 9], [9, 9, 9, 9]])
-    assert token_accuracy(predictions, TOKENS, VALID) == pytest.approx(4 / 5)
-    assert sequence_accuracy(predictions, TOKENS, VALID) == 0.5
-
-
-def test_accuracies_are_one_for_the_truth_and_zero_for_nothing_right() -> None:
-    for accuracy in (token_accuracy, sequence_accuracy):
-        assert accuracy(TOKENS, TOKENS, VALID) == 1.0
-        assert accuracy(TOKENS, TOKENS.astype(np.uint16), VALID) == 1.0  # as a corpus stores them
-        assert accuracy(TOKENS + 1, TOKENS, VALID) == 0.0
-
-
-@pytest.mark.parametrize("accuracy", [token_accuracy, sequence_accuracy])
-def test_accuracies_refuse_padding_alone(accuracy: Callable[..., float]) -> None:
-    with pytest.raises(ValueError, match="valid must mark at least one token, got none"):
-        accuracy(TOKENS, TOKENS, np.zeros_like(VALID))

@@ -36,15 +36,6 @@ def test_places_are_those_of_the_vocabulary(name: str) -> None:
         assert knows_where_it_is(grammar, vocabulary, walks)
 
 
-def test_a_prompt_is_read_as_token_after_token() -> None:
-    vocabulary = VOCABULARIES["default"]
-    walks = random_walks(vocabulary, batch=3, n_bars=2, budget=BUDGET, seed=5)
-    whole, step = Grammar(vocabulary, 3, 2), StepGrammar(vocabulary, 3, 2)
-    whole.read(walks[:, :20])
-    step.read(walks[:, :20])
-    assert torch.equal(step.allowed(), whole.allowed())
-
-
 def test_what_cannot_be_is_refused() -> None:
     vocabulary = VOCABULARIES["default"]
     with pytest.raises(ValueError, match=r"n_bars must be >= 1, got 0\."):

@@ -1,8 +1,5 @@
 """Checkpoints at a URI: whole or absent, tried again after a fault, and no secret in the URI."""
 
-# pyarrow has no types:
-# pyright: reportUnknownParameterType=false, reportUntypedBaseClass=false, reportUnknownLambdaType=false
-
 import os
 import shutil
 import subprocess

@@ -93,9 +93,9 @@ def test_what_a_space_says_moves_no_cursor_either() -> None:
 
 
 def test_leaderboard_counts_the_trials_that_have_no_rank() -> None:
-    lines = drawn(leaderboard_table(ranked(TRIALS), limit=1))
+    lines = drawn(leaderboard_table(ranked(TRIALS)))
     assert "4 trials: 2 completed, 1 running, 1 failed; best t0000" in lines
-    assert not any(line.startswith(("2 ", "t0002")) for line in lines)
+    assert not any("t0002" in line for line in lines)
 
 
 def test_tables_of_a_sweep_without_trials_say_so() -> None:

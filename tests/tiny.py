@@ -1,5 +1,6 @@
 """A tiny corpus of random but lawful pieces, and configurations small enough for a test."""
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -74,3 +75,9 @@ def tiny_corpus(n_windows: int = 96) -> Corpus:
         name="tiny",
         licence="none needed: random notes",
     )
+
+
+def untimed(rows: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Rows of a run without what no two runs have alike."""
+    measured = ("time/", "throughput/", "memory/")
+    return [{k: v for k, v in row.items() if not k.startswith(measured)} for row in rows]

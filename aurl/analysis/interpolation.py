@@ -14,7 +14,7 @@ Source: White 2016, "Sampling generative networks", https://arxiv.org/abs/1609.0
 spherical paths; the safeguards are own.
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -111,20 +111,17 @@ def usual_path(prior: Prior) -> PathKind:
     return "spherical" if prior.is_standard or prior.context else "prior"
 
 
-def smoothness(
-    pieces: Sequence[Piece], distance: Callable[[Piece, Piece], float] | None = None
-) -> float:
+def smoothness(pieces: Sequence[Piece]) -> float:
     r"""How evenly, and how directly, music turns from the first piece into the last, in [0, 1].
 
     .. math:: \frac{D(x_0, x_n)^2}{n \sum_{i=1}^n D(x_{i-1}, x_i)^2}
 
-    By the triangle and Cauchy-Schwarz inequalities it is at most 1, and 1 only if all steps are
-    equal and none is a detour. One jump among n steps has 1/n. Music that comes back to where it
-    began has 0; music that never changes has 1.
+    with the distance D of :func:`note_distance`. By the triangle and Cauchy-Schwarz inequalities
+    it is at most 1, and 1 only if all steps are equal and none is a detour. One jump among n steps
+    has 1/n. Music that comes back to where it began has 0; music that never changes has 1.
 
     Args:
         pieces: Along the path; two at least.
-        distance: A metric; :func:`note_distance` if left out.
 
     Raises:
         ValueError: If there are fewer than two pieces.
@@ -134,12 +131,11 @@ def smoothness(
     """
     if len(pieces) < 2:
         raise ValueError(f"pieces must be 2 at least, got {len(pieces)}.")
-    measure = note_distance if distance is None else distance
-    steps = [measure(a, b) for a, b in pairwise(pieces)]
+    steps = [note_distance(a, b) for a, b in pairwise(pieces)]
     total = sum(step**2 for step in steps)
     if total == 0.0:
         return 1.0
-    return min(1.0, measure(pieces[0], pieces[-1]) ** 2 / (len(steps) * total))
+    return min(1.0, note_distance(pieces[0], pieces[-1]) ** 2 / (len(steps) * total))
 
 
 def note_distance(first: Piece, second: Piece) -> float:

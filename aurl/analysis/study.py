@@ -12,7 +12,6 @@ from aurl.analysis.subject import Subject
 from aurl.analysis.traversal import Aggregate, Ground
 from aurl.data.attributes import discretized
 from aurl.data.corpus import Split
-from aurl.data.piece import Piece
 from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, carried_nats, over_slots
 from aurl.metrics.latent_information import latent_information
 from aurl.seeding import numpy_generator
@@ -61,11 +60,6 @@ class Study:
         """The piece of each window."""
         return np.asarray(self.subject.corpus.piece)[windows].astype(np.int64)
 
-    def music(self, windows: Int[np.ndarray, " window"]) -> list[Piece]:
-        """The windows themselves."""
-        corpus = self.subject.corpus
-        return [corpus.vocabulary.decode(corpus.window(int(window))) for window in windows]
-
     @cached_property
     def aggregate(self) -> Aggregate:
         """The aggregate posterior."""
@@ -110,7 +104,7 @@ class Study:
     @cached_property
     def values(self) -> Float[np.ndarray, "window attribute"]:
         """What is heard in the studied windows: :func:`musical_readings`."""
-        return musical_readings().read(self.music(self.windows))
+        return self._read(musical_readings())
 
     @cached_property
     def directions(self) -> list[Direction]:
@@ -127,8 +121,12 @@ class Study:
     def ground(self, readings: Readings, windows: Int[np.ndarray, " window"]) -> Ground:
         """What the effects of moving the codes of some windows are measured in."""
         is_musical = readings.names == musical_readings().names
-        values = self.values if is_musical else readings.read(self.music(self.windows))
+        values = self.values if is_musical else self._read(readings)
         return Ground(readings=readings, scale=spread(values), pieces=self.pieces_of(windows))
+
+    def _read(self, readings: Readings) -> Float[np.ndarray, "window attribute"]:
+        """What is heard in the studied windows."""
+        return readings.read(self.subject.corpus.music(self.windows))
 
 
 def spread(values: Float[np.ndarray, "window attribute"]) -> Float[np.ndarray, " attribute"]:

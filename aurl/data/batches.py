@@ -126,14 +126,10 @@ class TrainingBatches:
         self._order = self.windows[None]
         self._lengths = np.diff(np.asarray(corpus.offsets))
 
-    def at(self, step: int) -> Int[Tensor, "batch token"]:
-        """This worker's share of the windows of ``step``, augmented."""
-        return self.with_context(step)[0]
-
     def with_context(
         self, step: int
     ) -> tuple[Int[Tensor, "batch token"], Int[Tensor, "batch context"]]:
-        """The windows of :meth:`at` and the classes of their context, as augmented."""
+        """This worker's share of the windows of ``step``, with their context, both augmented."""
         chosen = torch.from_numpy(self.windows_at(step))
         whole = self.store.padded(chosen)  # one width for all workers
         tokens = whole[self.rank :: self.n_workers]

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int, Integer
 
 from aurl.config import MelodiesConfig
 from aurl.data.duplicates import SPLITS
+from aurl.data.piece import Piece
 from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import AurlError, ConfigError, DataError
 from aurl.files import atomic, file_hash, read_json, write_json
@@ -91,6 +92,10 @@ class Corpus:
     def window(self, index: int) -> Integer[np.ndarray, " token"]:
         """The tokens of one window, START to END."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+    def music(self, windows: Int[np.ndarray, " some"]) -> list[Piece]:
+        """What some windows say."""
+        return [self.vocabulary.decode(self.window(index)) for index in windows.tolist()]
 
     def indices(self, split: Split) -> Int[np.ndarray, " window"]:
         """The windows of a split, ascending."""

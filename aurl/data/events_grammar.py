@@ -188,11 +188,6 @@ class EventsGrammar:
         self._said = torch.where(on, VOICES + voice, torch.where(off, voice, self._said))
         self._before = tokens.where(tokens != PAD, self._before)
 
-    def read(self, tokens: Int[Tensor, "batch token"]) -> None:
-        """Read a prompt: the beginnings of the sequences, padded to one width."""
-        for column in tokens.unbind(dim=1):
-            self.advance(column)
-
     def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
         """The bar of two seconds that the time is in, and how far in."""
         return self._time // BAR, (self._time % BAR) / BAR

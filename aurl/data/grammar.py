@@ -73,7 +73,6 @@ class Grammar:
     ) -> None:
         if n_bars < 1:
             raise ValueError(f"n_bars must be >= 1, got {n_bars}.")
-        self.vocabulary = vocabulary
         self.n_bars = n_bars
         self._tables = vocabulary.tables(torch.device(device))
         self._rules = rules_of(vocabulary, torch.device(device))
@@ -121,11 +120,6 @@ class Grammar:
         self._bars = self._bars + (tokens == Kind.BAR)
         phase = _phases(self._rules, tokens, self._bars, self._force[:, Kind.TEMPO])
         self._phase = phase.where(tokens != Kind.PAD, self._phase)
-
-    def read(self, tokens: Int[Tensor, "batch token"]) -> None:
-        """Read a prompt: the beginnings of the sequences, padded to one width."""
-        for column in tokens.unbind(dim=1):
-            self.advance(column)
 
     def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Bar and phase after what was read: the last of :meth:`Metrical.positions`."""

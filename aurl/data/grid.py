@@ -304,11 +304,6 @@ class GridGrammar:
         self._count = self._count + real
         self._sounds = (tokens >= self._vocabulary.hold).where(real, self._sounds)
 
-    def read(self, tokens: Int[Tensor, "batch token"]) -> None:
-        """Read a prompt: the beginnings of the sequences, padded to one width."""
-        for column in tokens.unbind(dim=1):
-            self.advance(column)
-
     def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Bar and phase of the step read last."""
         steps_per_bar = self._vocabulary.steps_per_bar

@@ -13,14 +13,13 @@ import io
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import miditoolkit
 import numpy as np
 from mido.midifiles.meta import KeySignatureError
 
 from aurl.data.midi_bytes import reduced
-from aurl.data.piece import NOTE, Key, Metre, Piece, Tempo, bar_length, sorted_notes
+from aurl.data.piece import NOTE, Change, Key, Metre, Piece, Tempo, bar_length, sorted_notes
 from aurl.errors import DataError
 from aurl.files import atomic
 from aurl.plain import printable
@@ -34,7 +33,6 @@ MAX_NOTES_PER_BAR = 1_024
 MAJOR = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 MINOR = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-Change = TypeVar("Change", Metre, Tempo, Key)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -163,8 +163,8 @@ def sorted_notes(notes: Shaped[np.ndarray, " note"]) -> Shaped[np.ndarray, " not
     return notes[np.lexsort([notes[column] for column in reversed(SORT_ORDER)])]
 
 
-def quantized(piece: Piece, grid: int = GRID) -> Piece:
-    """The piece on ``grid`` ticks a quarter, each onset and each end at its nearest tick.
+def quantized(piece: Piece) -> Piece:
+    """The piece on :data:`GRID` ticks a quarter, each onset and each end at its nearest tick.
 
     Absolute times are rounded (halves up), so the error is at most half a tick anywhere in the
     piece, and notes that touched still touch. A note keeps at least one tick. Of notes with the
@@ -173,7 +173,7 @@ def quantized(piece: Piece, grid: int = GRID) -> Piece:
     per_quarter = piece.ticks_per_quarter
 
     def nearest(ticks: Int[np.ndarray, " tick"]) -> Int[np.ndarray, " tick"]:
-        return (2 * ticks * grid + per_quarter) // (2 * per_quarter)
+        return (2 * ticks * GRID + per_quarter) // (2 * per_quarter)
 
     def moved(changes: tuple[Change, ...]) -> tuple[Change, ...]:
         at = {int(nearest(np.asarray([each.tick]))[0]): each for each in changes}
@@ -187,12 +187,12 @@ def quantized(piece: Piece, grid: int = GRID) -> Piece:
     pickup, length = (int(tick) for tick in nearest(np.asarray([piece.pickup, piece.length])))
     return replace(
         piece,
-        ticks_per_quarter=grid,
+        ticks_per_quarter=GRID,
         notes=_without_doubles(sorted_notes(notes)),
         metres=metres,
         tempos=moved(piece.tempos),
         keys=moved(piece.keys),
-        pickup=pickup % bar_length(metres[0], grid),
+        pickup=pickup % bar_length(metres[0], GRID),
         length=length,
     )
 

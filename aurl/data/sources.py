@@ -53,26 +53,21 @@ def found_sources(folder: Path) -> list[Source]:
     return sorted(sources, key=lambda source: source.name)
 
 
-def read_source(path: Path) -> Piece:
+def read_source(path: Path, *, is_timed: bool = False) -> Piece:
     """The piece in a MIDI file as the corpus has it: on the grid, with its pickup found.
 
-    Raises:
-        DataError: As :func:`~aurl.data.midi.read_midi`.
-    """
-    return read_counted(path, is_timed=False)[0]
-
-
-def read_clocked(path: Path) -> Piece:
-    """The piece in a MIDI file on the clock, for a vocabulary that counts seconds.
+    Args:
+        path: The file.
+        is_timed: On the clock instead, for a vocabulary that counts seconds.
 
     Raises:
         DataError: As :func:`~aurl.data.midi.read_midi`.
     """
-    return read_counted(path, is_timed=True)[0]
+    return read_counted(path, is_timed=is_timed)[0]
 
 
 def read_counted(path: Path, *, is_timed: bool) -> tuple[Piece, int]:
-    """What :func:`read_clocked` or :func:`read_source` reads, and how many notes it is without.
+    """What :func:`read_source` reads, and how many notes it is without.
 
     These are of the onset, pitch and instrument of another once on the grid.
 

@@ -66,11 +66,6 @@ class StepGrammar:
         for row, token in zip(self._rows, tokens.tolist(), strict=True):
             row.read(token)
 
-    def read(self, tokens: Int[Tensor, "batch token"]) -> None:
-        """Read a prompt: the beginnings of the sequences, padded to one width."""
-        for column in tokens.unbind(dim=1):
-            self.advance(column)
-
     def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Bar and phase after what was read: the last of :meth:`Metrical.positions`."""
         places = [row.place() for row in self._rows]

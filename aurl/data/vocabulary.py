@@ -46,10 +46,6 @@ class GrammarState(Protocol):
         """Read one token for each sequence; a ``pad`` is passed over."""
         ...
 
-    def read(self, tokens: Int[Tensor, "batch token"]) -> None:
-        """Read a prompt: the beginnings of the sequences, padded to one width."""
-        ...
-
     def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Where in the music one is after what was read: the last of ``positions``.
 

@@ -44,7 +44,6 @@ class Canvas:
     """A white sheet of ``width`` by ``height`` pixels; x grows to the right, y downwards."""
 
     def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
         self._image = Image.new("RGB", (width, height), PAPER)
         self._draw = ImageDraw.Draw(self._image)
 
@@ -71,11 +70,11 @@ class Canvas:
         """One line of text."""
         self._draw.text((x, y), text, fill=colour, font=_font(), anchor=anchor)
 
-    def upright(self, x: float, y: float, text: str, colour: Colour = INK) -> None:
+    def upright(self, x: float, y: float, text: str) -> None:
         """One line of text that is read upwards; (x, y) is the middle of where it ends."""
         width = int(text_width(text)) + 2
         words = Canvas(width, TEXT + 4)
-        words.words(width - 1, (TEXT + 4) / 2, text, anchor="rm", colour=colour)
+        words.words(width - 1, (TEXT + 4) / 2, text, anchor="rm")
         turned = words._image.rotate(90, expand=True)
         self._image.paste(turned, (round(x - (TEXT + 4) / 2), round(y)))
 

@@ -16,6 +16,7 @@ from aurl.drawing.svg import Drawing, Role
 WIDTH, HEIGHT = 340, 250
 LEFT, TOP, BELOW, RIGHT = 44, 26, 42, 14
 TICKS = 5
+NARROWEST = 0.05
 LINE = 18
 """Height of a line of a legend."""
 
@@ -59,11 +60,11 @@ class Axis:
         return [(self.place(each), f"{each:.10g}") for each in values]
 
 
-def axis_around(name: str, values: Sequence[float], *, least: float = 0.05) -> Axis:
-    """An axis of scores in [0, 1], as wide as the values need, ``least`` at least."""
+def axis_around(name: str, values: Sequence[float]) -> Axis:
+    """An axis of scores in [0, 1], as wide as the values need, :data:`NARROWEST` at least."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     middle, half = (min(finite) + max(finite)) / 2, (max(finite) - min(finite)) * 0.56
-    half = max(half, least / 2)
+    half = max(half, NARROWEST / 2)
     return Axis(name=name, low=max(0.0, middle - half), high=min(1.0, middle + half))
 
 

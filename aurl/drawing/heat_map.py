@@ -35,9 +35,6 @@ class Labels:
     across: str = ""
     """What the columns are, below their names."""
 
-    most: float | None = None
-    """The value of the darkest shade; by default the largest there is."""
-
 
 def heat_map(values: Float[np.ndarray, "row column"], labels: Labels) -> Picture:
     """The matrix, one cell a value; a value is written into its cell where there is room.
@@ -54,7 +51,7 @@ def heat_map(values: Float[np.ndarray, "row column"], labels: Labels) -> Picture
             f"labels must name {n_rows} rows and {n_columns} columns, "
             f"got {len(labels.rows)} and {len(labels.columns)}."
         )
-    most = _most(values) if labels.most is None else labels.most
+    most = float(values[np.isfinite(values)].max(initial=0.0))  # has the darkest shade
     wide = min(56, max(2, WIDEST // max(n_columns, 1)))
     left = MARGIN + 8 + max(map(text_width, labels.rows), default=0.0)
     top = MARGIN + TEXT + 12
@@ -102,11 +99,6 @@ def _scale(canvas: Canvas, place: tuple[float, float, float], most: float) -> No
         canvas.line(edge, top, edge, bottom, RULE)
     canvas.words(x + BAR + 4, top, _said(most), anchor="lt")
     canvas.words(x + BAR + 4, bottom, "0", anchor="ls")
-
-
-def _most(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.max(initial=0.0))
 
 
 def _said(value: float) -> str:

@@ -56,21 +56,18 @@ def frame_of(pieces: Sequence[Piece]) -> Frame:
     )
 
 
-def piano_roll(piece: Piece, *, width: int = 640, height: int = 200, title: str = "") -> Picture:
+def piano_roll(piece: Piece, *, width: int = 640, height: int = 200) -> Picture:
     """One piece, with its bars numbered and its octaves named.
 
     Args:
         piece: What is shown.
         width: Of the picture, in pixels.
         height: Of the picture, in pixels.
-        title: Above it.
     """
     canvas = Canvas(width, height)
     frame = frame_of([piece])
-    left, top = 44, MARGIN + (TEXT + 6 if title else 0)
-    place = (left, top, width - MARGIN, height - MARGIN - TEXT - 4)
-    if title:
-        canvas.words(left, MARGIN, title, anchor="lt")
+    left = 44
+    place = (left, MARGIN, width - MARGIN, height - MARGIN - TEXT - 4)
     _roll(canvas, piece, frame, place)
     row = (place[3] - place[1]) / (frame.highest - frame.lowest + 1)
     for pitch in range(frame.lowest, frame.highest + 1):

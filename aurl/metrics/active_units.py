@@ -1,9 +1,9 @@
 r"""Active units: how many latent dimensions depend on the data, with the fraction that collapsed.
 
 Two views of the same question. By *variance*, a dimension is active if its posterior mean moves
-across the data, whatever the width of the posterior. By *KL*, if it costs anything on average.
-They part where the mean moves by less than the posterior's width, or the width alone departs from
-the prior: then one is fooled, so both are published.
+across the data, whatever the width of the posterior. By *KL*, it has collapsed if hardly any
+sample pays for it. They part where the mean moves by less than the posterior's width, or the width
+alone departs from the prior: then one is fooled, so both are published.
 
 Sources: Burda, Grosse & Salakhutdinov 2016, https://arxiv.org/abs/1509.00519 (variance above
 0.01); Lucas et al. 2019, https://arxiv.org/abs/1911.02469 (collapse).
@@ -14,47 +14,27 @@ from jaxtyping import Float, Int
 
 from aurl.metrics.dimensions import over_slots
 
+_LEAST_VARIANCE = 0.01  # over samples, N - 1 below the line
+
 
 def active_units(
     mean: Float[np.ndarray, "sample coordinate"],
     dimension: Int[np.ndarray, " coordinate"] | None = None,
-    *,
-    threshold: float = 0.01,
 ) -> int:
-    r"""Number of dimensions whose posterior mean has a variance above a threshold.
+    r"""Number of dimensions whose posterior mean has a variance above 0.01.
 
-    .. math:: \#\{d : \mathrm{Var}_x(\mathrm{E}_q[z_d \mid x]) > \mathrm{threshold}\}
+    .. math:: \#\{d : \mathrm{Var}_x(\mathrm{E}_q[z_d \mid x]) > 0.01\}
 
     Args:
         mean: Posterior means; two samples at least.
         dimension: Dimension of every coordinate; the variance is the mean over its slots. None if
             every coordinate is its own dimension.
-        threshold: On the variance over samples (N - 1 below the line).
 
     Returns:
         A count; 0 is a model that ignores its input.
     """
     variance = mean.astype(np.float64).var(axis=0, ddof=1)
-    return int(np.count_nonzero(over_slots(variance, dimension) > threshold))
-
-
-def active_units_by_kl(
-    kl: Float[np.ndarray, "sample coordinate"],
-    dimension: Int[np.ndarray, " coordinate"] | None = None,
-    *,
-    threshold: float = 0.01,
-) -> int:
-    """Number of dimensions whose mean KL is above a threshold.
-
-    Args:
-        kl: Raw KL in nats per sample and coordinate.
-        dimension: Dimension of every coordinate; None if each is its own.
-        threshold: Nats; 0.01 is barely used, 0.1 is useful.
-
-    Returns:
-        A count.
-    """
-    return int(np.count_nonzero(over_slots(kl.mean(axis=0), dimension) > threshold))
+    return int(np.count_nonzero(over_slots(variance, dimension) > _LEAST_VARIANCE))
 
 
 def collapsed_fraction(

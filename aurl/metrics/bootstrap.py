@@ -67,41 +67,12 @@ def mean_interval(
     return Interval(mean=float(values.mean()), low=float(low), high=float(high))
 
 
-def difference_interval(
-    first: Float[np.ndarray, " sample"],
-    second: Float[np.ndarray, " sample"],
-    pieces: Int[np.ndarray, " sample"],
-    *,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Interval of ``mean(first) - mean(second)``, both measured on the same windows.
-
-    The resamples are shared, so what makes a piece hard for both cancels.
-
-    Args:
-        first: One number per window.
-        second: The other number of the same windows.
-        pieces: Piece of every window.
-        level: Coverage aimed at, in (0, 1).
-        seed: Seed of the resampling.
-
-    Returns:
-        The difference and its bounds; a true difference if 0 is not between them.
-
-    Raises:
-        ValueError: As :func:`mean_interval`.
-    """
-    return mean_interval(first - second, pieces, level=level, seed=seed)
-
-
 def score_intervals(
     scores: Callable[[Int[np.ndarray, " row"]], Float[np.ndarray, " score"]],
     pieces: Int[np.ndarray, " sample"],
     *,
     level: float = 0.95,
     n_resamples: int = 100,
-    seed: int = 0,
 ) -> list[Interval]:
     """Percentile bootstrap intervals of scores that are not means, clustered by piece.
 
@@ -114,7 +85,6 @@ def score_intervals(
         pieces: Piece of every row; each its own where rows are independent.
         level: Coverage aimed at, in (0, 1).
         n_resamples: Resamples of the pieces.
-        seed: Seed of the resampling.
 
     Returns:
         For every score its value for all rows, as ``mean``, and bounds within [0, 1].
@@ -132,7 +102,7 @@ def score_intervals(
     if labels.size < 2:
         raise ValueError(f"pieces must name at least 2 pieces, got {labels.size}.")
     members = np.split(np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     values = np.stack(
         [
             scores(np.concatenate([members[piece] for piece in drawn]))

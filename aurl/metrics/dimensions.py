@@ -15,7 +15,7 @@ Gaussian with its moments. docs/decisions/0020 argues for it.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 LIVE_THRESHOLD_NATS = 0.05
 """A dimension is live if it carries at least this."""
@@ -70,28 +70,6 @@ def carried_nats(
         spread = np.exp(log_var).mean(axis=0) + mean.var(axis=0)
         known = np.log(np.maximum(spread, np.finfo(np.float64).tiny))
         return np.maximum(0.5 * (known - log_var.mean(axis=0)), 0.0)
-
-
-def live_coordinates(
-    mean: Float[np.ndarray, "sample coordinate"],
-    log_var: Float[np.ndarray, "sample coordinate"],
-    dimension: Int[np.ndarray, " coordinate"] | None = None,
-    *,
-    threshold: float = LIVE_THRESHOLD_NATS,
-) -> Bool[np.ndarray, " coordinate"]:
-    """Coordinates of live dimensions: the columns of the codes that metrics should see.
-
-    Args:
-        mean: Posterior means.
-        log_var: Posterior log-variances.
-        dimension: Dimension of every coordinate; None if each is its own.
-        threshold: What a live dimension carries at least, in nats, mean over its slots.
-
-    Returns:
-        True for every slot of a live dimension; NaN is not live.
-    """
-    live = over_slots(carried_nats(mean, log_var), dimension) >= threshold
-    return live if dimension is None else live[dimension]
 
 
 def _slots(dimension: np.ndarray) -> np.ndarray:

@@ -130,9 +130,8 @@ def permutation_floor(
     factors: Int[np.ndarray, "sample factor"],
     *,
     live: Bool[np.ndarray, " latent"] | None = None,
-    n_train: int | None = None,
     groups: Int[np.ndarray, " sample"] | None = None,
-    settings: DisentanglementSettings | None = None,
+    settings: DisentanglementSettings,
 ) -> Disentanglement:
     """The same scores when codes and factors have nothing to do with each other.
 
@@ -143,18 +142,14 @@ def permutation_floor(
         codes: As in :func:`disentanglement`, and so are the other arguments.
         factors: Permuted with the seed of ``settings``.
         live: Codes that count.
-        n_train: Samples that fit the forest.
         groups: Piece of every sample.
         settings: Forest, split and seed.
 
     Returns:
         What a score must exceed to mean anything.
     """
-    settings = DisentanglementSettings() if settings is None else settings
     order = torn_rows(len(factors), groups, np.random.default_rng([settings.seed, 1]))
-    return disentanglement(
-        codes, factors[order], live=live, n_train=n_train, groups=groups, settings=settings
-    )
+    return disentanglement(codes, factors[order], live=live, groups=groups, settings=settings)
 
 
 def split(

@@ -26,62 +26,52 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Real
 
+from aurl.metrics.bootstrap import Interval
+
 N_BINS = 10
 N_RESAMPLES = 1000
 DECIMALS = 9  # values closer than this are the same, whatever order sums were taken in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A distance with the 95 % interval of its estimate."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Distance:
-    """How far apart two sets are in one quantity, or in the mean over several."""
+    """How far apart two sets are in one quantity, or in the mean over several; 95 % intervals."""
 
-    overlap: Estimate
+    overlap: Interval
     """In [0, 1]; 1 is the same shares."""
 
-    kl_nats: Estimate
+    kl_nats: Interval
     """KL(data ‖ samples), from 0 on."""
 
 
 def classes(
-    values: Float[np.ndarray, " piece"], data: Float[np.ndarray, " row"], n_bins: int = N_BINS
+    values: Float[np.ndarray, " piece"], data: Float[np.ndarray, " row"]
 ) -> Int[np.ndarray, "piece class"]:
     """The class of each value as a table of counts: one 1 a row.
 
     Args:
         values: NaN where a piece does not have the quantity.
         data: What the classes are made from.
-        n_bins: Classes of about equal shares of the data.
 
     Raises:
-        ValueError: If a value is infinite or ``n_bins`` is less than 1.
+        ValueError: If a value is infinite.
     """
-    if n_bins < 1:
-        raise ValueError(f"n_bins must be >= 1, got {n_bins}.")
     if np.isinf(values).any() or np.isinf(data).any():
         raise ValueError("values must be finite or NaN, got an infinite one.")
     known = np.sort(data[~np.isnan(data)].round(DECIMALS))
-    edges = _edges(known, n_bins)
+    edges = _edges(known)
     found = np.searchsorted(edges, values.round(DECIMALS), side="right")
     found = np.where(np.isnan(values), len(edges) + 1, found)
     return np.eye(len(edges) + 2, dtype=np.int64)[found]
 
 
-def _edges(known: Float[np.ndarray, " row"], n_bins: int) -> Float[np.ndarray, " edge"]:
+def _edges(known: Float[np.ndarray, " row"]) -> Float[np.ndarray, " edge"]:
     """Where a class begins; ``known`` is ascending."""
     if not len(known):
         return np.zeros(0)
-    tenths = np.quantile(known, np.arange(n_bins) / n_bins, method="higher")
+    tenths = np.quantile(known, np.arange(N_BINS) / N_BINS, method="higher")
     value, count = np.unique(known, return_counts=True)
-    common = value[count * n_bins >= len(known)]
+    common = value[count * N_BINS >= len(known)]
     after = np.nextafter(np.append(common, known[-1]), np.inf)
     return np.unique(np.concatenate([known[:1], tenths, common, after]))
 
@@ -157,8 +147,8 @@ def _compared(
     return np.stack([overlap, (smooth_q * np.log(smooth_q / smooth_p)).sum(axis=1)])
 
 
-def _estimate(draws: Float[np.ndarray, " draw"], *, highest: float) -> Estimate:
+def _estimate(draws: Float[np.ndarray, " draw"], *, highest: float) -> Interval:
     value, resampled = float(draws[0]), draws[1:]
     spread = np.quantile(resampled, [0.025, 0.975]) - resampled.mean()
     low, high = np.clip(value + spread, 0.0, highest)
-    return Estimate(value=value, low=float(min(low, value)), high=float(max(high, value)))
+    return Interval(mean=value, low=float(min(low, value)), high=float(max(high, value)))

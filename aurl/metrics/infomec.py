@@ -39,9 +39,6 @@ class InfomecScores:
     infoc: float
     infoe: float
 
-    normalized_information: Float[np.ndarray, "latent factor"]
-    """Over the factor's entropy; it may exceed 1 by the estimator's bias."""
-
     explicitness: Float[np.ndarray, " factor"]
     """What InfoE is the mean of; 0 for a factor that never varies."""
 
@@ -80,7 +77,6 @@ def infomec(
         infom=_concentration(counted),
         infoc=_concentration(counted.T),
         infoe=mean_of_counted(explicit, varies),
-        normalized_information=normalized,
         explicitness=explicit,
         active=active,
     )

@@ -34,15 +34,16 @@ def mutual_information_gap(information: MutualInformation) -> Float[np.ndarray, 
     return np.divide(first - second, entropy, out=np.zeros_like(entropy), where=entropy > 0.0)
 
 
-def mean_over_varying(
-    scores: Float[np.ndarray, " factor"], entropy: Float[np.ndarray, " factor"]
-) -> float:
-    """Mean score of the factors that vary; 0 when none does.
+def mig(information: MutualInformation) -> float:
+    """Mean gap of the factors that vary, in [0, 1]; 0 when none does.
 
     A factor that never varies cannot be coded, well or badly, so it is left out of the mean.
+
+    Args:
+        information: In nats; from whichever estimator.
     """
-    varying = entropy > 0.0
-    return float(scores[varying].mean()) if varying.any() else 0.0
+    varying = information.entropy > 0.0
+    return float(mutual_information_gap(information)[varying].mean()) if varying.any() else 0.0
 
 
 def mig_rank32(
@@ -53,8 +54,7 @@ def mig_rank32(
     Source:
         Own estimator of Chen et al. 2018, eq. 6.
     """
-    information = rank_mutual_information(codes, factors)
-    return mean_over_varying(mutual_information_gap(information), information.entropy)
+    return mig(rank_mutual_information(codes, factors))
 
 
 def mig_dlib20(
@@ -65,5 +65,4 @@ def mig_dlib20(
     Source:
         disentanglement_lib ``evaluation/metrics/mig.py`` at 86a644d, ``num_bins=20``.
     """
-    information = width_mutual_information(codes, factors)
-    return mean_over_varying(mutual_information_gap(information), information.entropy)
+    return mig(width_mutual_information(codes, factors))

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aurl.data.piece import Piece
+from aurl.metrics.bootstrap import Interval
 from aurl.metrics.chords import ProgressionModel, chord_type_counts, chords, progression_validity
-from aurl.metrics.distances import Estimate, classes, distances
+from aurl.metrics.distances import classes, distances
 from aurl.metrics.music import FEATURES, duration_counts, features, pitch_class_counts
 
 PROGRESSION = "harmonic_progression_nats"
@@ -121,10 +122,10 @@ def _mean(values: Float[np.ndarray, " piece"]) -> float:
     return float(known.mean()) if len(known) else 0.0
 
 
-def _named(name: str, ours: Estimate, control: Estimate) -> dict[str, float]:
+def _named(name: str, ours: Interval, control: Interval) -> dict[str, float]:
     return {
-        name: ours.value,
+        name: ours.mean,
         f"{name}/low": ours.low,
         f"{name}/high": ours.high,
-        f"{name}/control": control.value,
+        f"{name}/control": control.mean,
     }

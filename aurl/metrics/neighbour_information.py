@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 
 from aurl.metrics.mutual_information import class_labels
 
+_NEIGHBOURS = 10
 _NOISE = 1e-10
 
 
@@ -27,15 +28,13 @@ def neighbour_information(
     codes: Float[np.ndarray, "sample latent"],
     factors: Int[np.ndarray, "sample factor"],
     *,
-    n_neighbours: int = 10,
-    seed: int = 0,
+    seed: int,
 ) -> Float[np.ndarray, "latent factor"]:
     """Mutual information of every code with every factor.
 
     Args:
         codes: Finite values with a standard deviation of 1, or 0.
         factors: Classes, any integers.
-        n_neighbours: k; in a class of n samples at most n - 1. A class of one is left out.
         seed: Seed of the noise that tells equal values apart.
 
     Returns:
@@ -52,13 +51,11 @@ def neighbour_information(
         )
         order = np.argsort(noisy)
         for k in range(factors.shape[1]):
-            information[j, k] = _information(noisy[order], labels[order, k], digamma, n_neighbours)
+            information[j, k] = _information(noisy[order], labels[order, k], digamma)
     return information
 
 
-def _information(
-    values: np.ndarray, labels: np.ndarray, digamma: np.ndarray, n_neighbours: int
-) -> float:
+def _information(values: np.ndarray, labels: np.ndarray, digamma: np.ndarray) -> float:
     """Nats, from one column in ascending order."""
     counts = np.bincount(labels)
     kept = counts[labels] > 1
@@ -67,7 +64,7 @@ def _information(
     values, labels = values[kept], labels[kept]
     distance, nearest = np.empty(values.size), np.empty(values.size)
     for label in np.flatnonzero(counts > 1):
-        k = min(n_neighbours, int(counts[label]) - 1)
+        k = min(_NEIGHBOURS, int(counts[label]) - 1)
         members = labels == label
         distance[members] = _to_neighbour(values[members], k)
         nearest[members] = digamma[k]

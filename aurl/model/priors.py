@@ -149,7 +149,7 @@ class Prior(nn.Module):
         self,
         posterior: Posterior,
         z: Float[Tensor, "batch coordinate"],
-        context: Int[Tensor, "batch context"] | None = None,
+        context: Int[Tensor, "batch context"] | None,
     ) -> InBase:
         """The posterior and its sample ``z`` as the base densities see them.
 

@@ -67,33 +67,16 @@ class Vae(nn.Module):
         return posterior, states
 
     def decode(
-        self,
-        tokens: Int[Tensor, "batch token"],
-        z: Float[Tensor, "batch coordinate"],
-        keep: Bool[Tensor, "batch input"] | None = None,
+        self, tokens: Int[Tensor, "batch token"], z: Float[Tensor, "batch coordinate"]
     ) -> Float[Tensor, "batch target vocab"]:
         """Logits of ``tokens[:, 1:]``, teacher-forced on ``tokens[:, :-1]``.
 
         Args:
             tokens: Padded sequences.
             z: Latent vectors.
-            keep: Token dropout: where False, the decoder reads PAD in place of the token. Its
-                musical position stays known.
         """
         inputs = tokens[:, :-1]
-        return self._decoded(inputs, self.vocabulary.positions(inputs), z, keep, None)
-
-    def _decoded(
-        self,
-        inputs: Tensor,
-        places: tuple[Tensor, Tensor],
-        z: Tensor,
-        keep: Tensor | None,
-        skipped: Tensor | None,
-    ) -> Tensor:
-        if keep is not None:
-            inputs = torch.where(keep, inputs, self.vocabulary.pad)
-        return self.decoder(inputs, z, *places, skipped=skipped)
+        return self.decoder(inputs, z, *self.vocabulary.positions(inputs))
 
     def forward(
         self,
@@ -109,7 +92,8 @@ class Vae(nn.Module):
         Args:
             tokens: Padded sequences.
             noise: Standard normal.
-            keep: As in :meth:`decode`.
+            keep: Token dropout: where False, the decoder reads PAD in place of the token. Its
+                musical position stays known.
             context: Classes of the sequences' musical context; required if the prior has one.
             gate: How much the decoder sees of the encoder's states, if the model has a skip.
             places: Musical positions of the tokens, if they are known.
@@ -120,18 +104,13 @@ class Vae(nn.Module):
         z = posterior.sample(noise)
         skipped = gate * states[:, :-1] if len(self.decoder.skip) else None
         bar, phase = places  # causal: those of the inputs are not changed by the last token
-        logits = self._decoded(tokens[:, :-1], (bar[:, :-1], phase[:, :-1]), z, keep, skipped)
+        inputs = tokens[:, :-1]
+        if keep is not None:
+            inputs = torch.where(keep, inputs, self.vocabulary.pad)
+        logits = self.decoder(inputs, z, bar[:, :-1], phase[:, :-1], skipped=skipped)
         with full_precision(z):
             base = self.prior.in_base(posterior, z, context)
         return VaeOutput(logits, posterior.mean, posterior.log_var, base)
-
-    def prior_log_prob(
-        self,
-        z: Float[Tensor, "batch coordinate"],
-        context: Int[Tensor, "batch context"] | None = None,
-    ) -> Float[Tensor, " batch"]:
-        """The prior's log-density in nats, given the musical context if it has one."""
-        return self.prior.log_prob(z, context)
 
     def sample_prior(
         self,

@@ -15,7 +15,6 @@ from aurl.search.distributions import (
     Uniform,
     Value,
     ends,
-    holds,
 )
 from aurl.search.ranking import TrialStatus
 from aurl.search.space import Parameter, Space
@@ -93,10 +92,8 @@ def _ordered(choice: Choice) -> list[float]:
 
 
 def _placed(parameter: Parameter, trial: TrialStatus) -> Placed | None:
-    value = trial.params.get(parameter.key)
-    if value is None or not parameter.exists(trial.params):
-        return None
-    if not holds(parameter.distribution, value):
+    value = parameter.value_in(trial.params)
+    if value is None:
         return None
     place = _place(parameter.distribution, value)
     return None if place is None else Placed(trial=trial.trial, value=value, place=place)

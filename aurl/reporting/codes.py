@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aurl.errors import DataError
-from aurl.metrics.dimensions import live_coordinates
+from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, carried_nats
 
 LOSSES = ("reconstruction_nats", "reconstruction_shuffled_z_nats")
 ARRAYS = (
@@ -36,7 +36,7 @@ class Losses:
     shuffled: Float[np.ndarray, " sample"]
     """The same with the code of another sample."""
 
-    target_rate_nats: float | None = None
+    target_rate_nats: float | None
     """R*, if the file says; else the entropy of the factors."""
 
 
@@ -56,13 +56,13 @@ class Codes:
     groups: Int[np.ndarray, " sample"] | None
     """Piece of every sample, if the file says."""
 
-    log_var: Float[np.ndarray, "sample latent"] | None = None
+    log_var: Float[np.ndarray, "sample latent"] | None
     """Of the posteriors whose means the codes are, if the file has them."""
 
-    losses: Losses | None = None
+    losses: Losses | None
     """If the file has them."""
 
-    ignored: tuple[str, ...] = ()
+    ignored: tuple[str, ...]
     """Arrays of the file that mean nothing here."""
 
 
@@ -92,7 +92,7 @@ def read_codes(path: Path) -> Codes:
         live = np.ones(codes.shape[1], dtype=bool)
     else:
         codes, log_var = _posterior(path, arrays)
-        live = live_coordinates(codes, log_var)
+        live = carried_nats(codes, log_var) >= LIVE_THRESHOLD_NATS
     if "factors" not in arrays:
         raise DataError(f"{path} must hold factors [samples, factors], got {_names(arrays)}.")
     factors = _classes(path, arrays["factors"])

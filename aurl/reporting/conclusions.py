@@ -240,15 +240,10 @@ def held(found: Findings) -> dict[str, dict[str, str]]:
     """What was the same for all trials, by where it stands: dotted keys and values as text."""
     given = found.about.get("space")
     sections = cast("Plain", given) if isinstance(given, dict) else {}
+    names = ("fixed", "base", "budget", "sampler", "scheduler", "stopper", "constraints")
     shown = {
         "held on the command line": found.about.get("overrides"),
-        "fixed": sections.get("fixed"),
-        "base": sections.get("base"),
-        "budget": sections.get("budget"),
-        "sampler": sections.get("sampler"),
-        "scheduler": sections.get("scheduler"),
-        "stopper": sections.get("stopper"),
-        "constraints": sections.get("constraints"),
+        **{name: sections.get(name) for name in names},
         "corpus": found.about.get("corpus"),
         "made by": found.about.get("made_by"),
     }

@@ -20,7 +20,7 @@ from aurl.drawing.svg import Drawing, Role
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.findings import Findings
 from aurl.reporting.tables import brief, number
-from aurl.search.distributions import Choice, IntUniform, LogUniform, Value, holds
+from aurl.search.distributions import Choice, IntUniform, LogUniform, Value
 from aurl.search.importance import Importance
 from aurl.search.ranking import SCORE, Place
 from aurl.search.space import Parameter
@@ -82,21 +82,15 @@ def slice_figures(found: Findings, target: str) -> list[Figure]:
     up = axis_around(short(target), [each.trial.metrics[target] for each in places])
     figures: list[Figure] = []
     for parameter in found.space.parameters:
-        having = [each for each in places if _has(parameter, each)]
-        if having:
-            across = _axis(parameter)
-            marks = [
-                _mark(
-                    each,
-                    _position(parameter, each.trial.params[parameter.key]),
-                    each.trial.metrics[target],
-                )
-                for each in having
-            ]
+        marks = [
+            _mark(each, _position(parameter, value), each.trial.metrics[target])
+            for each in places
+            if (value := parameter.value_in(each.trial.params)) is not None
+        ]
+        if marks:
             name = f"slice_{short(target)}_{_file_name(parameter.name)}"
-            figures.append(
-                Figure(name=name, drawing=scatter(marks, across, up), title=parameter.name)
-            )
+            drawing = scatter(marks, _axis(parameter), up)
+            figures.append(Figure(name=name, drawing=drawing, title=parameter.name))
     return figures
 
 
@@ -165,12 +159,6 @@ def _mark(place: Place, x: float, y: float) -> Mark:
     score = number(place.trial.metrics.get(SCORE))
     tip = f"{place.trial.trial}, rank {place.rank}, score {score}"
     return Mark(x=x, y=y, key=place.trial.trial, tip=tip, role=role)
-
-
-def _has(parameter: Parameter, place: Place) -> bool:
-    params = place.trial.params
-    value = params.get(parameter.key)
-    return value is not None and parameter.exists(params) and holds(parameter.distribution, value)
 
 
 def _axis(parameter: Parameter) -> Axis:

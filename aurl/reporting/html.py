@@ -49,10 +49,10 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]], **attributes: 
     return element("div", inner, class_="scroll", tabindex="0")
 
 
-def data_block(name: str, value: Any) -> Html:  # noqa: ANN401
+def data_block(value: Any) -> Html:  # noqa: ANN401
     """Plain data for a script of the page; nothing in it can end the block."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
-    opening = f'<script type="application/json" id="{escaped(name)}">'
+    opening = '<script type="application/json" id="data">'
     return Html(f"{opening}{FORBIDDEN.sub('', text)}</script>")

@@ -14,17 +14,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from aurl.analysis.interpolation import linear
 from aurl.audio import write_wav
 from aurl.config import RunConfig
 from aurl.data import corpus as corpora
 from aurl.data.arrange import in_sequence, on_one_instrument
 from aurl.data.clock import clocked
+from aurl.data.corpus import Corpus
 from aurl.data.events import Events
 from aurl.data.grid import Grid
 from aurl.data.metrical import DRUMS, Metrical
 from aurl.data.midi import write_midi
 from aurl.data.piece import Piece, quantized, sliced
-from aurl.data.sources import read_clocked, read_source
+from aurl.data.sources import read_source
 from aurl.errors import ConfigError, DataError
 from aurl.model.generation import Sampling
 from aurl.plain import printable
@@ -155,8 +157,7 @@ class Model:
             self._checked(end[None])[0] if isinstance(end, np.ndarray) else self.encode(end)[0]
             for end in (first, last)
         ]
-        share = np.linspace(0.0, 1.0, steps)[:, None]
-        return self.decode((1.0 - share) * ends[0] + share * ends[1])
+        return self.decode(linear(ends[0], ends[1], np.linspace(0.0, 1.0, steps)))
 
     def write(self, pieces: Sequence[Piece], path: str | Path) -> None:
         """Write pieces to a file, one after another, each ``n_bars`` bars long.
@@ -202,7 +203,7 @@ class Model:
             return self._fitted(piece), printable(music.name) or "the piece"
         name = printable(str(music))
         try:
-            piece = (read_clocked if is_timed else read_source)(Path(music))
+            piece = read_source(Path(music), is_timed=is_timed)
         except DataError as error:
             raise DataError(f"{name} cannot be read: {error}") from error
         return self._fitted(piece), name
@@ -250,10 +251,29 @@ def trained_model(folder: Path) -> TrainedModel:
     """The model of an export, or of the folder of a run or trial."""
     if not (folder / "checkpoint").is_dir():
         return exports.load_export(folder)
+    return trained_run(folder)[0]
+
+
+def trained_run(folder: Path, data: str = "") -> tuple[TrainedModel, Corpus]:
+    """The model of the last checkpoint of a run or trial, and its music.
+
+    Args:
+        folder: Of the run or trial.
+        data: Where the music is, if not where the configuration says.
+
+    Raises:
+        ConfigError: If its configuration cannot be read.
+        DataError: If its checkpoint cannot be used, or the music is not there or another.
+    """
     config = config_in(folder)
-    corpus = corpora.load_named(config.data.corpus, config.data.melodies)
+    corpus = music_of(config, data)
     exports.check_corpus(config, corpus)
-    return exports.trained_trial(folder, corpus)
+    return exports.trained_trial(folder, corpus), corpus
+
+
+def music_of(config: RunConfig, data: str) -> Corpus:
+    """The corpus that ``--data`` names, or else the configuration."""
+    return corpora.load_named(data or config.data.corpus, config.data.melodies)
 
 
 def _sampling(temperature: float) -> Sampling:

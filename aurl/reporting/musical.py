@@ -36,11 +36,11 @@ def musical_metrics(
         there were.
     """
     reference, other = _halves(corpus)
-    found = [chords(piece) for piece in _pieces(corpus, reference[:CHORD_WINDOWS])]
+    found = [chords(piece) for piece in corpus.music(reference[:CHORD_WINDOWS])]
     values = musical_evaluation(
         Music.of(samples),
-        Music.of(_pieces(corpus, windows)),
-        Music.of(_pieces(corpus, other[: len(samples)])),
+        Music.of(corpus.music(windows)),
+        Music.of(corpus.music(other[: len(samples)])),
         piece=np.asarray(corpus.piece)[windows],
         model=ProgressionModel.of(found),
     )
@@ -59,7 +59,3 @@ def _halves(corpus: Corpus) -> tuple[Int[np.ndarray, " window"], Int[np.ndarray,
     pieces = rng.permutation(np.unique(owners))
     first = np.isin(owners, pieces[: -(-len(pieces) // 2)])
     return windows[first], windows[~first] if len(pieces) > 1 else windows
-
-
-def _pieces(corpus: Corpus, windows: Int[np.ndarray, " window"]) -> list[Piece]:
-    return [corpus.vocabulary.decode(corpus.window(int(window))) for window in windows]

@@ -31,6 +31,8 @@ SHOWN_ROWS = 10
 SHOWN_SLICES = 6
 """Parameters whose slices are shown at once, those with the largest importances."""
 
+NAMED = 8  # trials of one ending
+
 FIRST = ("latent_kl_by_dimension", "latent_traversal")
 """Pictures of a trial that are shown at once."""
 
@@ -367,9 +369,9 @@ def _at_end(found: Range) -> str:
     )
 
 
-def _few(names: Sequence[str], most: int = 8) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+def _few(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + rest
 
 
 def _data(found: Findings) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Windows are of the validation split: the test split is for the export (docs/decisions/0005).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -12,15 +11,14 @@ import numpy as np
 
 from aurl.analysis.interpolation import path, smoothness, usual_path
 from aurl.analysis.subject import Subject
-from aurl.audio import RATE, Sound, rendered
-from aurl.data import corpus as corpora
+from aurl.audio import Sound, rendered
 from aurl.data.arrange import in_sequence
 from aurl.data.corpus import Corpus
 from aurl.data.piece import Piece
 from aurl.drawing.canvas import Picture
 from aurl.drawing.piano_roll import Captions, piano_roll, sheet
-from aurl.reporting.export import TrainedModel, check_corpus, trained_trial
-from aurl.search.provenance import config_in
+from aurl.reporting.export import TrainedModel
+from aurl.reporting.loading import trained_run
 
 Kind: TypeAlias = Literal["samples", "reconstructions", "interpolation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -43,11 +41,6 @@ class Performance:
     roll: Picture
     sound: Sound
 
-    @property
-    def seconds(self) -> float:
-        """How long it sounds."""
-        return len(self.sound) / RATE
-
 
 def perform(folder: Path) -> list[Performance]:
     """What there is to hear of a trial, decoded from its last checkpoint.
@@ -59,10 +52,7 @@ def perform(folder: Path) -> list[Performance]:
         ConfigError: If its configuration cannot be read.
         DataError: If its checkpoint cannot be used, or its music is not where it was.
     """
-    config = config_in(folder)
-    corpus = corpora.load_named(config.data.corpus, config.data.melodies)
-    check_corpus(config, corpus)
-    trained = trained_trial(folder, corpus)
+    trained, corpus = trained_run(folder)
     samples = [
         _performance("samples", f"sample_{number}", f"Sample {number}", piece)
         for number, piece in enumerate(trained.samples(SAMPLES), 1)
@@ -84,26 +74,19 @@ def _reconstructions(subject: Subject) -> list[Performance]:
 
 
 def _interpolation(trained: TrainedModel, subject: Subject) -> Performance:
+    """A path heard step after step and seen side by side, in one frame."""
     chosen = held_out(subject.corpus, 2)
     ends = subject.posterior(chosen)[0]
     kind = usual_path(trained.model.prior)
     codes = path(trained.model.prior, ends[0], ends[-1], np.linspace(0.0, 1.0, STEPS), kind)
     music = subject.pieces(codes)
     title = f"{STEPS} steps, {kind} path, smoothness {smoothness(music):.2f}"
-    return of_steps("interpolation", "interpolation", title, music, trained.n_bars)
-
-
-def of_steps(
-    kind: Kind, name: str, title: str, music: Sequence[Piece], n_bars: int
-) -> Performance:
-    """Pieces heard one after the other and seen side by side, in one frame."""
-    captions = Captions(
-        title=title, rows=[""], columns=[f"step {number}" for number in range(1, len(music) + 1)]
-    )
-    piece = in_sequence(music, bars_each=n_bars, gap_bars=0)
+    columns = [f"step {number}" for number in range(1, STEPS + 1)]
+    captions = Captions(title=title, rows=[""], columns=columns)
+    piece = in_sequence(music, bars_each=trained.n_bars, gap_bars=0)
     return Performance(
-        kind=kind,
-        name=name,
+        kind="interpolation",
+        name="interpolation",
         title=title,
         piece=piece,
         roll=sheet([music], captions, cell=(150, 110)),

@@ -33,7 +33,8 @@ def maps(plane: Mapping[str, Any]) -> dict[str, Drawing]:
         if not np.isfinite(known).any():
             continue
         is_ordered = name in ATTRIBUTES and name not in CATEGORICAL
-        paint, legend = (_levels if is_ordered else _kinds)(name, known[np.isfinite(known)])
+        shown = known[np.isfinite(known)]
+        paint, legend = _levels(shown) if is_ordered else _kinds(name, shown)
         marks = [
             Mark(
                 x=float(x),
@@ -59,9 +60,8 @@ def _axis_names(plane: Mapping[str, Any]) -> list[str]:
     return [f"{kind} {n}, {100.0 * share:.0f} % of variance" for n, share in enumerate(shares, 1)]
 
 
-def _levels(name: str, known: Float[np.ndarray, " window"]) -> tuple[Painter, Legend]:
+def _levels(known: Float[np.ndarray, " window"]) -> tuple[Painter, Legend]:
     """Colours in order; steps are even between the 2nd and the 98th percentile."""
-    del name  # numbers need no words
     low, high = np.quantile(known, [0.02, 0.98]).tolist()
     edges = np.linspace(low, high, len(LEVELS) + 1)[1:-1]
 

@@ -30,7 +30,7 @@ from aurl.metrics.explicitness import GUESSING, explicitness_per_factor
 from aurl.metrics.factor_vae import factor_vae
 from aurl.metrics.infomec import infomec
 from aurl.metrics.irs import irs
-from aurl.metrics.mig import mean_over_varying, mutual_information_gap
+from aurl.metrics.mig import mig, mutual_information_gap
 from aurl.metrics.modularity import modularity_dlib
 from aurl.metrics.mutual_information import (
     MutualInformation,
@@ -44,8 +44,6 @@ from aurl.reporting.posteriors import health_of, of_dimensions
 
 LEVEL = 0.95
 """Coverage that the intervals aim at."""
-
-RESAMPLES = 100
 
 Found = tuple[dict[str, float], dict[str, np.ndarray]]
 
@@ -77,7 +75,7 @@ def chosen_metrics(words: str) -> tuple[str, ...]:
 def score_record(
     codes: Codes,
     metrics: Sequence[str],
-    announce: Callable[[str], None] = lambda _: None,
+    announce: Callable[[str], None],
 ) -> dict[str, Any]:
     """Scores as flat keys, with what they are made of beside them, as plain data.
 
@@ -209,8 +207,7 @@ class _Arrays:
 
 
 def _gap(name: str, information: MutualInformation) -> Found:
-    gaps = mutual_information_gap(information)
-    return {name: mean_over_varying(gaps, information.entropy)}, {name: gaps}
+    return {name: mig(information)}, {name: mutual_information_gap(information)}
 
 
 def _dcimig(arrays: _Arrays) -> Found:
@@ -305,9 +302,9 @@ def _intervals(arrays: _Arrays, metrics: Sequence[str]) -> dict[str, dict[str, f
         ) -> np.ndarray:
             information = mutual_information(bins[rows], arrays.seen[1][rows], corrected=corrected)
             other = dcimig(information) if corrected else modularity_dlib(information)
-            return np.array([_gap("mig", information)[0]["mig"], other])
+            return np.array([mig(information), other])
 
-        intervals = score_intervals(scores, pieces, level=LEVEL, n_resamples=RESAMPLES)
+        intervals = score_intervals(scores, pieces, level=LEVEL)
         for name, interval in zip(names, intervals, strict=True):
             if name in metrics:
                 found[name] = {"low": interval.low, "high": interval.high, "level": LEVEL}

@@ -47,7 +47,7 @@ def document(title: str, *content: str, data: Any = None) -> str:  # noqa: ANN40
         *content,
         element("aside", id="selected", hidden=True, aria_live="polite"),
         element("div", id="tip", hidden=True),
-        data_block("data", data or {}),
+        data_block(data or {}),
         Html(f"<script>{script}</script>"),
     )
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"

@@ -32,18 +32,15 @@ STYLES: Mapping[Status, str] = {
 }
 
 
-def leaderboard_table(
-    places: Sequence[Place], *, limit: int | None = None, with_unranked: bool = False
-) -> Table:
+def leaderboard_table(places: Sequence[Place], *, with_unranked: bool = False) -> Table:
     """The ranked trials; ``*`` marks the Pareto front, ``!`` what is infeasible.
 
     Where finalists were trained again, ``low`` is what their score is at least.
 
     Args:
-        places: From :func:`aurl.reporting.leaderboard.ranked`, in the order that is shown.
-        limit: Show the first so many ranked trials only. Trials without a rank are counted in the
-            caption, whatever the limit.
-        with_unranked: Show those without a rank too, with what became of them and why.
+        places: From :func:`aurl.search.ranking.ranked`, in the order that is shown.
+        with_unranked: Show those without a rank too, with what became of them and why; the
+            caption counts them in any case.
     """
     caption = _shown(_caption([place.trial for place in places]))
     table = Table(box=SIMPLE_HEAD, caption=caption, padding=(0, 1, 0, 0), pad_edge=False)
@@ -51,7 +48,7 @@ def leaderboard_table(
     for heading in ("rank", "trial", *again, "score", "kl_health", "disent.", "recon."):
         table.add_column(heading, justify="left" if heading == "trial" else "right", no_wrap=True)
     table.add_column("parameters", overflow="fold")
-    for place in [place for place in places if place.rank is not None][:limit]:
+    for place in [place for place in places if place.rank is not None]:
         metrics = place.trial.metrics
         mark = "*" if place.front == 0 else " " if place.trial.feasible else "!"
         table.add_row(

@@ -49,7 +49,7 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
     Raises:
         SweepError: If the folder is not a sweep's.
     """
-    trials = _runs(sweep)
+    trials = runs_of(sweep)
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:
@@ -57,7 +57,7 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
                 if _is_over(sweep, trials):
                     return
                 wait(pause_s)
-                trials = _runs(sweep)
+                trials = runs_of(sweep)
     planned = planned_trials(sweep)
     with Progress(console, planned, max((trial.steps for trial in trials), default=1)) as lines:
         known: dict[str, TrialStatus] = {}
@@ -66,7 +66,7 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
             if _is_over(sweep, trials):
                 return
             wait(pause_s)
-            trials = _runs(sweep)
+            trials = runs_of(sweep)
 
 
 def _tell(lines: Progress, known: dict[str, TrialStatus], trials: Sequence[TrialStatus]) -> None:
@@ -103,7 +103,8 @@ def silent_s(sweep: Path) -> float:
     return max(0.0, time.time() - max(times)) if times else 0.0
 
 
-def _runs(sweep: Path) -> list[TrialStatus]:
+def runs_of(sweep: Path) -> list[TrialStatus]:
+    """Every trial of a sweep, then the finalists' runs with other seeds."""
     return [*read_trials(sweep), *read_reruns(sweep)]
 
 

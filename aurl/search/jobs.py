@@ -137,13 +137,7 @@ class Jobs:
         if not _NAME.fullmatch(job):  # it becomes part of a URL
             raise SweepError(_unknown(job, self._given))
         with self._in_one_line(job):
-            details = self._client.get_job_info(job)
-        return Job(
-            name=job,
-            status=str(details.status.value),
-            command=details.entrypoint,
-            message=details.message or "",
-        )
+            return _told(job, self._client.get_job_info(job))
 
     def stop(self, job: str) -> bool:
         """Ask a job to stop, as Ctrl-C does; returns whether it was running."""
@@ -155,16 +149,8 @@ class Jobs:
         """Every submitted job that the cluster remembers, the oldest first."""
         with self._in_one_line():
             found = self._client.list_jobs()
-        return [
-            Job(
-                name=each.submission_id,
-                status=str(each.status.value),
-                command=each.entrypoint,
-                message=each.message or "",
-            )
-            for each in sorted(found, key=lambda each: each.start_time or 0)
-            if each.submission_id
-        ]
+        found.sort(key=lambda each: each.start_time or 0)
+        return [_told(each.submission_id, each) for each in found if each.submission_id]
 
     @contextlib.contextmanager
     def _in_one_line(self, job: str = "") -> Generator[None]:
@@ -183,6 +169,15 @@ class Jobs:
                 raise SweepError(_unknown(job, self._given)) from error
             reason = str(error).strip().splitlines()[-1].rstrip(".")
             raise SweepError(f"the cluster at {self._given} says: {reason}.") from error
+
+
+def _told(name: str, details: Any) -> Job:  # noqa: ANN401 - Ray's own type
+    return Job(
+        name=name,
+        status=str(details.status.value),
+        command=details.entrypoint,
+        message=details.message or "",
+    )
 
 
 def token() -> str:

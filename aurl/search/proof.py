@@ -46,16 +46,15 @@ class Proof:
         return len(self.samples) - len(self.problems)
 
 
-def prove(space: Space, corpus: Corpus, *, samples: int, n_workers: int = 1) -> Proof:
+def prove(space: Space, corpus: Corpus, *, samples: int) -> Proof:
     """Draw ``samples`` random configurations and check each.
 
     Args:
         space: What may vary.
         corpus: The music that a run would be of.
         samples: How many to draw; seed and sampler are always the same.
-        n_workers: Workers that would share each batch.
     """
-    parts = _Parts(corpus, n_workers)
+    parts = _Parts(corpus)
 
     def check(values: Mapping[str, Value]) -> None:
         parts.check(space.config_of(values))
@@ -77,9 +76,8 @@ def draws(space: Space, count: int, seed: int = 0) -> list[dict[str, Value]]:
 class _Parts:
     """What was found to be possible so far; the rest is tried anew, for its message."""
 
-    def __init__(self, corpus: Corpus, n_workers: int) -> None:
+    def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
-        self._n_workers = n_workers
         self._asked: set[Hashable] = set()
         self.trunks: set[Hashable] = set()
         self.priors: set[Hashable] = set()
@@ -96,7 +94,7 @@ class _Parts:
                 Prior(LatentLayout.of(prior.levels, self._corpus.n_bars), prior)
             self.priors.add(key)
         if (key := _asked(trunk)) not in self._asked:
-            check_music(config, self._corpus, self._n_workers)
+            check_music(config, self._corpus, n_workers=1)
             self._asked.add(key)
 
 

@@ -64,6 +64,13 @@ class Parameter:
         """Whether the values chosen so far call for this parameter."""
         return all(chosen.get(key) in values for key, values in self.when.items())
 
+    def value_in(self, params: Mapping[str, Any]) -> Value | None:
+        """What a trial with ``params`` has of it; None if nothing, or what it cannot be here."""
+        value = params.get(self.key)
+        if value is None or not self.exists(params) or not holds(self.distribution, value):
+            return None
+        return value
+
 
 @dataclass(frozen=True, kw_only=True)
 class Space:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from aurl.analysis.subject import Subject
 from aurl.data.events import Events
 from aurl.data.isolation import Failure, Limits, each_isolated
 from aurl.data.piece import Piece, sliced
-from aurl.data.sources import read_clocked, read_source
+from aurl.data.sources import read_source
 from aurl.errors import DataError
 from aurl.plain import printable
 from aurl.reporting.loading import Model
@@ -101,7 +102,7 @@ def dropped(model: Model, data: bytes, name: str) -> Source:
 
 def _read(model: Model, data: bytes, shown: str) -> Piece:
     """A file as the model's corpus would have it."""
-    read = read_clocked if isinstance(model.trained.vocabulary, Events) else read_source
+    read = partial(read_source, is_timed=isinstance(model.trained.vocabulary, Events))
     with tempfile.TemporaryDirectory(prefix="aurl-studio-") as folder:
         path = Path(folder) / "dropped.mid"
         path.write_bytes(data)

@@ -23,7 +23,7 @@ class Studio:
     name: str
     instrument: Instrument
     study: Study | None
-    lacking: str = ""
+    lacking: str
     """Why its music is not here."""
 
     @staticmethod

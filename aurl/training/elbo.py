@@ -57,7 +57,7 @@ class Elbo(nn.Module):
             tokens: Padded sequences.
             places: Their musical positions.
             noise: Standard normal.
-            keep: Token dropout, see :meth:`Vae.decode`.
+            keep: Token dropout, see :meth:`Vae.forward`.
             context: Classes of the sequences' musical context.
             weights: Beta, the gate of the encoder skip, and the levels that are closed; tensors
                 where the step is compiled, so that new values need no new code.

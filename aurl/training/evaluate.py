@@ -252,7 +252,6 @@ class Measured:
         piece: Int[np.ndarray, " sample"],
         of_levels: int = LEVEL_WINDOWS,
     ) -> None:
-        self.windows = windows
         self.piece = piece
         self.level = model.layout.level.numpy()
         self.dimension = model.layout.dimension.numpy()

@@ -23,7 +23,7 @@ from aurl.metrics.disentanglement import (
     permutation_floor,
 )
 from aurl.metrics.factor_correlation import factor_correlations
-from aurl.metrics.mig import mean_over_varying, mutual_information_gap
+from aurl.metrics.mig import mig
 from aurl.metrics.mutual_information import mutual_information, rank_bins
 
 SCORES = ("disentanglement", "mig_rank32", "dcimig")
@@ -85,8 +85,7 @@ def _intervals(scores: Disentanglement, windows: FactorWindows) -> dict[str, tup
 
     def resampled(rows: np.ndarray) -> np.ndarray:
         information = mutual_information(bins[rows], counted[rows], corrected=True)
-        gaps = mutual_information_gap(information)
-        return np.array([mean_over_varying(gaps, information.entropy), dcimig(information)])
+        return np.array([mig(information), dcimig(information)])
 
     found = score_intervals(resampled, windows.pieces)
     return {

@@ -11,8 +11,8 @@ from aurl.data.batches import TokenStore
 from aurl.metrics.importance import importance_bound
 from aurl.model.latents import Posterior
 from aurl.model.vae import Vae
-from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import torch_generator
+from aurl.training.likelihood import nll_of_windows
 
 
 @torch.no_grad()
@@ -59,8 +59,7 @@ def _log_weight(
 ) -> Float[np.ndarray, " sample"]:
     """Logarithm of p(x, z) / q(z|x) at the draw of z that ``noise`` makes, in float64."""
     z = posterior.sample(noise)
-    logits = model.decode(tokens, z)
-    nll = token_nll(logits, tokens[:, 1:], pad=model.vocabulary.pad).double().sum(dim=1)
+    nll = nll_of_windows(model, model.decode(tokens, z), tokens)
     log_posterior = torch.distributions.Normal(0.0, 1.0).log_prob(noise) - 0.5 * posterior.log_var
-    weight = model.prior_log_prob(z, context).double() - log_posterior.double().sum(dim=1) - nll
+    weight = model.prior.log_prob(z, context).double() - log_posterior.double().sum(dim=1) - nll
     return weight.cpu().numpy()

@@ -140,7 +140,7 @@ def _look(model: Vae, seen: Seen) -> Look:
         ),
         factors=tuple(seen.factor_names),
         information=rank_mutual_information(codes.round(6), factors).matrix,
-        originals=tuple(model.vocabulary.decode(corpus.window(int(window))) for window in shown),
+        originals=tuple(corpus.music(shown)),
         reconstructions=tuple(decoded[: len(shown)]),
         dimensions=tuple(f"{names[index]}  {rates[index]:.2f} nats" for index in traversed),
         traversals=tuple(tuple(next(rows) for _ in SHIFTS) for _ in traversed),

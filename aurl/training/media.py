@@ -1,8 +1,5 @@
 """What TensorBoard shows beside curves: pictures, sounds, and which curves belong together."""
 
-# protobuf makes its message classes at import time, where a type checker cannot see them:
-# pyright: reportAttributeAccessIssue=false, reportUnknownParameterType=false
-
 from collections.abc import Mapping
 
 from tensorboard.compat.proto.summary_pb2 import Summary

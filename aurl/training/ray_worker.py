@@ -151,7 +151,7 @@ def _train_one(
     corpus: Corpus,
     mailbox: Any,  # noqa: ANN401
     workers: Workers,
-    drains: Drains | None = None,
+    drains: Drains,
 ) -> Event:
     """Train one task; returns how it ended.
 
@@ -176,7 +176,7 @@ def _train_one(
         corpus=corpus,
         checkpoint_folder=task.remote or task.checkpoint_folder,
         show=show,
-        note=partial(drains.tell, mailbox) if drains else None,
+        note=partial(drains.tell, mailbox),
     )
     try:
         _await_folder(task)

@@ -10,9 +10,6 @@ run ``trials/<id>`` for each trial. The HParams page needs three records: the sp
 (:meth:`TrialWriter.close`). A parameter that a trial does not have is simply absent in it.
 """
 
-# protobuf makes its message classes at import time, where a type checker cannot see them:
-# pyright: reportAttributeAccessIssue=false, reportUnknownParameterType=false
-
 import itertools
 import json
 import math
