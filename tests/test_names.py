@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aurl.analysis.names import Name, labels, named
+from aurl.analysis.names import Name, named
 from aurl.latent_config import LevelConfig
 from aurl.model.latents import LatentLayout
 
@@ -59,5 +59,5 @@ def test_coordinates_are_labelled_by_level_dimension_and_slot() -> None:
         2,
     )
     local = [f"local/{index} slot {slot}" for slot in (0, 1) for index in (0, 1)]
-    assert labels(layout) == ["global/0", "global/1", *local]
-    assert len(labels(layout)) == layout.size
+    assert layout.coordinate_names == ["global/0", "global/1", *local]
+    assert len(layout.coordinate_names) == layout.size

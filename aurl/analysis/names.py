@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 
 from aurl.metrics.disentanglement import torn_rows
 from aurl.metrics.mutual_information import mutual_information, rank_bins
-from aurl.model.latents import LatentLayout
 from aurl.seeding import numpy_generator
 
 TEARINGS = 100
@@ -74,16 +73,6 @@ def named(
         for row in shares
     ]
     return Names(names=names, floor=floor)
-
-
-def labels(layout: LatentLayout) -> list[str]:
-    """What each coordinate is called: ``global/3``, or ``local/0 slot 1`` of several slots."""
-    return [
-        f"{level.name}/{index}" + (f" slot {slot}" if level.n_slots > 1 else "")
-        for level in layout.levels
-        for slot in range(level.n_slots)
-        for index in range(level.dim)
-    ]
 
 
 def _shares(bins: np.ndarray, factors: np.ndarray) -> Float[np.ndarray, "coordinate factor"]:

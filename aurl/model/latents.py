@@ -121,6 +121,16 @@ class LatentLayout:
         """``global/0``, ``global/1``, ... in the order of :attr:`dimension`."""
         return [f"{level.name}/{index}" for level in self.levels for index in range(level.dim)]
 
+    @cached_property
+    def coordinate_names(self) -> list[str]:
+        """``global/0``, or ``local/0 slot 1`` of several slots, for each coordinate."""
+        return [
+            f"{level.name}/{index}" + (f" slot {slot}" if level.n_slots > 1 else "")
+            for level in self.levels
+            for slot in range(level.n_slots)
+            for index in range(level.dim)
+        ]
+
     def split(self, z: Float[Tensor, "batch coordinate"]) -> list[Tensor]:
         """The latent vector as one ``[batch, slot, dim]`` tensor per level."""
         return [

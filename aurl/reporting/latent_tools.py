@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 from aurl.analysis.directions import moved
 from aurl.analysis.interpolation import PathKind, path, smoothness
 from aurl.analysis.maps import pca_map, umap_map
-from aurl.analysis.names import labels
 from aurl.analysis.readings import Readings, musical_readings
 from aurl.analysis.study import Study
 from aurl.analysis.swaps import compared, part_of, shares, swapped
@@ -162,7 +161,9 @@ def write_names(study: Study, out: Path) -> dict[str, Any]:
     """Write what each coordinate is named after."""
     rows = [
         {"coordinate": label, **({} if name is None else asdict(name))}
-        for label, name in zip(labels(study.subject.layout), study.names.names, strict=True)
+        for label, name in zip(
+            study.subject.layout.coordinate_names, study.names.names, strict=True
+        )
     ]
     found = {"floor": study.names.floor, "coordinates": rows}
     write_json(out / "names.json", found)

@@ -74,7 +74,7 @@ class Look:
     """Pieces and numbers of one model, with what they are called."""
 
     codes: tuple[str, ...]
-    """Coordinates of live dimensions: ``local/3``, or ``local/3 @1`` for one slot of several."""
+    """Coordinates of live dimensions: ``local/3``, or ``local/3 slot 1`` of several slots."""
 
     factors: tuple[str, ...]
     information: Float[np.ndarray, "code factor"]
@@ -136,7 +136,7 @@ def _look(model: Vae, seen: Seen) -> Look:
     names = layout.dimension_names
     return Look(
         codes=tuple(
-            name for name, is_live in zip(_coordinates(layout), live, strict=True) if is_live
+            name for name, is_live in zip(layout.coordinate_names, live, strict=True) if is_live
         ),
         factors=tuple(seen.factor_names),
         information=rank_mutual_information(codes.round(6), factors).matrix,
@@ -169,13 +169,3 @@ def _pieces(model: Vae, tokens: Tensor) -> list[Piece]:
     """What rows of tokens say, cut at the end of the window."""
     rows = tokens.cpu().numpy()
     return [sliced(model.vocabulary.decode(row), 0, model.n_bars) for row in rows]
-
-
-def _coordinates(layout: LatentLayout) -> list[str]:
-    """The dimension of each coordinate, and its slot where the level has several."""
-    names: list[str] = []
-    for level in layout.levels:
-        for slot in range(level.n_slots):
-            place = f" @{slot + 1}" if level.n_slots > 1 else ""
-            names += [f"{level.name}/{index}{place}" for index in range(level.dim)]
-    return names
