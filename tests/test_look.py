@@ -87,8 +87,8 @@ def test_codes_are_named_by_dimension_and_slot() -> None:
     model, seen, look = looked()
     live = seen.health.live[model.layout.dimension.numpy()]
     names = [f"global/{index}" for index in range(4)]
-    names += [f"local/{index} @{slot}" for slot in (1, 2) for index in range(3)]
-    names += [f"fine/{index} @{slot}" for slot in (1, 2, 3, 4) for index in range(2)]
+    names += [f"local/{index} slot {slot}" for slot in (0, 1) for index in range(3)]
+    names += [f"fine/{index} slot {slot}" for slot in range(4) for index in range(2)]
     assert look.codes == tuple(name for name, is_live in zip(names, live, strict=True) if is_live)
 
 

@@ -17,14 +17,13 @@ from pathlib import Path
 
 from aurl.errors import SweepError
 from aurl.files import atomic
-from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL
-from aurl.search.wishes import NAME
+from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, RUN_ID
 from aurl.training.checkpoint import FILE_NAME
 from aurl.training.reporters import METRICS_FILE
 from aurl.training.store import Remote
 
 _PIECE = re.compile(rf"{re.escape(JOURNAL)}\.(\d{{12}})")
-_ARCHIVE = re.compile(rf"(trials|{FINALISTS})/({NAME.pattern})/(\d{{6}})\.(?:all|new)\.zip")
+_ARCHIVE = re.compile(rf"(trials|{FINALISTS})/({RUN_ID.pattern})/(\d{{6}})\.(?:all|new)\.zip")
 _MEMBER = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*")
 """A file of a trial's folder, or of a folder in it: no name leads elsewhere."""
 

@@ -8,6 +8,7 @@ counted and listed, with its reason. docs/decisions/0010 argues for this order.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,12 @@ LOG = "sweep.log"
 
 FINALISTS = "finalists"
 """Folder of a sweep with the runs of finalists with other seeds: ``finalists/t0003.1``."""
+
+TRIAL_ID = re.compile(r"t\d{4,}")
+FINAL_ID = re.compile(rf"{TRIAL_ID.pattern}\.\d+")
+"""Name of a finalist's run with another seed."""
+RUN_ID = re.compile(rf"{TRIAL_ID.pattern}(?:\.\d+)?")
+"""Name of either."""
 
 Status: TypeAlias = Literal["completed", "running", "paused", "stopped", "failed", "unknown"]
 """``unknown`` is a trial's folder without a readable ``status.json``."""

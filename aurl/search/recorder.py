@@ -6,7 +6,6 @@ configuration and the checkpoint, and nothing else.
 
 import logging
 import math
-import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from aurl.plain import Plain
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.provenance import config_in, of_sweep, provenance, write_config
-from aurl.search.ranking import FINALISTS, UNENDED
+from aurl.search.ranking import FINAL_ID, FINALISTS, TRIAL_ID, UNENDED
 from aurl.search.sampler import End
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, unpacked
@@ -33,9 +32,6 @@ from aurl.training.reporters import TrialWriter, open_trial, read_rows, rewind
 from aurl.training.store import Remote
 
 _log = logging.getLogger(__name__)
-TRIAL_ID = re.compile(r"t\d{4,}")
-FINAL_ID = re.compile(rf"{TRIAL_ID.pattern}\.\d+")
-"""Name of a finalist's run with another seed."""
 
 
 @runtime_checkable

@@ -6,7 +6,6 @@ what the uninterrupted one would have proposed (with one trial at a time).
 """
 
 import json
-import logging
 import os
 import warnings
 from collections import Counter
@@ -44,8 +43,6 @@ BEGIN_ANEW = (
 )
 ABANDONED = "abandoned"
 """Attribute of an Optuna trial that a driver was killed over; what it was is proposed again."""
-
-_log = logging.getLogger(__name__)
 
 
 class Proposals:

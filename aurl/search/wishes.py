@@ -5,13 +5,12 @@ that it be stopped stays where it is, so that a driver that was killed in betwee
 resumes. The wish that it be paused holds until then: a resumed sweep goes on with every trial.
 """
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 from aurl.errors import SweepError
 from aurl.files import read_json, write_json
-from aurl.search.ranking import FINALISTS, read_trials
+from aurl.search.ranking import FINALISTS, RUN_ID, read_trials
 
 STOP = "stop.json"
 """In a trial's folder: it is to be stopped at its next report, if paused when it goes on."""
@@ -22,9 +21,6 @@ PAUSE = "pause.json"
 REASON = "asked by user"
 PAUSED = "--resume goes on with it"
 """Reason of a trial that is paused."""
-
-NAME = re.compile(r"t\d{4,}(\.\d+)?")
-"""Of a trial, or of a finalist's run."""
 
 
 def ask(sweep: Path, trial: str, wish: str) -> None:
@@ -39,7 +35,7 @@ def ask(sweep: Path, trial: str, wish: str) -> None:
         SweepError: If there is no such sweep or trial, or it does not run.
     """
     folder = sweep / (FINALISTS if "." in trial else "trials") / trial
-    is_one = NAME.fullmatch(trial) and not folder.is_symlink()
+    is_one = RUN_ID.fullmatch(trial) and not folder.is_symlink()
     if not is_one or not (folder / "status.json").is_file():
         read_trials(sweep)  # says so if it is no sweep
         raise SweepError(
