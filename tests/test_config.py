@@ -40,6 +40,7 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"model.token_dropout": 1.0}, r"token_dropout must be in \[0, 1\), got 1"),
         ({"model": 7}, r"model must be a mapping of settings, got 7"),
         ({"latent.levels": 7}, r"latent\.levels must be a list, got 7"),
+        ({"latent.levels": [3], "latent.levels.x.dim": 1}, r"x\.dim is not .*none of \['0'\]"),
         ({"latent.levels": [{"dim": 1}]}, r"latent\.levels\.0\.name must be given"),
         ({"latent.levels": [{"name": "a b", "dim": 1}]}, r"one plain word, got 'a b'"),
         (  # val/latent_use_nats/low is the end of an interval
