@@ -25,12 +25,16 @@ def test_a_run_that_goes_on_removes_what_a_killed_one_left_half_made(
     whole = folder / "checkpoint.safetensors"
     whole.touch()
     (folder / ".checkpoint.safetensors.0123abcd.part").touch()
+    (folder / ".checkpoint.0123abcd.old" / "below").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "kept").mkdir(parents=True)
+    (folder / ".link.part").symlink_to(tmp_path / "elsewhere")
     run = full_run.FullRun(
         folder=tmp_path, config=small_config(), corpus=tiny_corpus(), shape=Shape(), address=None
     )
     with pytest.raises(SweepError, match="Ray must start"):
         full_run.run(run, Progress(Console(quiet=True), 1, 8))
     assert [*folder.iterdir()] == [whole]
+    assert (tmp_path / "elsewhere" / "kept").is_dir(), "behind a link is nothing of ours"
 
 
 def test_a_preset_is_wider_deeper_and_longer_with_heads_as_wide_as_before() -> None:
