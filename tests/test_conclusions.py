@@ -82,6 +82,9 @@ def test_of_many_parameters_the_answer_names_some(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert " beta.a5=5 and 3 more: score 0.500" in answer(found)[0]
     assert found.notes == ("sweep.yaml has no search space that can be read: 'space'",)
+    write_yaml(tmp_path / "sweep.yaml", {"space": "x", "workers_per_trial": 10**400})
+    assert read(tmp_path).notes[0].startswith("sweep.yaml has no search space that can be read")
+    assert costs(read(tmp_path))[0].device_hours == 0.025, "as of one worker"
     (tmp_path / "sweep.yaml").unlink()
     assert (
         read(tmp_path).notes[0].endswith("sweep.yaml cannot be read: No such file or directory.")
