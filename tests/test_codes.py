@@ -95,7 +95,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"codes": np.full((12, 3), -np.inf), "factors": FACTORS},
         "codes must be finite, got NaN or infinity in 12 of 12 rows",
     ),
-    "huge": ({"codes": -np.abs(CODES) * 1e150, "factors": FACTORS}, "codes must be within ±1e+100, got"),
+    "huge": (
+        {"codes": -np.abs(CODES) * 1e150, "factors": FACTORS},
+        "codes must be within ±1e+100, got",
+    ),
     "wide_posterior": (
         {"mean": CODES, "log_var": np.full((12, 3), 900.0), "factors": FACTORS},
         "log_var must be within ±200, got 900.",
