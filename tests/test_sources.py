@@ -21,8 +21,10 @@ def test_links_are_followed_and_loops_are_walked_once(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x.mid").write_bytes(GOOD)
-    (tmp_path / "in" / "linked").symlink_to(tmp_path / "out", target_is_directory=True)
-    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in", target_is_directory=True)
+    for name in ("zebra", "linked", "other", "same"):  # walked by the first of its names
+        (tmp_path / "in" / name).symlink_to(tmp_path / "out", target_is_directory=True)
+    for name in ("loop", "again", "more"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "in", target_is_directory=True)
     (tmp_path / "in" / "file.mid").symlink_to(tmp_path / "out" / "x.mid")
     (tmp_path / "in" / "nowhere.mid").symlink_to(tmp_path / "none.mid")
     found = found_sources(tmp_path / "in")
