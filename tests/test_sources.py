@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 from damaged_midi import GOOD, N_NOTES
+from made_pieces import tune
 
+from aurl.data.midi import write_midi
 from aurl.data.sources import found_sources, read_source
 from aurl.errors import DataError
 
@@ -68,3 +70,6 @@ def test_a_source_is_read_on_the_grid_with_its_pickup(tmp_path: Path) -> None:
     piece = read_source(path)
     assert piece.ticks_per_quarter == 24
     assert piece.notes["onset"].tolist() == [12 * index for index in range(N_NOTES)]
+    loud = [105 if index % 8 == 3 else 80 for index in range(64)]
+    write_midi(tune([60] * 64, velocities=loud), path)
+    assert read_source(path).pickup == 36
