@@ -51,7 +51,7 @@ def test_a_yaml_file_that_is_none_is_one_line(tmp_path: Path, text: str, reason:
 
 def test_what_yaml_may_repeat_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
-        "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a, {x: 1}]\nA: 4\n1: {1: 2}\n'1': 3\n"
+        "A: 4\na: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a, {x: 1}]\n1: {1: 2}\n'1': 3\n"
     )
     said = {"x": 1, "y": 2}
     assert read_yaml(tmp_path / "a.yaml") == {

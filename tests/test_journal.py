@@ -1,5 +1,6 @@
 """Where a process's output goes while it has a log, and afterwards; by a process of its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,11 @@ def test_a_log_takes_all_that_is_printed_while_it_is_held_and_by_one_alone(tmp_p
     log = tmp_path / "sweep.log"
     log.write_text("of an earlier attempt\n")
     done = subprocess.run(
-        [sys.executable, "-c", CODE, str(log)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CODE, str(log)],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == "before\nafter\n"
     assert done.stderr == "why\nunlogged\nend\n"

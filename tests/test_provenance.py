@@ -45,6 +45,7 @@ def test_the_hash_is_of_what_is_searched_and_not_of_the_budget() -> None:
     assert space_hash(dict(reversed(SPACE.items())), {}) == first
     assert space_hash({**SPACE, "budget": {"trials": 9}}, {}) == first
     assert space_hash({**SPACE, "fixed": {"seed": 2}}, {}) != first
+    assert space_hash({**SPACE, "question": "Why?"}, {}) != first
     assert space_hash(SPACE, {"seed": 2}) != first
 
 
