@@ -88,11 +88,10 @@ def _override(values: Plain, key: str, value: Any) -> None:  # noqa: ANN401
 
 def _child(node: Any, part: str, key: str) -> Any:  # noqa: ANN401
     if isinstance(node, list):
-        entries = cast("list[Plain]", node)
-        for entry in entries:
-            if entry.get("name") == part:
-                return entry
-        names = [str(entry.get("name")) for entry in entries]
+        entries = cast("list[Any]", node)
+        names = [_entry_name(entry, index) for index, entry in enumerate(entries)]
+        if part in names:
+            return entries[names.index(part)]
         raise ConfigError(f"{key} is not a setting: {part!r} is none of {names}.")
     if isinstance(node, dict):
         return cast("Plain", node).setdefault(part, {})

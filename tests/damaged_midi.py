@@ -77,6 +77,12 @@ CASES: dict[str, tuple[bytes, int | str]] = {
         + GOOD,
         N_NOTES,
     ),
+    "riff_with_an_odd_chunk": (
+        b"RIFF\x00\x00\x00\x00RMIDDISP\x03\x00\x00\x00abc\x00data"
+        + struct.pack("<I", len(GOOD))
+        + GOOD,
+        N_NOTES,
+    ),
     "riff_without_data": (b"RIFF\x04\x00\x00\x00RMID", "unreadable"),
     "truncated_header": (GOOD[:10], "unreadable"),
     "truncated_before_track": (GOOD[:14], "unreadable"),
@@ -142,7 +148,7 @@ CASES: dict[str, tuple[bytes, int | str]] = {
     "tempo_0": (song(b"\x00\xff\x51\x03\x00\x00\x00" + notes()), N_NOTES),
     "tempo_of_one_byte": (song(meta(0x51, b"\x07") + notes()), N_NOTES),
     "metre_0_4": (song(meta(0x58, b"\x00\x02\x18\x08") + notes()), "bad_metre"),
-    "metre_4_over_2_to_255": (song(meta(0x58, b"\x04\xff\x18\x08") + notes()), "bad_metre"),
+    "metre_4_over_128": (song(meta(0x58, b"\x04\x07\x18\x08") + notes()), "bad_metre"),
     "metre_of_bars_under_a_tick": (
         song(meta(0x58, b"\x01\x06\x18\x08") + notes(), division=1),
         "bad_metre",

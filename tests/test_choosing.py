@@ -12,7 +12,14 @@ from aurl.reporting.leaderboard import write_leaderboard
 from tests.fake_sweep import fake_sweep, write_status
 
 ROWS: list[dict[str, Any]] = [
-    {"trial_id": "t0", "status": "completed", "score": 0.5, "a.beta.value": 0.1, "reason": ""},
+    {
+        "trial_id": "t0",
+        "status": "completed",
+        "score": 0.5,
+        "a.beta.value": 0.1,
+        "reason": "",
+        "b.on": "x",
+    },
     {"trial_id": "t1", "status": "failed", "score": None, "reason": "NaN at step 3"},
     {"trial_id": "t2", "status": "completed", "score": 0.9, "a.beta.value": 2, "b.on": True},
 ]
@@ -54,6 +61,7 @@ def test_rows_are_sorted_and_those_without_the_value_come_last() -> None:
     assert ids(sort="score") == ["t0", "t2", "t1"]
     assert ids(sort="score", reverse=True) == ["t2", "t0", "t1"]
     assert ids(sort="status") == ["t0", "t2", "t1"]
+    assert ids(sort="on") == ["t2", "t0", "t1"], "text and not, as text"
     assert ids("status=completed", sort="beta.value", reverse=True) == ["t2", "t0"]
 
 

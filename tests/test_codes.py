@@ -95,7 +95,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"codes": np.full((12, 3), -np.inf), "factors": FACTORS},
         "codes must be finite, got NaN or infinity in 12 of 12 rows",
     ),
-    "huge": ({"codes": CODES * 1e150, "factors": FACTORS}, "codes must be within ±1e+100, got"),
+    "huge": (
+        {"codes": -np.abs(CODES) * 1e150, "factors": FACTORS},
+        "codes must be within ±1e+100, got",
+    ),
     "wide_posterior": (
         {"mean": CODES, "log_var": np.full((12, 3), 900.0), "factors": FACTORS},
         "log_var must be within ±200, got 900.",
@@ -125,6 +128,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "nan_factors": (
         {"codes": CODES, "factors": np.full((12, 2), np.nan)},
         "factors must be classes, whole numbers, got nan in column 0.",
+    ),
+    "no_longer_exact": (
+        {"codes": CODES, "factors": FACTORS + 2.0**60},
+        "factors must be classes, whole numbers, got 1.15",
     ),
     "many_classes": (
         {"codes": np.ones((300, 1)), "factors": np.arange(300)[:, None]},
@@ -214,6 +221,7 @@ def test_half_a_file_a_single_array_and_no_file_get_one_line(
 
 def test_labels_may_be_any_whole_numbers(write: Callable[..., Path]) -> None:
     lowest, highest = np.iinfo(np.int64).min, np.uint64(2**64 - 1)
+    assert read_codes(write(codes=np.eye(256), factors=np.arange(256)[:, None])).n_train == 170
     unsigned = np.where(FACTORS > 0, highest, np.uint64(0))
     for labels in (FACTORS * 2**60, np.where(FACTORS > 0, lowest, 0), unsigned):
         factors = read_codes(write(codes=CODES, factors=labels)).factors

@@ -39,7 +39,9 @@ def test_there_is_no_answer_before_a_trial_has_completed(tmp_path: Path) -> None
     ]
     write_status(tmp_path, "t0000", status="running")
     for number in range(1, 4):
-        write_status(tmp_path, f"t000{number}", status="stopped")
+        write_status(
+            tmp_path, f"t000{number}", status="stopped", params={"objective.beta.value": 0.2}
+        )
     assert answer(read(tmp_path)) == [
         "No answer yet: of 4 trials none has completed (1 running, 3 stopped)."
     ]
@@ -47,6 +49,7 @@ def test_there_is_no_answer_before_a_trial_has_completed(tmp_path: Path) -> None
     assert answer(read(tmp_path)) == [
         "No answer: of 4 trials none has completed (3 stopped, 1 failed)."
     ]
+    assert (read(tmp_path).notes, read(tmp_path).ranges) == ((), ())
 
 
 def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: Path) -> None:
@@ -79,6 +82,13 @@ def test_of_many_parameters_the_answer_names_some(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert " beta.a5=5 and 3 more: score 0.500" in answer(found)[0]
     assert found.notes == ("sweep.yaml has no search space that can be read: 'space'",)
+    write_yaml(tmp_path / "sweep.yaml", {"space": "x", "workers_per_trial": 10**400})
+    assert read(tmp_path).notes[0].startswith("sweep.yaml has no search space that can be read")
+    assert costs(read(tmp_path))[0].device_hours == 0.025, "as of one worker"
+    (tmp_path / "sweep.yaml").unlink()
+    assert (
+        read(tmp_path).notes[0].endswith("sweep.yaml cannot be read: No such file or directory.")
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,14 +104,14 @@ def test_of_many_parameters_the_answer_names_those_that_mattered(
     shares = {"a8": 0.3, "a7 (2)": 0.2, "a1": 0.1, "a2": 0.1, "a3": 0.1, "a4": 0.1, "a5": 0.08}
     shares = {f"objective.beta.{name}": share for name, share in {**shares, "a7": 0.02}.items()}
     mattered = [
-        Importance(target=target, evaluator="PED-ANOVA", trials=trials, shares=shares)
-        for target in (FRONT, SCORE)
+        Importance(target=target, evaluator="PED-ANOVA", trials=trials, shares=each)
+        for target, each in ((FRONT, shares), (SCORE, {"objective.beta.a6": 0.3}))
     ]
     lines = answer(replace(read(tmp_path), importances=tuple(mattered)))
     named = " ".join(f"beta.a{index}={index}" for index in (1, 2, 3, 4, 7, 8))
     assert f"t0000 with {named} and 3 more: score" in lines[0]
     assert lines[-1] == (
-        "What moved the score most is objective.beta.a8: 0.30 of what single parameters explain "
+        "What moved the score most is objective.beta.a6: 0.30 of what single parameters explain "
         f"({hint})."
     )
 
@@ -131,8 +141,11 @@ def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
     assert device(found) == "GPU"
     assert any("best 1 are trained with other seeds (3 each)" in line for line in caveats(found))
     about = read_yaml(tmp_path / "sweep.yaml")
-    write_yaml(tmp_path / "sweep.yaml", {**about, "gpus_per_worker": 0.0})
+    about |= {"gpus_per_worker": 0.0, "overrides": {"objective.beta.value": 0.5}}
+    write_yaml(tmp_path / "sweep.yaml", about)
     found = read(tmp_path)
+    assert found.space is not None
+    assert "objective.beta.value" not in [each.key for each in found.space.parameters]
     assert (costs(found)[0].device_hours, device(found)) == (2.0, "CPU worker")
 
 

@@ -35,11 +35,13 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"training.precision": "float16"}, r"must be one of float32, bfloat16, got 'float16'"),
         ({"training.compile": 1}, r"training\.compile must be true or false, got 1"),
         ({"training.steps": 1.5}, r"training\.steps must be a whole number, got 1\.5"),
+        ({"training.steps": True}, r"training\.steps must be a whole number, got True"),
         ({"model.d_model": 60}, r"multiple of 2 \* model\.n_heads, got d_model=60, n_heads=4"),
         ({"model.encoder_skip": 1.0}, r"model\.encoder_skip must be in \[0, 1\), got 1"),
         ({"model.token_dropout": 1.0}, r"token_dropout must be in \[0, 1\), got 1"),
         ({"model": 7}, r"model must be a mapping of settings, got 7"),
         ({"latent.levels": 7}, r"latent\.levels must be a list, got 7"),
+        ({"latent.levels": [3], "latent.levels.x.dim": 1}, r"x\.dim is not .*none of \['0'\]"),
         ({"latent.levels": [{"dim": 1}]}, r"latent\.levels\.0\.name must be given"),
         ({"latent.levels": [{"name": "a b", "dim": 1}]}, r"one plain word, got 'a b'"),
         (  # val/latent_use_nats/low is the end of an interval
@@ -54,6 +56,7 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"latent.levels": [{"name": "a", "dim": 1}] * 2}, r"must have distinct names"),
         ({"latent.levels.fine.span": 0}, r"span must be bars > 0 or 'sequence', got 0"),
         ({"latent.levels.fine.span": "bar"}, r"must be a number or 'sequence', got 'bar'"),
+        ({"latent.levels.fine.span": None}, r"must be a number or 'sequence', got None"),
         ({"latent.levels.fine.free_nats": -1}, r"fine\.free_nats must be >= 0 nats, got -1"),
         (
             {"latent.levels.fine.free_nats": 1, "training.accumulate": 2},
@@ -188,7 +191,7 @@ def test_every_number_is_read_from_its_own_text_with_an_exponent(value: float) -
     assert as_number(f"{value:e}") == float(f"{value:e}")
 
 
-@pytest.mark.parametrize("text", ["element", "e", "1e", "-e3", "", "sequence"])
+@pytest.mark.parametrize("text", ["element", "e", "1e", "-e3", "", "sequence", "12"])
 def test_words_are_not_numbers(text: str) -> None:
     assert as_number(text) is None
 
@@ -197,4 +200,5 @@ def test_overriding_and_merging_leave_what_they_are_given_alone() -> None:
     before = {"a": {"b": 1}, "levels": [{"name": "x", "dim": 1}]}
     assert overridden(before, {"a.b": 2, "levels.x.dim": 5})["levels"] == [{"name": "x", "dim": 5}]
     assert merged(before, {"a": {"c": 3}})["a"] == {"b": 1, "c": 3}
+    assert merged({"a": 1}, {"a": {"c": 3}}) == {"a": {"c": 3}}
     assert before == {"a": {"b": 1}, "levels": [{"name": "x", "dim": 1}]}

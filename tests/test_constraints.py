@@ -11,6 +11,7 @@ from aurl.search.constraints import Bounds, read_constraints, violation
 def test_constraints_are_read_by_metric() -> None:
     read = read_constraints({"val/kl_nats": {"at_least": 3, "at_most": "3e1"}})
     assert read == {"val/kl_nats": Bounds(at_least=3.0, at_most=30.0)}
+    assert read_constraints({"val/score": {"at_least": 1, "at_most": 1}})
     assert read_constraints({}) == {}
 
 

@@ -131,6 +131,11 @@ def test_it_has_settled_once_the_error_was_small_for_a_while() -> None:
     assert schedule.settled(100)
     betas(schedule, [5.0] * 5)
     assert not schedule.settled(105)
+    short = target_kl(steps=20)  # a while is 10 steps at least
+    betas(short, [21.0] * 32)
+    assert not short.settled(32)
+    betas(short, [21.0] * 10)
+    assert short.settled(42)
 
 
 def test_collapse_is_never_settled() -> None:

@@ -166,7 +166,7 @@ def test_rows_that_an_attempt_took_back_do_not_return(root: Path, *, is_new: boo
     if is_new:
         recorder = Recorder(made.trials_folder, Silent(), made.remote)
     recorder.start("t0001")  # from the checkpoint of step 2, with fewer rows than were reported
-    for step in (3, 4):
+    for step in (3, 4, 5):
         recorder.report("t0001", [{"step": step, "train/kl_nats": 2.0}])
     before = contents(made.folder)
     shutil.rmtree(made.folder)
@@ -176,20 +176,25 @@ def test_rows_that_an_attempt_took_back_do_not_return(root: Path, *, is_new: boo
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_the_journal_is_copied_once_and_whole(root: Path) -> None:
     made = begin(root)
-    assert made.remote is not None
-    (made.folder / "study.journal").open("ab").write(b'{"torn')
-    Recorder(made.trials_folder, Silent(), made.remote)._copy("t0001")  # pyrefly: ignore[protected-access]
-    whole = (made.folder / "study.journal").read_bytes().removesuffix(b'{"torn')
-    pieces = {n: size for n, size in made.remote.files().items() if n.startswith("study.journal")}
-    assert sum(pieces.values()) == len(whole)
-    assert b"".join(made.remote.read(name) or b"" for name in sorted(pieces)) == whole
+    remote = made.remote
+    assert remote is not None
+    recorder = Recorder(made.trials_folder, Silent(), remote)
+    journal = made.folder / "study.journal"
+    whole = journal.read_bytes() + b'{"new": 1}\n'
+    for new in (b'{"new": 1}\n{"torn', b'": 1}\n'):
+        with journal.open("ab") as file:
+            file.write(new)
+        recorder._copy("t0001")  # pyrefly: ignore[protected-access]
+        pieces = sorted(name for name in remote.files() if name.startswith("study.journal"))
+        found = b"".join(remote.read(name) or b"" for name in pieces)
+        assert found == (whole if new.endswith(b"torn") else journal.read_bytes())
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_a_folder_that_is_older_than_its_copy_is_refused(root: Path) -> None:
     made = begin(root)
     journal = made.folder / "study.journal"
-    journal.write_bytes(journal.read_bytes()[:100])
+    journal.write_bytes(journal.read_bytes()[:-1])
     with pytest.raises(
         SweepError, match=r"^--resume must be given the newest .* Move that folder"
     ):

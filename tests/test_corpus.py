@@ -127,7 +127,7 @@ def test_load_refuses_a_folder_with_a_part_missing_cut_or_of_another_type(saved:
         ("n_bars", 3, r"manifest\.json is not what was saved there"),
         ("piece_names", ["x", "y", "z"], r"manifest\.json is not what was saved there"),
         ("vocabulary", {"kind": "odd"}, r"data is damaged: vocabulary\.kind must be"),
-        ("vocabulary", 3, r"data is damaged: "),
+        ("vocabulary", 3, r"data is damaged: vocabulary must be a mapping, got 3\."),
         ("arrays", {}, r"data is damaged: 'tokens'"),
     ],
 )

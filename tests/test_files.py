@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from aurl.errors import ConfigError
-from aurl.files import parse_value, read_json, read_lines, read_yaml
+from aurl.files import (
+    append_lines,
+    parse_value,
+    read_json,
+    read_lines,
+    read_yaml,
+    write_json,
+    write_text,
+    write_yaml,
+)
 
 BILLIONS = "\n".join(
     ["question:", "- &a [x, x, x, x, x, x, x, x, x, x]"]
@@ -42,13 +51,14 @@ def test_a_yaml_file_that_is_none_is_one_line(tmp_path: Path, text: str, reason:
 
 def test_what_yaml_may_repeat_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
-        "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a, {x: 1}]\n1: {1: 2}\n'1': 3\n"
+        "A: 4\na: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a, {x: 1}]\n1: {1: 2}\n'1': 3\n"
     )
     said = {"x": 1, "y": 2}
     assert read_yaml(tmp_path / "a.yaml") == {
         "a": said,
         "b": {"x": 1, "y": 3},
         "c": [said, said, {"x": 1}],
+        "A": 4,
         1: {1: 2},
         "1": 3,
     }
@@ -75,6 +85,18 @@ def test_a_row_that_is_none_is_named(tmp_path: Path, line: bytes) -> None:
         read_lines(path)
     path.write_bytes(b'{"step": 1}\n{"torn": ')
     assert read_lines(path) == [{"step": 1}]
+
+
+def test_what_is_written_is_text_in_its_order_or_nothing(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "a.yaml", {"b": "é", "a": 1})
+    assert (tmp_path / "a.yaml").read_text(encoding="utf-8") == "b: é\na: 1\n"
+    write_text(tmp_path / "a.txt", "\udcff")
+    assert (tmp_path / "a.txt").read_text() == "\\udcff"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        append_lines(tmp_path / "a.jsonl", [{"loss": float("inf")}])
+    assert {path.name for path in tmp_path.iterdir()} == {"a.yaml", "a.txt"}
 
 
 def test_a_pipe_is_a_file_of_settings() -> None:

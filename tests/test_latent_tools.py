@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from aurl.analysis import maps
-from aurl.analysis.study import Study
+from aurl.analysis.names import Name, Names
+from aurl.analysis.study import Study, spread
 from aurl.analysis.subject import Subject
 from aurl.cli import main
 from aurl.config import to_plain
@@ -279,3 +280,22 @@ def test_a_study_is_of_the_same_windows_for_every_model_and_knows_its_music() ->
     with torch.no_grad():
         variance = first.mean.var(axis=0) + np.exp(first.log_var).mean(axis=0)
     np.testing.assert_allclose(first.aggregate.std, np.sqrt(variance))
+    fewer = Study(first.subject, studied=3)
+    np.testing.assert_array_equal(fewer.windows, first.windows[:3])
+    known = np.asarray([[1.0, np.nan, np.nan], [3.0, 4.0, np.nan]])
+    assert spread(known).tolist() == [1.0, 0.0, 0.0], "of those that show it"
+
+
+def test_a_dimension_tells_what_its_codes_say_and_lives_from_five_hundredths_of_a_nat() -> None:
+    study = Study(Subject(untrained(small_config()).model, tiny_corpus()))
+    mean = np.random.default_rng(0).normal(size=(len(study.windows), study.subject.layout.size))
+    mean = (mean - mean.mean(axis=0)) / mean.std(axis=0)
+    mean[:, 1] *= 0.07  # 0.047 nats
+    mean[:, 2] *= 0.1  # 0.092 nats
+    study.__dict__["_posterior"] = mean, np.full(mean.shape, -3.0)
+    assert study.live.tolist() == [True, False, True] + [True] * 6
+    assert study.rates[3:].mean() == pytest.approx(1.52, abs=0.15), "as of so many Gaussians"
+    slots: list[Name | None] = [None] * len(mean[0])
+    slots[4], slots[7] = Name(attribute="low", share=0.2), Name(attribute="high", share=0.5)
+    study.__dict__["names"] = Names(names=slots, floor=0.1)
+    assert study.tells == [None] * 4 + [slots[7]] + [None] * 4, "two slots of one dimension"

@@ -83,16 +83,20 @@ def test_factors_of_every_melody_can_be_read_so_all_melodies_are_different() -> 
 
 
 def test_what_notes_do_not_show_is_not_read() -> None:
-    grid = midi_grid(factors_of_rows(np.asarray([0, 0, 0, 0])))
+    grid = midi_grid(factors_of_rows(np.asarray([0, 0, 0, 0, 0, 0])))
     grid[0, 0] = REST  # eleven notes
     grid[1] = REST
     grid[2, 5] += 1  # a note of no scale; the chord still rises
     grid[3, :3] = 60  # the first chord stands still
+    grid[4, :] += 36 * (grid[4] != REST)  # above all octaves
+    grid[5, 4] = 64  # the second chord falls and then rises, higher than it began
     found = read_factors(grid)
     assert found[0].tolist() == [-1, -1, -1, -1, 0, -1, -1, -1, -1]
     assert found[1].tolist() == [-1] * 9
     assert found[2].tolist() == [0, 0, -1, 0, 0, 0, 0, 0, 0]
     assert found[3].tolist() == [0, 0, 0, 0, 0, -1, 0, 0, 0]
+    assert found[4].tolist() == [-1, -1, 0, 0, 0, 0, 0, 0, 0]
+    assert found[5].tolist() == [0] * 9
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damaged_midi import CASES, METRE, TEMPO, header, note, notes, number, song, track
+from damaged_midi import CASES, END, METRE, TEMPO, header, note, notes, number, song, track
 from hypothesis import given
 from made_pieces import Plan, made, notes_of, plans, tune
 
@@ -101,11 +101,15 @@ def test_the_same_piece_is_written_as_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_metres_tempos_and_keys_are_found_in_any_track() -> None:
-    late = b"\x83\x60\xff\x51\x03\x0f\x42\x40" + b"\x00\xff\x59\x02\x02\x00"
-    data = header(1, 2) + track(notes(8) + b"\x00\xff\x2f\x00") + track(late + b"\x00\xff\x2f\x00")
+    late = b"\x83\x60\xff\x51\x03\x0f\x42\x40" + b"\x00\xff\x59\x02\x07\x00"
+    data = header(1, 2) + track(notes(8) + TEMPO + END) + track(late + END)
     piece = parse_midi(data)
-    assert piece.tempos == (Tempo(tick=0, bpm=120.0), Tempo(tick=480, bpm=60.0))
-    assert piece.keys == (Key(tick=480, tonic=2, is_minor=False),)
+    assert [(tempo.tick, tempo.bpm) for tempo in piece.tempos] == [
+        (0, 120),
+        (480, 60),
+        (1920, 120),
+    ]
+    assert piece.keys == (Key(tick=480, tonic=1, is_minor=False),)
 
 
 def test_repeats_of_a_metre_in_mid_bar_are_no_change() -> None:
@@ -149,10 +153,15 @@ def test_names_come_from_the_file_name_and_are_safe_to_print(tmp_path: Path) -> 
 
 
 def test_an_instrument_is_the_one_chosen_before_the_note() -> None:
-    one = b"\x00\xc0\x05" + note() + b"\x00\xc0\x07\x00\xc0\x08" + note(62)
+    pressed = b"\x00\xd0\x40\x00\x41"  # of one byte, the second by running status
+    one = pressed + b"\x00\xc0\x05" + note() + b"\x00\xc0\x07\x00\xc0\x08" + note(62)
     assert parse_midi(song(one)).notes["program"].tolist() == [5, 8]
     held = b"\x00\x90\x30\x50" + one + b"\x00\x80\x30\x00"
     assert parse_midi(song(held)).notes["program"].tolist() == [0, 5, 8]
+    twice = b"\x00\x90\x3c\x50" + b"\x10\xc0\x07" + b"\x00\x90\x3c\x50"
+    ends = b"\x10\x90\x3c\x00" + b"\x20\x90\x3c\x00"  # the first that was struck, the first
+    found = parse_midi(song(twice + ends)).notes[["onset", "duration", "program"]]
+    assert found.tolist() == [(0, 32, 0), (16, 48, 7)]
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,11 @@ def test_free_bits_match_the_reference_table() -> None:
 
 
 def test_a_dimension_with_slots_is_held_up_by_the_mean_over_them() -> None:
-    kl = torch.tensor([[0.1, 0.3, 1.0]])  # dimension 0 has two slots, rate 0.2
+    kl = torch.tensor([[0.4, 0.5, 1.0]])  # dimension 0 has two slots, rate 0.45
     config = FreeBitsConfig(threshold=0.5)
     floors = floors_of(config, torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1]))
     assert charged_kl(kl, floors, alone).item() == pytest.approx(2 * 0.5 + 1.0)
+    assert charged_kl(2.0 * kl, floors, alone).item() == pytest.approx(2.0 * kl.sum().item())
 
 
 @pytest.mark.parametrize("granularity", ["dimension", "level", "total"])

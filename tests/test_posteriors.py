@@ -64,6 +64,11 @@ def test_kl_health_of_arrays_is_against_the_entropy_of_their_factors(
     assert found["kl_health"] == pytest.approx((rate * 0.8**2) ** (1.0 / 6.0))
     wished = record(health_file(tmp_path / "codes.npz", target_rate_nats=100.0), capsys)
     assert wished["kl_health/rate"] == pytest.approx(total / 80.0)
+    told = (MEAN - MEAN.mean(axis=0)) / MEAN.std(axis=0) * (0.0, 1.0, 1.0)
+    noisy = {"mean": told, "log_var": np.full(told.shape, -1.0)}
+    poor = record(health_file(tmp_path / "codes.npz", **noisy), capsys)
+    assert poor["kl_health/live_dimensions"] == pytest.approx(2.0 / 3.0), "of the three factors"
+    assert sum(poor["dimensions"]["information_nats"]) == pytest.approx(1.23, abs=0.1)
 
 
 def test_without_losses_there_is_no_kl_health(

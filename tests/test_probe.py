@@ -1,6 +1,7 @@
 """What a machine says of the results folder; machines that really differ: ``test_hosts.py``."""
 
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -19,8 +20,11 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "PAUSES_S", (0.0,))
 
 
-def test_a_machine_that_shares_the_folder_reads_and_writes_there(tmp_path: Path) -> None:
-    (tmp_path / "driver").write_text("word")
+def test_a_machine_that_shares_the_folder_reads_and_writes_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "SEEN_S", 60.0)
+    Timer(0.1, (tmp_path / "driver").write_text, ("word",)).start()  # a network shows it late
     assert use(tmp_path, "word", "me") == ""
     assert seen_within(tmp_path / "me", "word", 0.0) == ""
 
@@ -29,7 +33,7 @@ def test_a_machine_says_what_it_cannot_do(tmp_path: Path) -> None:
     assert use(tmp_path / "no", "word", "me") == (
         "does not see there what this machine wrote (No such file or directory)"
     )
-    (tmp_path / "driver").write_text("of another sweep")
+    (tmp_path / "driver").write_text("a word of another sweep")
     assert "(something else is there)" in use(tmp_path, "word", "me")
     (tmp_path / "driver").write_text("word")
     (tmp_path / "me").mkdir()

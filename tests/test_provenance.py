@@ -7,7 +7,15 @@ import pytest
 
 from aurl.files import write_yaml
 from aurl.search import provenance as made
-from aurl.search.provenance import command_line, of_sweep, provenance, space_hash
+from aurl.search.provenance import (
+    command_line,
+    of_sweep,
+    provenance,
+    read_config,
+    space_hash,
+    write_config,
+)
+from tests.tiny import small_config
 
 SPACE = {"question": "Which?", "budget": {"trials": 2}, "fixed": {"seed": 1}}
 
@@ -37,6 +45,7 @@ def test_the_hash_is_of_what_is_searched_and_not_of_the_budget() -> None:
     assert space_hash(dict(reversed(SPACE.items())), {}) == first
     assert space_hash({**SPACE, "budget": {"trials": 9}}, {}) == first
     assert space_hash({**SPACE, "fixed": {"seed": 2}}, {}) != first
+    assert space_hash({**SPACE, "question": "Why?"}, {}) != first
     assert space_hash(SPACE, {"seed": 2}) != first
 
 
@@ -54,6 +63,7 @@ def test_the_commit_is_of_the_code_and_says_if_files_differ(
     (tmp_path / "code.py").write_text("1\n")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-m", "a")
+    (tmp_path / "results.txt").touch()  # of which git was told nothing
     clean = provenance()
     assert clean["git_dirty"] is False
     assert len(clean["git_commit"]) == 40
@@ -70,3 +80,8 @@ def test_a_trial_takes_over_what_its_sweep_says(tmp_path: Path) -> None:
     write_yaml(tmp_path / "sweep.yaml", about)
     kept = {name: value for name, value in about.items() if name != "question"}
     assert of_sweep(tmp_path) == {"sweep": tmp_path.name, **kept}
+
+
+def test_what_a_configuration_was_made_by_configures_nothing(tmp_path: Path) -> None:
+    write_config(tmp_path / "config.yaml", small_config(seed=3), {"sweep": "first"})
+    assert read_config(tmp_path / "config.yaml") == (small_config(seed=3), {"sweep": "first"})

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aurl.objectives.regularizers import (
     attribute_order,
+    covariances,
     density_of_code,
     dip_diagonal,
     dip_off_diagonal,
@@ -59,6 +60,7 @@ def test_squared_covariances_are_the_mean_over_all_quadruples() -> None:
 
     expected = torch.tensor([[brute(x, x), brute(x, y)], [brute(y, x), brute(y, y)]])
     torch.testing.assert_close(squared_covariances(values).float(), expected)
+    torch.testing.assert_close(covariances(values), torch.cov(values.T))
 
 
 def replicated(estimate: Callable[[torch.Generator], Tensor], count: int) -> tuple[float, float]:

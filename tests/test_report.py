@@ -192,9 +192,10 @@ def begun(folder: Path) -> None:
 def running(folder: Path) -> None:
     begun(folder)
     metrics = {"val/kl_health": 0.5}
-    write_status(folder, "t0000", status="running", step=4, metrics=metrics)
-    rows: list[Mapping[str, Any]] = [{"step": 4, f"{RATES}global/0": 0.5}]
-    append_lines(folder / "trials" / "t0000" / "metrics.jsonl", rows)
+    for name, rate in (("t0000", 0.5), ("t0001", "high")):
+        write_status(folder, name, status="running", step=4, metrics=metrics)
+        rows: list[Mapping[str, Any]] = [{"step": 4, f"{RATES}global/0": rate}]
+        append_lines(folder / "trials" / name / "metrics.jsonl", rows)
 
 
 def bare(folder: Path) -> None:
@@ -210,6 +211,7 @@ def test_a_sweep_without_a_completed_trial_has_a_report(
     page = Read((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
     assert re.search(r"No answer( yet)?: of \d trials? none has completed", page.text)
     assert len(page.all("img")) == (1 if make is running else 0)
+    assert ("metrics.jsonl cannot be read: " in page.text) == (make is running)
     assert page.all("audio") == page.all("circle") == []
 
 

@@ -66,7 +66,7 @@ def decisions(
         pytest.param(0.25, 50, [0.5, 0.1, 0.6], [200, 50, 200], id="less_grace_stops_earlier"),
         pytest.param(0.5, 200, [0.5, 0.1, 0.0], [200, 200, 200], id="one_report_stops_nobody"),
         pytest.param(0.5, 199, [0.5, 0.1, 0.6], [200, 199, 200], id="reports_between_rungs"),
-        pytest.param(1.0, 50, [0.5, 0.1, 0.0], [200, 200, 200], id="full_grace_stops_nobody"),
+        pytest.param(1.0, 199, [0.5, 0.1, 0.0], [200, 200, 200], id="full_grace_stops_nobody"),
         pytest.param(0.5, 50, [0.0, 0.0, 0.0], [200, 200, 200], id="a_tie_goes_on"),
     ],
 )
@@ -184,9 +184,10 @@ def test_a_resumed_sweep_holds_trials_against_those_of_before(
     steps = range(20, 200, 20)
     of_before = {"t0000": 0.5, "t0001": 0.6, "t0002": 0.1}
     for name, score in of_before.items():
-        rows = [{"step": step, "val/rung_score": score} for step in steps]
+        measured = ({"train/kl_nats": 1.0}, {"val/rung_score": score})
+        rows = [{"step": step, **each} for step in steps for each in measured]
         write_json(tmp_path / name / "status.json", {"rung_scale": RUNG_SCALE})
-        append_lines(tmp_path / name / METRICS_FILE, [{"step": 10, "train/kl_nats": 1.0}, *rows])
+        append_lines(tmp_path / name / METRICS_FILE, list(rows))
         referee.remember(name, 200)
 
     def decided(name: str, score: float, step: int) -> str:

@@ -21,6 +21,7 @@ def test_a_rung_score_is_a_share_and_rises_with_both(health: float, share: float
 
 def test_a_decoder_that_foretells_all_without_a_living_code_is_behind_everybody() -> None:
     assert rung_score(0.0, 1.0) == 0.0 < rung_score(0.01, 0.01)
+    assert rung_score(0.25, 1.0) == 0.5
 
 
 @pytest.mark.parametrize("values", [(math.nan, 1.0), (1.0, math.nan), (0.0, math.nan)])

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 from damaged_midi import GOOD, N_NOTES
+from made_pieces import tune
 
+from aurl.data.midi import write_midi
 from aurl.data.sources import found_sources, read_source
 from aurl.errors import DataError
 
@@ -21,8 +23,10 @@ def test_links_are_followed_and_loops_are_walked_once(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x.mid").write_bytes(GOOD)
-    (tmp_path / "in" / "linked").symlink_to(tmp_path / "out", target_is_directory=True)
-    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in", target_is_directory=True)
+    for name in ("zebra", "linked", "other", "same"):  # walked by the first of its names
+        (tmp_path / "in" / name).symlink_to(tmp_path / "out", target_is_directory=True)
+    for name in ("loop", "again", "more"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "in", target_is_directory=True)
     (tmp_path / "in" / "file.mid").symlink_to(tmp_path / "out" / "x.mid")
     (tmp_path / "in" / "nowhere.mid").symlink_to(tmp_path / "none.mid")
     found = found_sources(tmp_path / "in")
@@ -66,3 +70,6 @@ def test_a_source_is_read_on_the_grid_with_its_pickup(tmp_path: Path) -> None:
     piece = read_source(path)
     assert piece.ticks_per_quarter == 24
     assert piece.notes["onset"].tolist() == [12 * index for index in range(N_NOTES)]
+    loud = [105 if index % 8 == 3 else 80 for index in range(64)]
+    write_midi(tune([60] * 64, velocities=loud), path)
+    assert read_source(path).pickup == 36

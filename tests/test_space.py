@@ -116,7 +116,7 @@ def test_a_space_is_read_whole() -> None:
         nuisance={"training.batch_size": {"choice": [8, 16]}},
         base={"model": {"d_model": 16, "n_heads": 2}},
         fixed={"seed": 3},
-        sampler={"name": "random", "seed": 5},
+        sampler={"name": "random", "seed": 5, "startup_trials": 0},
         scheduler={"name": "none"},
     )
     assert read.parameters == (
@@ -127,7 +127,7 @@ def test_a_space_is_read_whole() -> None:
     )
     assert read.question == "Which?"
     assert (read.budget.trials, read.budget.steps_per_trial) == (4, 6)
-    assert read.sampler == SamplerConfig(name="random", seed=5)
+    assert read.sampler == SamplerConfig(name="random", seed=5, startup_trials=0)
     assert read.scheduler == SchedulerConfig(name="none")
     config = read.config_of({LR: 0.005, FINE: 3})
     assert (config.optimizer.lr, config.latent.levels[2].dim) == (0.005, 3)
@@ -560,6 +560,7 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ({"stopper": {"grace": 2}}, r"stopper\.grace must be in \[0, 1\], got 2\.0\.$"),
         ({"stopper": {"patience": 0}}, r"stopper\.patience must be >= 1, got 0\.$"),
         ({"stopper": {"rate_factor": 1}}, r"stopper\.rate_factor must be > 1, got 1\.0\.$"),
+        ({"stopper": {"rate_factor": float("inf")}}, r"rate_factor must be > 1, got inf\.$"),
         ({"seeds": {"runs": 2}}, r"^seeds\.runs must be >= 3, got 2\. Fewer say nothing"),
         ({"seeds": {"finalists": 0}}, r"^seeds\.finalists must be >= 1, got 0\.$"),
         ({"constraints": {"kl": {"at_least": 1}}}, r"^constraints\.kl must be a metric such"),

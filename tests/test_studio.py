@@ -141,7 +141,11 @@ def test_held_out_pieces_are_those_of_the_test_split() -> None:
 def test_a_dropped_file_is_encoded_window_by_window(tmp_path: Path) -> None:
     model = made_studio().instrument.model
     pieces = [random_piece(np.random.default_rng(seed)) for seed in range(3)]
-    write_midi(in_sequence(pieces, bars_each=N_BARS, gap_bars=N_BARS), tmp_path / "my.mid")
+    joined = in_sequence(pieces, bars_each=N_BARS, gap_bars=N_BARS)
+    starts = joined.bar_lines()[[0, 4, 8]].tolist()
+    assert [change.tick for change in joined.tempos] == starts
+    assert [change.tick for change in joined.metres] == starts
+    write_midi(joined, tmp_path / "my.mid")
     source = made_studio().piece("file", {"name": "my.mid"}, (tmp_path / "my.mid").read_bytes())
     assert source.name == "my.mid"
     assert source.note == ""

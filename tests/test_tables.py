@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,10 +53,12 @@ def drawn(table: Table, width: int = 80) -> list[str]:
 
 
 def test_leaderboard_shows_ranks_pareto_front_and_scores_in_80_columns() -> None:
-    lines = drawn(leaderboard_table(ranked(TRIALS)))
+    behind = replace(TRIALS[0], trial="t0004", metrics=dict.fromkeys(METRICS, 0.1))
+    lines = drawn(leaderboard_table(ranked([*TRIALS, behind])))
     assert "rank trial score kl_health disent. recon. parameters" in lines
     assert "1* t0000 0.513 0.900 0.250 0.600 beta.value=0.312" in lines
-    assert "2 t0001 - 0.950 - -" in lines
+    assert "2 t0004 0.100 0.100 0.100 0.100 beta.value=0.312" in lines
+    assert "3 t0001 - 0.950 - -" in lines
 
 
 def test_what_a_stranger_wrote_moves_no_cursor() -> None:

@@ -95,6 +95,11 @@ def test_parameters_that_are_searched_no_more_are_left_out(tmp_path: Path) -> No
         Beginning(params={LR: 0.001}),
         Beginning(params={LR: 0.002}, metrics=scored(0.3)),
     ]
+    decay = {"optimizer.weight_decay": {"uniform": [0.0, 0.1]}}
+    sometimes = {key: {**values, "when": {SCHEDULE: "linear"}} for key, values in decay.items()}
+    always, sometimes = space(VARIED | decay), space(VARIED | sometimes)
+    write_trial(tmp_path / "x", "t0000", PLAIN | dict.fromkeys(decay, 0.05), always)
+    assert read_beginnings(tmp_path / "x", sometimes) == [Beginning(params=PLAIN)]
 
 
 def test_a_list_of_configurations_is_read(tmp_path: Path) -> None:

@@ -182,9 +182,12 @@ def _mapped(folder: Path, manifest: Mapping[str, Any]) -> Corpus:
     for name, dtype in ARRAYS.items():
         if arrays[name].dtype != dtype:
             raise ValueError(f"{name}.npy holds {arrays[name].dtype}, not {dtype}")
+    described = manifest["vocabulary"]
+    if not isinstance(described, dict):
+        raise TypeError(f"vocabulary must be a mapping, got {described!r}")
     return Corpus(
         **arrays,
-        vocabulary=vocabulary_from(manifest["vocabulary"]),
+        vocabulary=vocabulary_from(described),
         n_bars=manifest["n_bars"],
         fingerprint=manifest["fingerprint"],
         attribute_names=tuple(manifest["attribute_names"]),

@@ -22,6 +22,9 @@ FEW_TRIALS = 20
 MOST_CHOSEN = 6
 """Parameters that the answer names."""
 
+MOST_DEVICES = 1_000_000
+"""Of a trial; a record that says more is not believed."""
+
 _NUMBER = re.compile(r"[-+]?(?<![\w.])\d[\d.]*(?:e[-+]?\d+)?")
 
 
@@ -184,7 +187,7 @@ def device(found: Findings) -> str:
 def _as_float(value: object, otherwise: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return otherwise
-    return float(value) if value >= 0 else otherwise
+    return float(value) if 0 <= value <= MOST_DEVICES else otherwise
 
 
 def caveats(found: Findings) -> list[str]:

@@ -121,6 +121,6 @@ def _about(sweep: Path, notes: list[str]) -> tuple[Plain, Space | None]:
         return {}, None
     try:
         return about, space_of(about["space"], overrides=about.get("overrides") or {})
-    except (AurlError, KeyError, TypeError, AttributeError) as error:
+    except (AurlError, KeyError, TypeError, ValueError, AttributeError) as error:
         notes.append(f"{ABOUT} has no search space that can be read: {error}")
         return about, None

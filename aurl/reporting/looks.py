@@ -76,7 +76,7 @@ def _pictures(folder: Path, notes: list[str]) -> list[Shown]:
             name = KL.replace("/", "_")
             caption = "KL of every dimension while it was trained"
             shown.append(Shown(name=name, caption=caption, png=png(picture)))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         notes.append(f"Its {METRICS_FILE} cannot be read: {error}")
     for name, caption in FROM_TRIAL.items():
         path = folder / PICTURES / f"{name}.png"

@@ -18,7 +18,6 @@ from pathlib import Path
 from aurl.errors import SweepError
 from aurl.files import atomic
 from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, RUN_ID
-from aurl.training.checkpoint import FILE_NAME
 from aurl.training.reporters import METRICS_FILE
 from aurl.training.store import Remote
 
@@ -70,7 +69,7 @@ class Copies:
         self._seen.pop(name, None)
 
     def take(self, name: str) -> None:
-        """Copy what is new in a trial's folder, but for a checkpoint, and in the journal.
+        """Copy what is new in a trial's folder, and in the journal.
 
         Raises:
             StorageError: If the storage does not take it.
@@ -135,7 +134,7 @@ def _packed(
     with zipfile.ZipFile(packed, "w") as archive:
         for path in sorted(folder.rglob("*")):
             inside = path.relative_to(folder).as_posix()
-            if not path.is_file() or path.name == FILE_NAME or not _MEMBER.fullmatch(inside):
+            if not path.is_file() or not _MEMBER.fullmatch(inside):
                 continue
             now[inside] = path.stat()
             was = before.get(inside)

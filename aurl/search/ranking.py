@@ -229,14 +229,16 @@ def _score(run: TrialStatus) -> float | None:
 
 
 def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
-    status = values["status"]
+    status, seconds = values["status"], float(values.get("seconds", 0.0))
+    if not math.isfinite(seconds):
+        raise ValueError(f"seconds must be finite, got {seconds}")
     return TrialStatus(
         trial=name,
         status=STATUSES[STATUSES.index(status)],
         reason=str(values.get("reason", "")),
         step=int(values.get("step", 0)),
         steps=int(values.get("steps", 0)),
-        seconds=float(values.get("seconds", 0.0)),
+        seconds=seconds,
         attempts=int(values.get("attempts", 0)),
         started=str(values.get("started", "")),
         params={key: x for key, x in values.get("params", {}).items() if _is_setting(x)},

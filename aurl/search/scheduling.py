@@ -44,15 +44,12 @@ def scheduler_of(space: Space) -> TrialScheduler | None:
 
 
 def _asha(config: SchedulerConfig, share: float, steps: int) -> TrialScheduler:
-    if share >= 1.0:
-        return FIFOScheduler()
-    grace = max(1, min(steps - 1, round(share * steps)))
     return AsyncHyperBandScheduler(
         time_attr="rung",
         metric="rung_score",
         mode="max",
-        grace_period=grace,
-        max_t=max(grace, steps - 1),
+        grace_period=max(1, round(share * steps)),
+        max_t=steps,  # nobody's rung: at its last step a trial has come through
         reduction_factor=config.reduction_factor,
         stop_last_trials=False,
     )
@@ -170,7 +167,6 @@ class Referee(FIFOScheduler):
         for row in read_rows(self._folder / name):
             if RUNG in row:
                 scheduler.on_trial_result(None, trial, scalars(row, steps))
-        scheduler.on_trial_remove(None, trial)
 
     def verdict(self, tune_trial_id: str, last: Mapping[str, Any]) -> Verdict:
         """Why a trial was stopped, given its last result."""
@@ -186,7 +182,7 @@ class Referee(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
         """Whether the trial goes on."""
-        verdict = self._judge(trial.config["task"], result) if result.get("rows") else None
+        verdict = self._judge(trial.config["task"], result)
         if verdict is not None:
             self._verdicts[trial.trial_id] = verdict
             return TrialScheduler.STOP

@@ -55,8 +55,8 @@ def factor_evidence(
         settings: Those of ``scores``.
 
     Returns:
-        Finite values. An interval is 0 to 0 where nothing could be scored, and 0 to 1 where all
-        windows are of one piece.
+        Finite values. An interval is 0 to 0 where nothing could be scored, as where all windows
+        are of one piece.
     """
     codes, factors, pieces = windows.codes, windows.factors, windows.pieces
     torn = permutation_floor(codes, factors, live=windows.live, groups=pieces, settings=settings)
@@ -78,8 +78,6 @@ def factor_evidence(
 def _intervals(scores: Disentanglement, windows: FactorWindows) -> dict[str, tuple[float, float]]:
     if scores.status != "ok":
         return dict.fromkeys(RESAMPLED, (0.0, 0.0))
-    if len(np.unique(windows.pieces)) < 2:
-        return dict.fromkeys(RESAMPLED, (0.0, 1.0))
     bins = rank_bins(windows.codes[:, windows.live], n_bins=32)
     counted = windows.factors[:, scores.counted]
 
