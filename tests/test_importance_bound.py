@@ -13,7 +13,7 @@ from aurl.data.batches import TokenStore
 from aurl.metrics.importance import importance_bound
 from aurl.model.vae import Vae
 from aurl.objectives.reconstruction import token_nll
-from aurl.seeding import seeded
+from aurl.seeding import seeded, torch_generator
 from aurl.training.evaluate import Evaluator
 from aurl.training.importance import importance_metrics
 from tests.tiny import small_config, tiny_corpus
@@ -116,6 +116,24 @@ def test_an_evaluation_says_the_same_of_each_window_however_it_is_batched() -> N
         for size in (1, 16)
     )
     assert one == pytest.approx(all_at_once, rel=1e-9)
+
+
+@torch.no_grad()
+def test_the_prior_knows_the_context_of_the_window_that_is_measured() -> None:
+    vae = model(latent__context=("mode",))
+    for parameter in vae.prior.parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    window, store = WINDOWS[-1:], TokenStore(CORPUS, context=("mode",))
+    store.context[window] = 0  # of the others nobody knows it
+    tokens = store.padded(torch.from_numpy(window))
+    posterior = vae.encode(tokens)
+    noise = torch.randn(1, vae.layout.size, generator=torch_generator(0, "importance", 0)).double()
+    z = posterior.sample(noise)
+    nll = token_nll(vae.decode(tokens, z), tokens[:, 1:], pad=CORPUS.vocabulary.pad).sum()
+    density = Normal(posterior.mean, (0.5 * posterior.log_var).exp()).log_prob(z).sum()
+    weight = vae.prior.log_prob(z, store.context[window]) - density - nll
+    found = importance_metrics(vae, store, window, [torch.arange(1)], 1)
+    assert found["iwae_nats"] == pytest.approx(-float(weight), abs=1e-6)
 
 
 def test_the_final_evaluation_reports_it_beside_the_elbo() -> None:

@@ -16,7 +16,7 @@ from aurl.model.generation import Sampling, generate
 from aurl.model.vae import Vae
 from aurl.seeding import seeded
 from aurl.training.evaluate import Evaluator
-from aurl.training.look import SHIFTS, Look, Seen, look_at, packed, unpacked
+from aurl.training.look import INFORMATION, RATES, SHIFTS, Look, Seen, look_at, packed, unpacked
 from aurl.training.pictures import KL, kl_over_time, pictures_of, sounds_of
 from tests.tiny import small_config, tiny_corpus
 
@@ -81,6 +81,14 @@ def test_information_is_what_the_gap_is_measured_in() -> None:
     expected = rank_mutual_information(seen.mean[:, live].round(6), seen.factors)
     np.testing.assert_allclose(look.information, expected.matrix)
     assert mutual_information_gap(expected).shape == (len(look.factors),)
+
+
+def test_of_each_dimension_the_rate_is_said_and_the_information() -> None:
+    model, seen, _ = looked()
+    names = model.layout.dimension_names
+    found = seen.of_dimensions(model.layout)
+    assert [found[f"{RATES}{name}"] for name in names] == seen.health.kl_per_dimension.tolist()
+    assert [found[f"{INFORMATION}{name}"] for name in names] == seen.information.tolist()
 
 
 def test_codes_are_named_by_dimension_and_slot() -> None:
