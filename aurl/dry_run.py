@@ -12,6 +12,7 @@ from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
 from aurl.plain import printable
+from aurl.reporting.progress import ENDS
 from aurl.reporting.tables import duration
 from aurl.search.cluster import connected, slots
 from aurl.search.plan import Sweep, final_runs
@@ -114,7 +115,7 @@ def lines(sweep: Sweep) -> list[str]:
 def _ended(folder: Path) -> int:
     if not (folder / "trials").is_dir():
         return 0
-    return sum(trial.status in ("completed", "stopped", "failed") for trial in read_trials(folder))
+    return sum(trial.status in ENDS for trial in read_trials(folder))
 
 
 def _cost(sweep: Sweep, runs: int, at_a_time: int) -> str:

@@ -19,8 +19,8 @@ from aurl.search.cluster import Shape
 from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
-from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, UNENDED, finalists
-from aurl.search.recorder import statuses
+from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, finalists
+from aurl.search.recorder import statuses, unended
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.seeding import stream_seed
@@ -220,9 +220,13 @@ def _check_can_be_made(options: SweepOptions) -> None:
     """Refuse, without making it, a folder that could not be written."""
     folder = options.folder.absolute()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    reason = errno.EACCES if nearest.is_dir() else errno.ENOTDIR
-    if reason == errno.ENOTDIR or not os.access(nearest, os.W_OK | os.X_OK):
-        raise _unusable(options, OSError(reason, os.strerror(reason)))
+    if not nearest.is_dir():
+        reason = errno.ENOTDIR
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        reason = errno.EACCES
+    else:
+        return
+    raise _unusable(options, OSError(reason, os.strerror(reason)))
 
 
 def _kept_at(options: SweepOptions, record: Plain) -> Remote:
@@ -375,18 +379,14 @@ def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
 
     None while a trial is paused: who the finalists are is known when it has ended.
     """
-    if sweep.space.seeds is None or _unended(sweep.trials_folder):
+    if sweep.space.seeds is None or unended(statuses(sweep.trials_folder)):
         return []
     runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
     found = statuses(sweep.folder / FINALISTS)
-    ended = found.keys() - _unended(sweep.folder / FINALISTS)
+    ended = found.keys() - unended(found)
     for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
         config = config_in(sweep.trials_folder / trial.trial)
         for number in range(1, sweep.space.seeds.runs + 1):
             seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
             runs.append((f"{trial.trial}.{number}", trial.params, replace(config, seed=seed)))
     return [run for run in runs if run[0] not in ended]
-
-
-def _unended(folder: Path) -> set[str]:
-    return {name for name, status in statuses(folder).items() if status["status"] in UNENDED}

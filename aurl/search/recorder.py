@@ -265,6 +265,11 @@ def statuses(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.parent.name: _read_status(path) for path in paths if path.exists()}
 
 
+def unended(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The trials that are still to do, by what :func:`statuses` found."""
+    return [name for name, status in found.items() if status["status"] in UNENDED]
+
+
 def _read_status(path: Path) -> dict[str, Any]:
     """A status as this module writes it.
 

@@ -29,7 +29,7 @@ from aurl.search.outage import Outage
 from aurl.search.plan import Sweep, final_runs
 from aurl.search.probe import check_remote, check_storage
 from aurl.search.provenance import config_in
-from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE, UNENDED
+from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE
 from aurl.search.recorder import (
     Display,
     Recorder,
@@ -37,6 +37,7 @@ from aurl.search.recorder import (
     trial_folders,
     trial_id,
     trial_number,
+    unended,
 )
 from aurl.search.room import Orphans, Patience, Room
 from aurl.search.sampler import End, Proposals, Repeats
@@ -231,13 +232,13 @@ class _Supply(_Queue):
         self.proposals = proposals
         self.front = FrontPicture(sweep.folder)
         found = statuses(sweep.trials_folder)
+        self._unended = deque(unended(found))
         for name, status in found.items():
             if status["status"] == "completed":
                 self.front.add(name, status["metrics"])
-            if status["status"] not in UNENDED:
+            if name not in self._unended:
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
             referee.remember(name, sweep.space.budget.steps_per_trial)
-        self._unended = deque(name for name in found if found[name]["status"] in UNENDED)
         known = {trial_number(name) for name in found}
         proposals.fail_unknown(known)
         tried = (status["params"] for status in found.values())
