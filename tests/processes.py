@@ -38,6 +38,13 @@ def workers_of_ray(pid: int | None = None) -> set[int]:
     return {process for process in below if title(process).startswith("ray::RayTrainWorker")}
 
 
+def actors_of_ray(pid: int) -> set[str]:
+    """The classes of the Ray actors below ``pid``, as their processes call themselves."""
+    words = [title(process).partition("ray::") for process in descendants(pid)]
+    names = {rest.partition(".")[0].strip() for start, ray, rest in words if ray and not start}
+    return {name for name in names if name != "IDLE" and not name.endswith("Agent")}
+
+
 def alive(pids: set[int] | list[int]) -> set[int]:
     """Those of ``pids`` that still run."""
     return {pid for pid in pids if _parent(PROC / str(pid)) is not None}

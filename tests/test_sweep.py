@@ -42,7 +42,15 @@ from aurl.search.sampler import Proposals
 from aurl.search.space import Space
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, RATES, SHIFTS, Look, packed
-from tests.processes import alive, descendants, resident_mib, title, until, workers_of_ray
+from tests.processes import (
+    actors_of_ray,
+    alive,
+    descendants,
+    resident_mib,
+    title,
+    until,
+    workers_of_ray,
+)
 from tests.tiny import random_piece, tiny_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -229,6 +237,7 @@ def stop_one_and_kill(place: Place) -> str:
     until(lambda: stopped in place.ended(), PATIENCE_S, "the end of the stopped trial")
     measured(f"a trial had been stopped {time.monotonic() - started:.1f} s after it was asked")
     until(lambda: bool(under_way(place)), PATIENCE_S, "another trial under way")
+    assert actors_of_ray(driver.pid) == {"ResourceTrainable", "Mailbox", "RayTrainWorker"}
     # Ray's own two agents stay for a minute; what could still write must not.
     below = {pid for pid in descendants(driver.pid) if not title(pid).endswith("Agent")}
     driver.kill()

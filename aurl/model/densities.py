@@ -112,7 +112,7 @@ class Mixture(Density):
     def __init__(self, dim: int, n_components: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(n_components))
-        self.means = nn.Parameter(0.5 * torch.randn(n_components, dim))
+        self.means = nn.Parameter(nn.init.normal_(torch.empty(n_components, dim), std=0.5))
         # Together about unit variance: 0.25 of the means, the rest within.
         self.log_variances = nn.Parameter(torch.full((n_components, dim), math.log(0.74)))
 
@@ -214,8 +214,8 @@ class Planar(Density):
 
     def __init__(self, dim: int, n_layers: int) -> None:
         super().__init__()
-        self.w = nn.Parameter(dim**-0.5 * torch.randn(n_layers, dim))
-        self.u = nn.Parameter(dim**-0.5 * torch.randn(n_layers, dim))
+        self.w = nn.Parameter(nn.init.normal_(torch.empty(n_layers, dim), std=dim**-0.5))
+        self.u = nn.Parameter(nn.init.normal_(torch.empty(n_layers, dim), std=dim**-0.5))
         self.b = nn.Parameter(torch.randn(n_layers))
 
     def directions(self) -> tuple[Float[Tensor, "layer dim"], Float[Tensor, " layer"]]:

@@ -102,19 +102,17 @@ class LatentLayout:
     @cached_property
     def dimension(self) -> Int[Tensor, " coordinate"]:
         """The dimension that each coordinate is a slot of."""
-        parts: list[Tensor] = []
+        found: list[int] = []
         first = 0
         for level in self.levels:
-            parts.append(torch.arange(first, first + level.dim).repeat(level.n_slots))
+            found += [*range(first, first + level.dim)] * level.n_slots
             first += level.dim
-        return torch.cat(parts)
+        return torch.tensor(found)
 
     @cached_property
     def level(self) -> Int[Tensor, " coordinate"]:
         """The index of each coordinate's level."""
-        return torch.cat(
-            [torch.full((level.size,), index) for index, level in enumerate(self.levels)]
-        )
+        return torch.tensor([i for i, level in enumerate(self.levels) for _ in range(level.size)])
 
     @cached_property
     def dimension_names(self) -> list[str]:

@@ -309,9 +309,9 @@ class Prior(nn.Module):
 
 
 def cover(level: Level, coarser: Level) -> Float[Tensor, "slot coarser_slot"]:
-    """The share of each slot of ``level`` that each slot of a coarser level covers."""
-    starts = torch.arange(level.n_slots)[:, None] * level.span
-    others = torch.arange(coarser.n_slots)[None] * coarser.span
+    """The share of each slot of ``level`` that each slot of a coarser level covers; on the CPU."""
+    starts = torch.arange(level.n_slots, device="cpu")[:, None] * level.span
+    others = torch.arange(coarser.n_slots, device="cpu")[None] * coarser.span
     ends = torch.minimum(starts + level.span, others + coarser.span)
     shares = (ends - torch.maximum(starts, others)).clamp_min(0.0)
     return shares / shares.sum(dim=1, keepdim=True)

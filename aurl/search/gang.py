@@ -9,6 +9,7 @@ once for every trial that runs at the same time.
 """
 
 import asyncio
+import contextlib
 import threading
 import uuid
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from ray._private.state import actors
 from ray.exceptions import RayActorError
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
-from ray.train.v2._internal.execution.worker_group import WorkerGroup
+from ray.train.v2._internal.execution.worker_group import WorkerGroup, worker_group
 from ray.train.v2._internal.execution.worker_group.placement_group_handle import (
     DefaultPlacementGroupHandle,
 )
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from aurl.data.corpus import Corpus
 
 _POLL_S = 0.5
+_LEAVE_S = 20.0
+"""For Ray Train to free what the workers of a gang held."""
+
 _OF_SLOT = "aurl-slot-"
 
 
@@ -97,8 +101,10 @@ class _GangTrainer(DataParallelTrainer):
 
     One callback's actor cleans up after trials whose driver was killed: a gang's driver outlives
     its trials and closes the gang itself, and that actor needs Ray's dashboard to judge by. The
-    others hand out shards of Ray Datasets, of which there are none. Each costs over 100 MB a gang.
-    Should Ray rename a callback, or how a controller is run, its actors come back.
+    others hand out shards of Ray Datasets, of which there are none. One more actor is for workers
+    that report to Ray Train: those of a gang meet at its mailbox, which stands there and ends with
+    them. Each costs over 100 MB a gang. Should Ray rename one of these, or how a controller is
+    run, its actors come back.
     """
 
     UNUSED = ("PlacementGroupCleanerCallback", "DatasetsCallback")
@@ -111,7 +117,22 @@ class _GangTrainer(DataParallelTrainer):
         given["scaling_policy"] = _Unscaled(self.scaling_config)  # pyrefly: ignore[bad-argument-type]
         if ray.get_runtime_context().get_actor_id() is None:
             return super()._initialize_and_run_controller(**given)
+        mailbox = (self.train_loop_config or {})["mailbox"]
+        vars(worker_group)["SynchronizationActor"] = _Meeting(mailbox)  # of this slot alone
         return asyncio.run(_controlled(given))
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """What Ray Train makes an actor of, and there is one."""
+
+    actor: Any
+
+    def options(self, **_: Any) -> "_Meeting":  # noqa: ANN401
+        return self
+
+    def remote(self, **_: Any) -> Any:  # noqa: ANN401
+        return self.actor
 
 
 class _Workers(WorkerGroup):
@@ -229,11 +250,11 @@ class Gang:
 
     def submit(self, task: Task) -> None:
         """Start a task; the one before must have ended."""
-        ray.get(self._mailbox.submit.remote(task))
+        self._reply(self._mailbox.submit.remote(task))
 
     def answer(self, *, go_on: bool) -> None:
         """Let the workers go on after a report, or stop their task."""
-        ray.get(self._mailbox.answer.remote(go_on))
+        self._reply(self._mailbox.answer.remote(go_on))
 
     def next_event(self) -> Event:
         """Wait for the next event of the task.
@@ -243,18 +264,30 @@ class Gang:
             SweepError: If it died otherwise.
         """
         while True:
-            event: Event | None = ray.get(self._mailbox.next_event.remote(_POLL_S))
+            event: Event | None = self._reply(self._mailbox.next_event.remote(_POLL_S))
             if event is not None:
                 self._is_leaving |= event.noted
                 return event
             if not self._thread.is_alive():
-                kind = MachineTakenError if self._is_leaving else SweepError
-                raise kind(f"the trial's workers died: {_first_line(self._error)}.")
+                raise self._death()
 
     def close(self) -> None:
         """Send the workers home and wait for Ray Train to free what they held."""
-        ray.get(self._mailbox.close.remote())
-        self._thread.join(20.0)
+        with contextlib.suppress(RayActorError):  # they died, and it with them
+            ray.get(self._mailbox.close.remote())
+        self._thread.join(_LEAVE_S)
+
+    def _reply(self, call: Any) -> Any:  # noqa: ANN401 - a reference, and what it is to
+        """What the mailbox answers, which lives as long as the workers."""
+        try:
+            return ray.get(call)
+        except RayActorError as error:
+            self._thread.join(_LEAVE_S)
+            raise self._death() from error
+
+    def _death(self) -> Exception:
+        kind = MachineTakenError if self._is_leaving else SweepError
+        return kind(f"the trial's workers died: {_first_line(self._error)}.")
 
 
 def shared(corpus: "Corpus") -> "list[ray.ObjectRef[Corpus]]":
