@@ -55,24 +55,27 @@ def _faults() -> list[Fault]:
         for phase in ("starting", "training", "reporting", "exporting")
     ]
     busy = ("training", "reporting", "checkpointing")
-    workers = [Fault(target, kill, phase) for target in ("worker", "slot") for phase in busy]
+    gangs = [
+        Fault(target, kill, phase) for target in ("worker", "slot", "mailbox") for phase in busy
+    ]
     ray = [
         Fault(target, kill, phase)
         for target in ("raylet", "gcs")
         for phase in ("suggesting", *busy)
     ]
     between = [Fault("slot", kill, "ending")] * 3  # while Tune hands it the next trial, or before
-    return driver + asked + workers + ray + between
+    return driver + asked + gangs + ray + between
 
 
 PAUSES = {"starting": 12.0, "training": 2.0, "exporting": 1.5}
 """At most so many seconds after the sign of a phase; the others are over in a moment."""
 
 TITLES = {
-    "worker": "ray::RayTrainWorker",
-    "slot": "ray::TrialSlot",
-    "raylet": "/raylet/raylet",
-    "gcs": "/gcs/gcs_server",
+    "worker": ("ray::RayTrainWorker",),
+    "slot": ("ray::ResourceTrainable", "ray::TrialSlot"),  # in a call of Tune's, and between two
+    "mailbox": ("ray::Mailbox",),
+    "raylet": ("/raylet/raylet",),
+    "gcs": ("/gcs/gcs_server",),
 }
 
 
@@ -113,7 +116,8 @@ def strike(sweep: Disturbed, fault: Fault) -> bool:
         else:
             os.kill(sweep.pid, fault.signal)
         return True
-    found = [pid for pid in descendants(sweep.pid) if TITLES[fault.target] in title(pid)]
+    titles = TITLES[fault.target]
+    found = [pid for pid in descendants(sweep.pid) if any(each in title(pid) for each in titles)]
     if not found:
         return False
     os.kill(found[-1], fault.signal)
@@ -139,7 +143,7 @@ def disturb(sweep: Disturbed, fault: Fault, chance: random.Random) -> dict[str, 
 
     def over() -> bool:
         more = sum(status["attempts"] for status in sweep.statuses().values()) > attempts
-        return not sweep.runs() or (fault.target in ("worker", "slot") and more)
+        return not sweep.runs() or (fault.target in ("worker", "slot", "mailbox") and more)
 
     seconds = waited(over, 420.0)
     row["seconds"] = None if seconds is None else round(seconds, 1)

@@ -16,15 +16,17 @@ from unittest.mock import Mock
 import pytest
 import ray
 import torch
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.tune.experiment import Trial
 
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
-from aurl.errors import ConfigError, StorageError
+from aurl.errors import ConfigError, StorageError, SweepError
 from aurl.search import gang as gang_module
 from aurl.search.cluster import connected
-from aurl.search.gang import Gang, GangSettings, shared, task_for
+from aurl.search.gang import Gang, GangSettings, MachineTakenError, shared, task_for
 from aurl.search.slot import scalars
 from aurl.training import checkpoint, ray_worker
 from aurl.training.look import unpacked
@@ -279,14 +281,18 @@ def test_a_machine_that_is_drained_has_a_checkpoint_at_once(
     assert [event.noted for event in heard.events] == [True, False, False]
 
 
-def lost(monkeypatch: pytest.MonkeyPatch, *events: Event) -> Exception:
+def lost(
+    monkeypatch: pytest.MonkeyPatch, *events: Event, of: Exception, with_mailbox: bool = False
+) -> Exception:
     """What a slot hears of a gang whose workers die after some events."""
     waiting = deque(events)
 
     def fit() -> None:
-        raise RuntimeError("a node is gone")
+        raise of
 
     def get(answer: Mock) -> Event | None:
+        if with_mailbox and not waiting:
+            raise ActorDiedError
         return waiting.popleft() if waiting else None
 
     monkeypatch.setattr(gang_module, "ray", Mock(get=get))
@@ -296,16 +302,42 @@ def lost(monkeypatch: pytest.MonkeyPatch, *events: Event) -> Exception:
     gang = Gang(settings, "gang")
     for event in events:
         assert gang.next_event() == event
-    with pytest.raises(Exception, match="workers died: RuntimeError: a node is gone") as caught:
+    with pytest.raises((SweepError, MachineTakenError)) as caught:
         gang.next_event()
     return caught.value
+
+
+RAYS_WORDS = "The actor is dead. Out of memory. Some common causes include: (1) the moon"
+
+
+@pytest.mark.parametrize("with_mailbox", [False, True])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("At:\n  a node is gone."), "RuntimeError: a node is gone."),
+        (RuntimeError(), "RuntimeError: no message."),
+        (
+            WorkerGroupError(
+                "...\nn causes include: (1) the moon",
+                {0: WorkerHealthCheckFailedError("No answer.", RayActorError("", RAYS_WORDS))},
+            ),
+            "RayActorError: The actor is dead. Out of memory.",
+        ),
+    ],
+)
+def test_a_gang_says_what_its_workers_died_of(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, with_mailbox: bool
+) -> None:
+    caught = lost(monkeypatch, of=error, with_mailbox=with_mailbox)
+    assert str(caught) == f"the trial's workers died: {said}"
 
 
 @pytest.mark.parametrize("is_drained", [False, True])
 def test_workers_that_go_with_a_drained_machine_cost_their_trial_no_try(
     monkeypatch: pytest.MonkeyPatch, is_drained: bool
 ) -> None:
-    error = lost(monkeypatch, Event(rows=({"step": 1},), noted=is_drained))
+    noted = Event(rows=({"step": 1},), noted=is_drained)
+    error = lost(monkeypatch, noted, of=RuntimeError("a node is gone"))
     monkeypatch.setattr(Trial, "local_path", None)  # it writes no file of the error
     trial = Trial("trainable", stub=True)
     trial.handle_error(RayTaskError("step", "Traceback", pickle.loads(pickle.dumps(error))))

@@ -25,6 +25,7 @@ import pytest
 import ray
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from ray.exceptions import RayTaskError
 from ray.tune.schedulers import FIFOScheduler
 
 from aurl import cli
@@ -539,9 +540,9 @@ def test_a_trial_whose_slot_dies_before_it_begins_is_given_again(tmp_path: Path)
     supply = supply_of(made)
     record: Any = sweep._Record(supply)
 
-    def dies(tune_id: str, *, tries_left: bool) -> str:
-        nothing = {"get_error": lambda: None, "get_pickled_error": lambda: None}
-        trial = SimpleNamespace(trial_id=tune_id, should_recover=lambda: tries_left, **nothing)
+    def dies(tune_id: str, *, tries_left: bool, error: Exception | None = None) -> str:
+        says = {"get_error": lambda: None, "get_pickled_error": lambda: error}
+        trial = SimpleNamespace(trial_id=tune_id, should_recover=lambda: tries_left, **says)
         record.on_trial_error(0, [], trial)
         name = supply.name_of(tune_id)
         return read_json(made.trials_folder / name / "status.json")["status"]
@@ -553,7 +554,10 @@ def test_a_trial_whose_slot_dies_before_it_begins_is_given_again(tmp_path: Path)
         assert supply.left == 12
         assert supply.suggest(f"tune-{index}") == first
         assert supply.left == 11
-    assert dies(f"tune-{sweep.ATTEMPTS - 1}", tries_left=True) == "failed"
+    of_ray = RayTaskError("step", "At:\n  its slot", RuntimeError("it was\nkilled"))
+    assert dies(f"tune-{sweep.ATTEMPTS - 1}", tries_left=True, error=of_ray) == "failed"
+    status = read_json(made.trials_folder / supply.name_of("tune-0") / "status.json")
+    assert status["reason"] == "killed"
     supply.suggest("tune-9")
     assert dies("tune-9", tries_left=False) == "failed"
     status = read_json(made.trials_folder / supply.name_of("tune-9") / "status.json")

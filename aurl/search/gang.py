@@ -287,7 +287,7 @@ class Gang:
 
     def _death(self) -> Exception:
         kind = MachineTakenError if self._is_leaving else SweepError
-        return kind(f"the trial's workers died: {_first_line(self._error)}.")
+        return kind(f"the trial's workers died: {_cause(self._error).rstrip('.')}.")
 
 
 def shared(corpus: "Corpus") -> "list[ray.ObjectRef[Corpus]]":
@@ -297,11 +297,19 @@ def shared(corpus: "Corpus") -> "list[ray.ObjectRef[Corpus]]":
     return [ray.put(replace(corpus, **in_memory))]
 
 
-def _first_line(error: BaseException | None) -> str:
+def last_line(error: BaseException | str) -> str:
+    """What an error says in the end, without Ray's guesses at why a process died."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].partition(" Some common causes include:")[0] if lines else "no message"
+
+
+def _cause(error: BaseException | None) -> str:
+    """Why the workers of a gang died; of several, the first that Ray Train names."""
     if error is None:
         return "they left without a word"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
+    first = next(iter(getattr(error, "worker_failures", {}).values()), error)
+    cause = getattr(first, "health_check_failure", first)  # one that did not answer any more
+    return f"{type(cause).__name__}: {last_line(cause)}"
 
 
 def task_for(folder: Path, config: Any) -> Task:  # noqa: ANN401

@@ -23,7 +23,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
 from aurl.search.front import FrontPicture, conditional, domains
-from aurl.search.gang import GangSettings, shared, task_for
+from aurl.search.gang import GangSettings, last_line, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep, final_runs
@@ -370,7 +370,7 @@ class _Record(tune.Callback):
         if tries_left and self._queue.take_back(self._queue.name_of(trial.trial_id)):
             return
         error = trial.get_pickled_error() or trial.get_error() or "its slot died"
-        self._end(trial, "failed", str(error).strip().splitlines()[-1].strip())
+        self._end(trial, "failed", last_line(getattr(error, "cause", error)))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         self._queue.outage.check()  # Tune has swallowed it
