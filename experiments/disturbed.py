@@ -119,7 +119,7 @@ class Disturbed:
         """Start it, or go on with it, in a session of its own as a terminal gives one."""
         command = [sys.executable, "-c", DRIVER, "space.yaml", "--resume"]
         self.output = self.place / f"{self.name}.out"
-        with self.output.open("a") as out:
+        with self.output.open("w") as out:  # what it said before it was killed is not what it says
             self.driver = subprocess.Popen(
                 [*command, "--name", self.name, *self.options],
                 cwd=self.place,
