@@ -66,6 +66,9 @@ def test_a_common_value_is_a_class_of_its_own() -> None:
     near = np.full(50, 0.05)
     assert between(near, data).overlap.mean <= 0.1
     assert between(np.zeros(50), data).overlap.mean == pytest.approx(0.9)
+    seventh = np.concatenate([np.full(15, 0.5), np.linspace(0.0, 1.0, 85)])
+    common, beside = classes(np.array([0.5, 0.505]), seventh).argmax(axis=1)
+    assert common != beside
 
 
 def test_rounding_of_sums_makes_no_class() -> None:
@@ -124,6 +127,7 @@ def test_interval_is_wider_for_fewer_pieces_than_windows() -> None:
     ours = rng.normal(size=600)
     by_piece = between(ours, data, piece).overlap
     by_window = between(ours, data).overlap
+    assert by_window.low < by_window.mean < by_window.high
     assert by_piece.mean == by_window.mean
     assert by_piece.high - by_piece.low > 2 * (by_window.high - by_window.low)
 
