@@ -121,6 +121,8 @@ def test_codes_that_are_not_live_change_nothing() -> None:
     live = np.array([True] * 3 + [False] * 3)
     assert score(leaky, factors) < 1e-6
     assert score(leaky, factors, live=live) == score(codes, factors)
+    leaky[0, 5] = np.nan
+    assert disentanglement(leaky, factors, live=live, settings=TINY).status == "non_finite"
 
 
 def test_a_constant_factor_is_left_out_and_scored_zero() -> None:
@@ -223,6 +225,7 @@ def test_permutation_floor_of_pieces_keeps_the_likeness_within_a_piece() -> None
 def test_split_takes_the_first_rows_as_told() -> None:
     train = split(5, n_train=3, groups=None, settings=QUICK)
     assert train.tolist() == [True, True, True, False, False]
+    assert split(4, n_train=None, groups=np.zeros(4, np.int64), settings=QUICK).all()
 
 
 @given(st.integers(0, 10_000), st.integers(2, 60), st.integers(2, 10))
