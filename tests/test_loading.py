@@ -18,6 +18,7 @@ from aurl.data.midi import read_midi, write_midi
 from aurl.data.piece import sorted_notes
 from aurl.errors import ConfigError, DataError
 from aurl.files import read_json, write_json, write_yaml
+from aurl.reporting import loading
 from aurl.reporting.loading import Model
 from aurl.training import checkpoint
 from aurl.training.loop import Run, Trainer
@@ -67,7 +68,9 @@ def test_a_run_is_loaded_with_its_corpus(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.encode(piece), expected, atol=1e-9)
 
 
-def test_a_window_has_a_row_whatever_it_comes_with(tmp_path: Path) -> None:
+def test_a_window_has_a_row_whatever_it_comes_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(2)
     pieces = [random_piece(rng) for _ in range(3)]
     model().write(pieces, tmp_path / "three.mid")
@@ -78,6 +81,8 @@ def test_a_window_has_a_row_whatever_it_comes_with(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         model().encode([str(tmp_path / "one.mid"), pieces[0]]), together[[1, 0]], atol=1e-9
     )
+    monkeypatch.setattr(loading, "ENCODED_AT_ONCE", 2)
+    np.testing.assert_allclose(model().encode(pieces), together, atol=1e-9)
 
 
 def test_a_model_of_one_instrument_reads_every_piece_as_played_by_it() -> None:
