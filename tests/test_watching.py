@@ -108,8 +108,10 @@ def test_a_run_of_a_finalist_is_not_one_of_the_trials_that_are_planned(tmp_path:
 
 
 def test_a_watch_does_not_wait_for_what_is_paused(tmp_path: Path) -> None:
+    sweep_of(tmp_path, seeds={"finalists": 2})
     events = [
-        *story(sweep_of(tmp_path, seeds={"finalists": 2}))[:2],
+        lambda: write(tmp_path, "t0000", "running", 4),
+        lambda: write(tmp_path, "t0000", "completed", 8),
         lambda: write(tmp_path, "t0001", "paused", 4, PAUSED),  # finalists are not known
     ]
     lines = watched(tmp_path, events, terminal=False).splitlines()
