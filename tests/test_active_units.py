@@ -50,6 +50,7 @@ def test_collapse_allows_a_share_delta_of_the_samples(n_used: int, fraction: flo
     kl = np.zeros((100, 1))
     kl[:n_used] = 5.0
     assert collapsed_fraction(kl, epsilon=0.01, delta=0.01) == fraction
+    assert collapsed_fraction(np.full((9, 1), 0.01), epsilon=0.01) == 0.0  # less, not as little
 
 
 def test_without_a_prior_what_says_the_same_of_all_is_collapsed_wherever_it_lies() -> None:

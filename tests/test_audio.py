@@ -53,6 +53,15 @@ def test_notes_sound_when_they_are_written() -> None:
     assert len(sound) == 2 * RATE + 1
 
 
+def test_a_note_lasts_as_long_as_it_is_held_and_has_no_tone_that_cannot_be_played() -> None:
+    sound = rendered(piece((0, 12, 60), (48, 24, 60), program=16))
+    assert loudness(sound, 0.4, 0.99) == 0.0
+    assert loudness(sound, 1.35, 1.45) > 0.02
+    spectrum = np.abs(np.fft.rfft(rendered(piece((0, 96, 108), program=16))))
+    hz = np.arange(len(spectrum)) * RATE / (2 * (len(spectrum) - 1))
+    assert spectrum[np.abs(hz - 4186.0) > 300.0].max() < 0.05 * spectrum.max()
+
+
 def test_time_follows_the_tempo() -> None:
     slow = replace(piece((48, 24, 60), program=16), tempos=(Tempo(tick=0, bpm=60.0),))
     sound = rendered(slow)

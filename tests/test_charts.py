@@ -148,5 +148,7 @@ def test_tracks_put_a_dot_where_a_value_is_and_flag_the_end() -> None:
     (x0, y0), (x1, y1), (x2, _) = (places(drawing)[f"t{index}"] for index in range(3))
     assert x2 - x1 == pytest.approx(x1 - x0)
     assert y0 == y1
+    beyond = tracks("x", [Track(name="lr", low="0", high="1", marks=marks((-1.0, 0), (3.0, 0)))])
+    assert [x for x, _ in places(beyond).values()] == [x0, x2]
     named = {each.text: each.attrib["class"] for each in shapes(drawing, "text")}
     assert (named["lr"], named["beta"]) == ("words", "flagged")

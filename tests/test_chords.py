@@ -93,6 +93,7 @@ def test_drums_and_silence_have_no_chord() -> None:
     assert named(drums) == ["-", "-"]
     assert chords(Piece(ticks_per_quarter=24, notes=notes_of([]))).tolist() == []
     assert chord_type_counts(chords(drums)).tolist() == [0] * N_TYPES
+    assert chord_type_counts(np.array([0, -1, 11, 12])).tolist() == [2, 1] + [0] * (N_TYPES - 2)
 
 
 @example([[41, 54, 86]], 2)  # D and B flat major fit alike
@@ -119,6 +120,7 @@ def test_likelihood_of_a_progression_in_closed_form() -> None:
     model = ProgressionModel.of([CADENCE, CADENCE])
     # six transitions from major, by moves: up 5 four times (C F and G C), up 2 twice (F G)
     total = 6 + 0.5 * 12 * N_TYPES
+    assert model.log_probability[MAJOR].argmax() == 5  # semitones up
     fourth, second = 4.5 / total, 2.5 / total
     expected = -(2 * math.log(fourth) + math.log(second)) / 3
     assert model.nats(CADENCE) == pytest.approx(expected)
@@ -147,6 +149,7 @@ def test_validity_is_being_no_less_plausible_than_most_of_the_reference() -> Non
     assert progression_validity(reference, reference) == pytest.approx(0.95, abs=0.011)
     assert progression_validity(np.array([1.0, 50.0, 99.5, 200.0]), reference) == 0.5
     assert progression_validity(np.full(4, 1.0), reference) == 1.0
+    assert progression_validity(np.array([96.0, 97.0]), reference) == 0.5  # at most 96
 
 
 def test_what_has_no_progression_is_not_valid() -> None:

@@ -33,9 +33,11 @@ ALL: tuple[ContextName, ...] = ("key", "mode", "metre", "tempo")
 SIX_EIGHT, TWO_FOUR = METRES.index((6, 8)), METRES.index((2, 4))
 
 
-def test_classes_are_read_from_attributes_and_nan_is_unknown() -> None:
+def test_classes_are_read_from_attributes_and_what_is_none_is_unknown() -> None:
     names = ("tempo", "metre", "tonic", "mode")
-    rows = np.array([[120.0, SIX_EIGHT, 2.0, 1.0], [np.nan, np.nan, np.nan, np.nan]])
+    rows = np.array(
+        [[120.0, SIX_EIGHT, 2.0, 1.0], [np.nan] * 4, [0.0, len(METRES) + 1, 13.0, -1.0]]
+    )
     classes = context_classes(rows, names, ALL)
     assert [
         in_words(name, value) for name, value in zip(ALL, classes[0].tolist(), strict=True)
@@ -45,7 +47,7 @@ def test_classes_are_read_from_attributes_and_nan_is_unknown() -> None:
         "6/8",
         "125",
     ]
-    assert classes[1].tolist() == [CLASSES[name] for name in ALL]
+    assert classes[1:].tolist() == [[CLASSES[name] for name in ALL]] * 2
     with pytest.raises(DataError, match=r"must name what the corpus knows, got tempo"):
         context_classes(rows[:, 1:], names[1:], ("tempo",))
 

@@ -84,6 +84,11 @@ def test_dci_et_ignores_increasing_maps_and_is_reproducible() -> None:
         )
     other = dci_et(codes, factors, train, ForestSettings(n_trees=20, seed=1))
     assert not np.array_equal(other.importance, first.importance)
+    twice = dci_et(codes, factors[:, [0, 0]], train, QUICK).importance.T
+    assert np.array_equal(twice[0], first.importance[:, 0])
+    assert not np.array_equal(twice[1], twice[0])  # each factor has a seed of its own
+    coarse = dci_et(codes, factors, train, ForestSettings(n_trees=3, min_leaf=300))
+    assert not coarse.importance.any()  # no split leaves so many on both sides
 
 
 def test_importances_of_every_learnt_factor_sum_to_one() -> None:

@@ -39,6 +39,8 @@ def test_what_a_dimension_carries_is_its_kl_less_that_of_its_aggregate() -> None
     assert kl.mean(axis=0) == pytest.approx(np.array(rates) + 0.5 * 1.5**2)
     assert carried_nats(mean, log_var) == pytest.approx(rates, abs=1e-9)
     assert carried_nats(0.01 * mean, log_var + 2.0 * np.log(0.01)) == pytest.approx(rates)
+    widths = np.tile(np.linspace(-3.0, 3.0, 400), (30, 1))
+    assert (carried_nats(np.zeros_like(widths), widths) >= 0.0).all()  # whatever rounding leaves
 
 
 def test_what_a_dimension_carries_is_its_mean_kl_from_the_aggregate() -> None:

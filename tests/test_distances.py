@@ -66,6 +66,9 @@ def test_a_common_value_is_a_class_of_its_own() -> None:
     near = np.full(50, 0.05)
     assert between(near, data).overlap.mean <= 0.1
     assert between(np.zeros(50), data).overlap.mean == pytest.approx(0.9)
+    seventh = np.concatenate([np.full(15, 0.5), np.linspace(0.0, 1.0, 85)])
+    common, beside = classes(np.array([0.5, 0.505]), seventh).argmax(axis=1)
+    assert common != beside
 
 
 def test_rounding_of_sums_makes_no_class() -> None:
@@ -114,6 +117,8 @@ def test_same_seed_same_interval() -> None:
     ours, data = rng.normal(size=50), rng.normal(size=80)
     assert between(ours, data, seed=3) == between(ours, data, seed=3)
     assert between(ours, data, seed=3) != between(ours, data, seed=4)
+    found = between(ours, data, seed=3).overlap  # around the value, not below it
+    assert found.high - found.mean > 0.5 * (found.mean - found.low) > 0.0
 
 
 def test_interval_is_wider_for_fewer_pieces_than_windows() -> None:

@@ -1,6 +1,7 @@
 """Pictures, read back: what is drawn where, and how dark."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_a_heat_map_has_its_values_in_the_order_of_rows_and_columns() -> None:
     )
     assert beside[0] < middles[0] - 8 < below[0]
     assert len(pixels(heat_map(np.zeros((2, 3)), labels), MISSING)) == 0
+    scale = picture[:, pixels(picture, RAMP[-1])[:, 1].max() + 18 + 7].astype(int).sum(axis=1)
+    shades = scale[scale < 3 * 255]  # of the bar beside the cells: dark at its top, and then paler
+    assert (np.diff(shades) >= 0).all()
+    assert shades[-1] > shades[0] + 200
+
+
+def test_what_is_infinite_leaves_the_shades_of_the_rest() -> None:
+    labels = Labels(title="KL", rows=["a", "b"], columns=["1", "2"])
+    spoilt = np.array([[1.0, 2.0], [0.5, np.inf]])
+    assert len(pixels(heat_map(spoilt, labels), RAMP[-1])) > 400
 
 
 def test_a_matrix_with_many_columns_stays_narrow() -> None:
@@ -129,6 +140,8 @@ def test_the_front_stands_out_where_its_values_are() -> None:
     front, other = (pixels(picture, colour).mean(axis=0) for colour in (FRONT, OTHER))
     assert other[1] - front[1] == pytest.approx(0.4 * 260, abs=1)
     assert other[0] - front[0] == pytest.approx(0.4 * 260, abs=1)
+    hidden = replace(trials, values=values[:1].repeat(2, axis=0))  # one dot on the other
+    assert len(pixels(pareto_front(hidden, title="one panel"), OTHER)) == 0
 
 
 def test_three_objectives_are_three_panels() -> None:

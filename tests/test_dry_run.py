@@ -1,5 +1,6 @@
 """A dry run says what a sweep would do, invents no cost, and leaves nothing."""
 
+import itertools
 import os
 from contextlib import nullcontext
 from dataclasses import replace
@@ -82,6 +83,8 @@ def test_no_more_finalists_are_foretold_than_there_are_trials() -> None:
 @pytest.mark.usefixtures("place")
 def test_a_cost_is_measured_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(planned())["cost"].startswith("at most 8 device-hours, 4:00:00 on 2 CPUs")
+    pairs = said(planned(Shape(workers_per_trial=2)))["cost"]
+    assert pairs.startswith("at most 8 device-hours, 2:00:00 on 4 CPUs")
 
     def timed(*_: object) -> Cost:
         raise AssertionError("steps must not be timed here")
@@ -115,8 +118,9 @@ def test_what_has_ended_is_not_foretold_again(place: Path) -> None:
     assert more["finalists"] == "6 runs with other seeds"  # the third may become one
 
 
-def test_a_trial_costs_its_steps_and_evaluations() -> None:
+def test_a_trial_costs_its_steps_and_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     config = small_config(training__steps=8, evaluation__every=2)
     assert Cost(step_s=1.0, evaluation_s=100.0, final_s=1000.0).trial_s(config) == 1308.0
+    monkeypatch.setattr(dry_run, "perf_counter", itertools.count(step=3).__next__)
     found = dry_run.measure(config, tiny_corpus())
-    assert min(found.step_s, found.evaluation_s, found.final_s) > 0.0
+    assert (found.step_s, found.evaluation_s, found.final_s) == (3 / dry_run.TIMED_STEPS, 3, 3)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aurl.errors import ConfigError
 from aurl.training import loop
 from aurl.training.dials import Weights
-from aurl.training.elbo import Elbo, compile_for
+from aurl.training.elbo import Elbo, check_precision, compile_for
 from aurl.training.loop import DivergedError, Run, Trainer
 from aurl.training.workers import Workers
 from tests.tiny import small_config, tiny_corpus
@@ -84,6 +84,30 @@ def test_under_bfloat16_only_matrix_products_are_rounded() -> None:
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
     exact = trainer_of(**LEARNED).model
     assert torch.equal(trainer.model.encode(tokens).mean, exact.encode(tokens).mean)
+
+
+def test_the_terms_are_of_the_next_token_with_the_skip_as_far_open_as_is_asked() -> None:
+    trainer = trainer_of(model__encoder_skip=0.5)
+    tokens, context = trainer.batches.with_context(0)
+    vocabulary, size = trainer.model.vocabulary, trainer.model.layout.size
+    places, noise = vocabulary.positions(tokens), torch.zeros(len(tokens), size)
+    terms, _ = trainer.elbo(tokens, places, noise, None, context, Weights(1.0, 0.25, None))
+    logits = trainer.model(tokens, noise, None, context, 0.25).logits.flatten(0, 1)
+    nll = nn.CrossEntropyLoss(ignore_index=vocabulary.pad, reduction="sum")
+    expected = nll(logits, tokens[:, 1:].flatten()) / len(tokens)
+    assert terms.reconstruction.item() == pytest.approx(expected.item())
+
+
+def test_bfloat16_is_refused_on_a_gpu_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, half = torch.device("cuda"), small_config(training__precision="bfloat16")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    check_precision(half, gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla P100")
+    check_precision(small_config(), gpu)
+    check_precision(half, CPU)
+    with pytest.raises(ConfigError, match=r"float32 on this GPU, got bfloat16: Tesla P100 has"):
+        check_precision(half, gpu)
 
 
 @pytest.mark.parametrize("changes", [{}, LEARNED], ids=["standard", "mixture, top down"])

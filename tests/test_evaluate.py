@@ -15,7 +15,7 @@ from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import seeded, torch_generator
 from aurl.training import evaluate
 from aurl.training.evaluate import Evaluator, Measured
-from aurl.training.likelihood import one_level_of_others, partners
+from aurl.training.likelihood import likelihood, one_level_of_others, partners
 from tests.tiny import small_config, tiny_corpus
 
 CORPUS = tiny_corpus()
@@ -80,12 +80,24 @@ def test_no_batch_has_more_tokens_than_it_may(monkeypatch: pytest.MonkeyPatch) -
     assert all(rows * (width - 7) <= 200 for rows, width in widths)  # padded to a multiple of 8
 
 
+@torch.no_grad()
+def test_a_model_that_says_only_padding_predicts_no_token() -> None:
+    vae, pad = model(), CORPUS.vocabulary.pad
+    vae.decoder.logits.bias[pad] = 1e3
+    tokens = STORE.padded(torch.from_numpy(WINDOWS[:4]))
+    z = vae.encode(tokens).mean
+    assert (tokens == pad).any()
+    assert likelihood(vae, tokens, z, z)[2].tolist() == [0] * 4
+
+
 def test_z_is_shuffled_between_pieces() -> None:
     piece = np.array([0, 0, 0, 1, 1, 2, 0, 0])
     other = partners(piece)
     assert (piece[other] != piece).all()
     assert (partners(piece) == other).all()
-    assert (partners(np.zeros(4, int)) < 4).all()  # one piece: there is no other
+    alone = partners(np.zeros(4, int))  # one piece: there is no other, but there are its windows
+    assert sorted(alone.tolist()) == [0, 1, 2, 3]
+    assert (alone != np.arange(4)).all()
 
 
 def test_one_level_at_a_time_is_that_of_another_window() -> None:
@@ -121,6 +133,22 @@ def test_a_level_that_says_nothing_is_not_used(monkeypatch: pytest.MonkeyPatch) 
     assert values["val/kl_health/global/live_dimensions"] == 1.0
 
 
+def test_what_is_not_live_is_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = model()
+    encoder = vae.encode
+
+    def faint(tokens: torch.Tensor) -> Posterior:
+        """Codes that rank bins would read, and that a sample would not keep."""
+        mean = encoder(tokens).mean
+        return Posterior(1e-3 * mean, torch.zeros_like(mean))
+
+    monkeypatch.setattr(vae, "encode", faint)
+    config = small_config(evaluation__likelihood_windows=8, evaluation__importance_windows=1)
+    values = Evaluator(CORPUS, STORE, config, split="val").evaluate(vae, final=True)
+    assert values["val/live_dimensions"] == 0.0
+    assert values["val/dci_et_informativeness"] == 0.0
+
+
 def test_with_one_level_its_health_is_that_of_the_whole() -> None:
     config = small_config(latent__levels=[{"name": "all", "dim": 5, "span": "sequence"}])
     with seeded(0, "test"):
@@ -136,8 +164,10 @@ def test_an_evaluation_is_the_same_each_time_and_leaves_the_model_alone() -> Non
     vae = model().float()
     before = {name: value.clone() for name, value in vae.state_dict().items()}
     first = evaluator.evaluate(vae, final=True)
+    assert vae.training
     torch.randn(3)  # what else is drawn does not matter
-    assert evaluator.evaluate(vae, final=True) == first
+    assert evaluator.evaluate(vae.eval(), final=True) == first
+    assert not vae.training
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
     assert {"val/score", "val/latent_use_nats/low", "val/reconstruction_score/zero_z"} <= set(
         first
@@ -167,7 +197,9 @@ def test_fewer_likelihoods_leave_the_codes_and_say_how_many_they_are() -> None:
 def test_an_export_measures_all_of_its_windows_whatever_a_trial_does() -> None:
     sizes = {"likelihood_windows": 3, "reconstructions": 2, "importance_windows": 4}
     few = small_config(**{f"evaluation__{name}": size for name, size in sizes.items()})
-    found = Evaluator(CORPUS, STORE, few, split="test").evaluate(model(), final=True)
+    evaluator = Evaluator(CORPUS, STORE, few, split="test")
+    assert sorted(evaluator.windows) == CORPUS.indices("test").tolist()
+    found = evaluator.evaluate(model(), final=True)
     usual = Evaluator(CORPUS, STORE, small_config(), split="test").evaluate(model(), final=True)
     assert found == usual
     assert (found["test/windows"], found["test/reconstructions"]) == (16, 8)

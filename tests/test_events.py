@@ -182,6 +182,7 @@ def test_a_piece_lasts_whole_bars_of_two_seconds() -> None:
     assert EVENTS.decode(EVENTS.encode(full)).length == BAR
     slow = replace(full, notes=full.notes[:0], tempos=(Tempo(tick=0, bpm=60.0),), length=64)
     assert clocked(slow).length == BAR
+    assert EVENTS.decode(np.asarray([0, 1])).length == BAR
 
 
 def test_what_cannot_be_said_is_counted_and_never_moved() -> None:
@@ -225,6 +226,17 @@ def test_the_grammar_agrees_with_the_reader_wherever_a_walk_may_come() -> None:
             assert allowed == [reader.accepts(each) for each in range(774)]
             grammar.advance(torch.tensor([token]))
             reader.read(token)
+
+
+def test_notes_that_sound_at_the_end_of_the_time_end_in_order() -> None:
+    reader, ends = EventsReader(BAR), (92 + 39, 92 + 43)
+    for token in (0, 700, 4 + 39, 4 + 43, 180 + BAR - 1):
+        reader.read(token)
+    assert [reader.accepts(token) for token in ends] == [True, True]
+    reader = EventsReader(BAR)
+    for token in (0, 700, 4 + 39, 4 + 43, 180 + BAR):
+        reader.read(token)
+    assert [reader.accepts(token) for token in ends] == [True, False]
 
 
 @pytest.mark.parametrize(("budget", "n_bars"), [(2, 1), (5, 1), (12, 1), (30, 3), (90, 1)])

@@ -35,6 +35,7 @@ def test_factor_vae_leaves_out_codes_below_a_twentieth() -> None:
     assert factor_vae(small, factors, train) == factor_vae(codes[:, [0, 2]], factors, train)
     assert factor_vae(small, factors, train) < 0.7
     assert factor_vae(0.04 * codes, factors, train) == 0.0
+    assert factor_vae(codes * [1.0, 0.125, 1.0], factors, train) > 0.99
 
 
 def test_merged_and_duplicated_factors_are_not_seen_as_published() -> None:
@@ -50,6 +51,7 @@ def test_one_factor_cannot_be_mistaken(score: type) -> None:
     codes, factors = made("useless")
     train = first_two_thirds(len(codes))
     assert score(codes, factors[:, :1], train) == 1.0
+    assert score(codes, factors[:, :2], train) < 0.7
     assert score(codes, np.zeros_like(factors), train) == 0.0
 
 
@@ -74,3 +76,12 @@ def test_score_is_of_samples_that_training_has_not_seen(score: type) -> None:
     train = first_two_thirds(len(codes))
     noise = np.random.default_rng(0).normal(size=codes.shape)
     assert score(np.where(train[:, None], codes, noise), factors, train) < 0.6
+
+
+def test_what_factor_vae_reads_codes_by_is_of_training_alone() -> None:
+    codes, factors = made("perfect")
+    train = first_two_thirds(len(codes))
+    exchanged = np.where(train[:, None], codes, codes[:, [1, 2, 0]])
+    assert factor_vae(exchanged, factors, train) < 0.1
+    codes[-1, 0] = 1e6  # held out
+    assert factor_vae(codes, factors, train) > 0.8

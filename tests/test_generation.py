@@ -215,6 +215,8 @@ def test_top_k_and_top_p_keep_only_the_likeliest() -> None:
     assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.5), generator).tolist()) == {0}
     assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.8), generator).tolist()) == {0, 1}
     assert set(drawn(logits, Sampling(temperature=1.0, top_p=1e-300), generator).tolist()) == {0}
+    even = drawn(torch.zeros(100, 2), Sampling(temperature=1.0, top_p=0.5), generator)
+    assert len(set(even.tolist())) == 1
     assert set(drawn(logits, Sampling(temperature=1.0), generator).tolist()) == {0, 1, 2, 3}
 
 

@@ -25,7 +25,8 @@ def test_neighbour_information_is_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     factors = np.stack([rng.integers(0, 3, 400), rng.integers(0, 9, 400) ** 2], axis=1)
     factors[7, 1] = 1000  # a class of one
-    factors[8:11, 1] = 2000  # a class of three
+    factors[8:10, 1] = 1500  # a class of two
+    factors[10:13, 1] = 2000  # a class of three
     codes = np.stack([factors[:, 0] + rng.normal(size=400), rng.normal(size=400)], axis=1)
     codes = (codes - codes.mean(axis=0)) / codes.std(axis=0)
     found = neighbour_information(codes, factors, seed=0)
@@ -56,6 +57,8 @@ def test_active_codes_are_those_of_a_tenth_of_the_widest() -> None:
     codes, factors = made("perfect")
     scores = infomec(codes * [1.0, 0.02, 1.0], factors)
     assert scores.active.tolist() == [True, False, True]
+    constant = np.concatenate([factors, np.full((len(factors), 1), 3)], axis=1)
+    assert infomec(codes, constant).infoe == infomec(codes, factors).infoe
     assert not infomec(np.zeros_like(codes), factors).active.any()
     assert infomec(np.zeros_like(codes), factors).infoe == 0.0
 

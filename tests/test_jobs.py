@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import socket
 import threading
 import zipfile
@@ -15,7 +16,7 @@ import pytest
 import ray
 from aiohttp import web
 
-from aurl import cli
+from aurl import cli, submit
 from aurl.data import corpus as corpora
 from aurl.search import jobs
 from aurl.search.jobs import Jobs, token, travels_in_the_clear
@@ -45,6 +46,9 @@ class Dashboard:
     end: str = "SUCCEEDED"
     young: int = 0
     """Jobs that are refused first, as a head does that has just started."""
+    why: str = "No available agent to submit job, please try"
+    late: int = 0
+    """How often a job is asked for before it is known to have ended."""
     hello: str = json.dumps({"version": "4", "ray_version": ray.__version__})
 
     @property
@@ -94,7 +98,7 @@ class Dashboard:
         asked = await request.json()
         self.young -= 1
         if self.young >= 0:
-            return web.Response(status=500, text="No available agent to submit job, please try")
+            return web.Response(status=500, text=self.why)
         self.jobs[asked["submission_id"]] = {
             "entrypoint": asked["entrypoint"],
             "runtime_env": asked["runtime_env"],
@@ -106,7 +110,9 @@ class Dashboard:
         return web.json_response([self.details(job) for job in self.jobs])
 
     async def one(self, request: web.Request) -> web.Response:
-        return web.json_response(self.details(request.match_info["job"]))
+        self.late -= 1
+        ended = self.details(request.match_info["job"])
+        return web.json_response(ended | ({"status": "RUNNING"} if self.late >= 0 else {}))
 
     async def stop(self, request: web.Request) -> web.Response:
         job = self.details(request.match_info["job"])
@@ -153,8 +159,10 @@ def dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Dashb
 
 
 def test_a_sweep_is_submitted_with_what_it_needs_and_followed_to_its_end(
-    dashboard: Dashboard, capsys: pytest.CaptureFixture[str]
+    dashboard: Dashboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(jobs.time, "sleep", lambda _: None)
+    dashboard.late = 1
     words = ["space.yaml", "--name", "my sweep", "--trials", "3", "--grow-to", "4", "--resume"]
     code = cli.main(["submit", dashboard.address, *words, "--set", "training.batch_size=8"])
     ((job, asked),) = dashboard.jobs.items()
@@ -171,16 +179,23 @@ def test_a_sweep_is_submitted_with_what_it_needs_and_followed_to_its_end(
     assert out == f"Job {job}. Ctrl-C leaves it running.\none\ntwo\nJob {job}: SUCCEEDED.\n"
 
 
-@pytest.mark.parametrize(("young", "code"), [(jobs.TRIES - 1, 0), (jobs.TRIES, 2)])
+BUSY = Dashboard.why
+
+
+@pytest.mark.parametrize(
+    ("why", "young", "code"),
+    [(BUSY, jobs.TRIES - 1, 0), (BUSY, jobs.TRIES, 2), ("404 jobs", 1, 2)],
+)
 def test_a_head_that_has_just_started_is_waited_for(
     dashboard: Dashboard,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    why: str,
     young: int,
     code: int,
 ) -> None:
     monkeypatch.setattr(jobs, "PAUSE_S", 0.0)
-    dashboard.young = young
+    dashboard.why, dashboard.young = why, young
     assert cli.main(["submit", dashboard.address, "space.yaml"]) == code
     err = capsys.readouterr().err
     assert len(dashboard.jobs) == 1 - code // 2
@@ -203,7 +218,7 @@ def test_what_is_submitted_is_a_command_of_ours(
 def test_a_corpus_that_is_here_goes_along(dashboard: Dashboard) -> None:
     corpora.save(tiny_corpus(), Path("tunes"))
     Path("elsewhere").mkdir()
-    cli.main(["submit", dashboard.address, "space.yaml", "--data", "./tunes"])
+    cli.main(["submit", dashboard.address, "space.yaml", "--data", "elsewhere/../tunes"])
     ((_, asked),) = dashboard.jobs.items()
     assert "--data ./tunes" in asked["entrypoint"]
     here = {f"tunes/{path.name}": path.read_bytes() for path in Path("tunes").iterdir()}
@@ -253,7 +268,10 @@ def test_jobs_are_listed_and_stopped(
 ) -> None:
     dashboard.jobs["old"] = {"entrypoint": "aurl sweep a", "status": "STOPPED", "start_time": 1}
     dashboard.jobs["new"] = {"entrypoint": "aurl sweep b", "status": "RUNNING", "start_time": 2}
+    driver = {"type": "DRIVER", "submission_id": None, "job_id": "01000000", "start_time": None}
+    dashboard.jobs["driver"] = {"entrypoint": "python a.py", **driver}  # not submitted
     assert cli.main(["submit", dashboard.address, "--list"]) == 0
+    assert os.environ["RAY_ADDRESS"] == "http://192.0.2.1:1"
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         ["old", "STOPPED", "aurl", "sweep", "a"],
@@ -295,7 +313,7 @@ def test_an_unknown_job_is_one_line(
     dashboard: Dashboard, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for option in ("--follow", "--stop"):
-        for job in ("nobody", "../version", "a/b"):
+        for job in ("nobody", "../version", "a/../../version"):
             err = refused(capsys, dashboard.address, option, job)
             assert f"JOB must be a job of the cluster at {dashboard.address}, got {job!r}." in err
 
@@ -334,6 +352,7 @@ def test_an_address_that_is_none_is_one_line(
 ) -> None:
     err = refused(capsys, address, "--list")
     assert f"ADDRESS must be that of a running cluster's dashboard, got {address!r}: " in err
+    assert ("it is neither HOST:PORT nor" in err) == (address != "nonsense")  # a host by its name
 
 
 def test_nobody_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,3 +391,14 @@ def test_a_token_in_the_clear_is_noticed() -> None:
     assert travels_in_the_clear("http://head:8265")
     assert not travels_in_the_clear("https://head:443")
     assert not travels_in_the_clear("localhost:8265")
+
+
+def test_a_token_in_the_clear_is_told_where_there_is_one(
+    dashboard: Dashboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "travels_in_the_clear", lambda _: True)
+    assert cli.main(["submit", dashboard.address, "--list"]) == 0
+    assert capsys.readouterr().out.startswith("The way there is not encrypted")
+    monkeypatch.setattr(submit, "token", lambda: "")
+    assert cli.main(["submit", dashboard.address, "--list"]) == 0
+    assert not capsys.readouterr().out

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from aurl.analysis import maps
+from aurl.analysis import maps, swaps
 from aurl.analysis.names import Name, Names
 from aurl.analysis.study import Study, spread
 from aurl.analysis.subject import Subject
@@ -18,7 +18,9 @@ from aurl.config import to_plain
 from aurl.data.corpus import save
 from aurl.data.metrical import Metrical
 from aurl.data.midi import read_midi, write_midi
+from aurl.data.piece import NOTE, Piece
 from aurl.files import read_json, write_json, write_yaml
+from aurl.reporting import latent_tools
 from aurl.reporting.export import TrainedModel
 from aurl.training import checkpoint
 from tests.test_musical import untrained
@@ -261,6 +263,75 @@ def test_what_a_model_cannot_do_is_refused(
     monkeypatch.setattr(maps, "find_spec", missing)
     code, told = refused(("analyze", "--what", "map", "--map", "umap"), "export", capsys)
     assert (code, told.startswith("aurl: --map must be pca where umap-learn")) == (2, True)
+
+
+SILENT_CODE = np.array([0.3, 99.0, 0.0, 0.0])
+"""Of which only a low note is heard, whatever else the code is."""
+
+
+@pytest.fixture
+def sung(monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A study whose music is one note, ten semitones higher for each deviation of ``global/0``."""
+    config = small_config(latent__levels=LEVELS)
+    study = Study(Subject(lively(untrained(config)).model, tiny_corpus()))
+    deviation = study.aggregate.std[0]
+
+    def pieces(_: Subject, z: np.ndarray) -> list[Piece]:
+        notes = np.zeros((len(z), 1), NOTE)
+        high = np.clip(60 + np.round(10.0 * z[:, 0] / deviation), 0, 127)
+        notes["pitch"] = np.where(z[:, 1] > 50.0, 24, high)[:, None]
+        notes["duration"], notes["velocity"] = 24, 80
+        return [Piece(ticks_per_quarter=24, notes=each, length=192) for each in notes]
+
+    monkeypatch.setattr(Subject, "pieces", pieces)
+    return study
+
+
+def effect_of(row: dict[str, list[dict[str, dict[str, float]]]]) -> float:
+    (found,) = [each["size"] for each in row["effects"] if each["attribute"] == "mean_pitch"]
+    return found["mean"]
+
+
+def test_effects_are_of_the_test_windows_and_music_of_the_code_given(
+    sung: Study, tmp_path: Path
+) -> None:
+    steps = np.array([-2.0, 0.0, 2.0])
+    found = latent_tools.write_traversal(sung, SILENT_CODE, tmp_path, steps=steps, windows=6)
+    readings = sung.subject.readings
+    scale = sung.ground(readings, sung.windows).scale[readings.names.index("mean_pitch")]
+    rows = {row["dimension"]: row for row in found["dimensions"]}
+    assert effect_of(rows["global/0"]) == pytest.approx(10.0 / scale)
+    assert effect_of(rows["local/0"]) == 0.0
+    assert set(read_midi(tmp_path / "global_0.mid").notes["pitch"]) == {24}
+    found = latent_tools.write_directions(sung, SILENT_CODE, tmp_path, windows=6)
+    (row,) = [each for each in found["directions"] if each["attribute"] == "mean_pitch"]
+    assert np.sign(effect_of(row)) == np.sign(row["vector"][0])
+
+
+def test_a_receiver_gets_the_part_that_is_swapped_of_its_donor(
+    sung: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swaps, "LEAST_CASES", 4)
+    ends = sung.subject.posterior(sung.drawn("test", 2))[0]
+    for level, (followed, stayed), same in (("global", (1, 0), 1), ("local", (0, 1), 0)):
+        found = latent_tools.write_swap(sung, ends, tmp_path, part=(level, None), pairs=16)
+        *pitches, swapped = found["attributes"]["mean_pitch"]
+        assert pitches[0] != pitches[1]
+        assert swapped == pitches[same]
+        (share,) = [each for each in found["shares"] if each["attribute"] == "mean_pitch"]
+        assert (share["followed"]["mean"], share["stayed"]["mean"]) == (followed, stayed)
+
+
+def test_a_path_has_the_lengths_of_its_codes_and_a_map_its_own_windows(
+    sung: Study, tmp_path: Path
+) -> None:
+    ends = np.array([[3.0, 4.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+    found = latent_tools.write_interpolation(sung, ends, tmp_path, kind="linear", steps=2)
+    assert found["norm"] == pytest.approx([5.0, 1.0])
+    found = latent_tools.write_map(sung, tmp_path, kind="pca")
+    pitches = np.asarray(found["attributes"]["mean_pitch"])
+    column = tiny_corpus().attribute_names.index("mean_pitch")
+    assert (pitches == tiny_corpus().attributes[found["windows"], column]).all()
 
 
 def test_a_study_is_of_the_same_windows_for_every_model_and_knows_its_music() -> None:

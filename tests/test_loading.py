@@ -18,6 +18,7 @@ from aurl.data.midi import read_midi, write_midi
 from aurl.data.piece import sorted_notes
 from aurl.errors import ConfigError, DataError
 from aurl.files import read_json, write_json, write_yaml
+from aurl.reporting import loading
 from aurl.reporting.loading import Model
 from aurl.training import checkpoint
 from aurl.training.loop import Run, Trainer
@@ -67,7 +68,9 @@ def test_a_run_is_loaded_with_its_corpus(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.encode(piece), expected, atol=1e-9)
 
 
-def test_a_window_has_a_row_whatever_it_comes_with(tmp_path: Path) -> None:
+def test_a_window_has_a_row_whatever_it_comes_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(2)
     pieces = [random_piece(rng) for _ in range(3)]
     model().write(pieces, tmp_path / "three.mid")
@@ -78,6 +81,8 @@ def test_a_window_has_a_row_whatever_it_comes_with(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         model().encode([str(tmp_path / "one.mid"), pieces[0]]), together[[1, 0]], atol=1e-9
     )
+    monkeypatch.setattr(loading, "ENCODED_AT_ONCE", 2)
+    np.testing.assert_allclose(model().encode(pieces), together, atol=1e-9)
 
 
 def test_a_model_of_one_instrument_reads_every_piece_as_played_by_it() -> None:
@@ -103,6 +108,9 @@ def test_a_silent_window_keeps_its_row() -> None:
     whole = type(first)(ticks_per_quarter=24, notes=notes, length=3 * 192)
     rows = model().encode(whole)
     assert len(rows) == 3
+    assert model().interpolate(whole, whole, steps=2) == model().decode(rows[[0, 0]])
+    nothing = type(first)(ticks_per_quarter=24, notes=notes[:0])
+    np.testing.assert_allclose(model().encode(nothing), rows[[1]], atol=1e-9)
     np.testing.assert_allclose(rows[[0, 2]], model().encode([first, last]), atol=1e-9)
 
 
@@ -169,9 +177,14 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_a_window_that_is_too_long_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     short = Model(trained=untrained(small_config()))
-    object.__setattr__(short.trained, "max_tokens", 10)
-    with pytest.raises(DataError, match=r"bars 1 to 2 of the piece must have 10 tokens at most"):
-        short.encode(random_piece(np.random.default_rng(9)))
+    piece = random_piece(np.random.default_rng(9))
+    size = len(VOCABULARY.encode(piece, N_BARS))
+    object.__setattr__(short.trained, "max_tokens", size)
+    assert len(short.encode(piece)) == 1
+    object.__setattr__(short.trained, "max_tokens", size - 1)
+    words = f"bars 1 to 2 of the piece must have {size - 1} tokens at most, .* got {size}"
+    with pytest.raises(DataError, match=words):
+        short.encode(piece)
 
 
 def test_a_damaged_vocabulary_is_said_to_be_damaged(tmp_path: Path) -> None:

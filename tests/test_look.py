@@ -161,6 +161,8 @@ def test_the_kl_of_each_dimension_is_a_row_and_each_evaluation_a_column() -> Non
     assert left[0] > cell[0] + 8  # the second dimension, below
     assert left[1] < cell[1] - 30  # the first evaluation, before
     assert kl_over_time(rows[:1]) == {}
+    unknown = kl_over_time([rows[1], {name: rows[2][name] for name in ("step", first)}])[KL]
+    assert not np.array_equal(unknown, picture)  # there it is 0
 
 
 @pytest.mark.parametrize("missing", ["codes", "factors"])

@@ -122,6 +122,11 @@ def test_the_last_of_two_metres_at_one_tick_counts() -> None:
     assert piece.metres == (Metre(tick=0, numerator=3, denominator=4),)
 
 
+def test_before_the_first_metre_there_is_common_time() -> None:
+    piece = parse_midi(song(note() + b"\x00\xff\x58\x04\x03\x02\x18\x08" + note()))
+    assert [metre.numerator for metre in piece.metres] == [4, 3]
+
+
 def test_patterns_of_a_format_2_file_follow_one_another() -> None:
     piece = parse_midi(CASES["format_2"][0])
     assert np.array_equal(piece.notes["onset"], np.arange(64) * 240)

@@ -145,6 +145,11 @@ def test_repetition_counts_bars_heard_before() -> None:
     assert repetition(piece_of(first, (BAR, 12, 61))) == 0.0  # another pitch
     assert repetition(piece_of(first, (BAR + 6, 12, 60))) == 0.0  # another place
     assert repetition(piece_of(*((BAR * bar, 12, 60) for bar in range(4)), bars=4)) == 0.75
+    drum = notes_of([(0, 12, 60, 80, 0, False), (BAR, 12, 60, 80, 0, True)])
+    assert repetition(Piece(ticks_per_quarter=24, notes=drum)) == 0.0
+    parts = [(0, 12, 0), (0, 24, 40), (BAR, 24, 0), (BAR, 12, 40)]  # two instruments exchange
+    notes = notes_of([(at, long, 60, 80, program, False) for at, long, program in parts])
+    assert repetition(Piece(ticks_per_quarter=24, notes=notes)) == 0.5
 
 
 def test_pitch_classes_are_counted_by_note_without_drums() -> None:
@@ -185,6 +190,7 @@ def test_drums_have_a_groove_and_no_scale() -> None:
     assert found["groove_consistency"] == 1.0
     assert math.isnan(found["scale_consistency"])
     assert math.isnan(found["pitch_class_entropy"])
+    assert math.isnan(found["polyphony"])
     assert found["polyphony_rate"] == 0.0
 
 

@@ -19,7 +19,7 @@ from aurl.cli import main
 from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import Corpus, save
 from aurl.data.midi import read_midi
-from aurl.data.piece import Piece
+from aurl.data.piece import Piece, sliced
 from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError
 from aurl.files import read_json, write_yaml
@@ -142,6 +142,28 @@ def test_control_and_chord_model_share_no_piece(monkeypatch: pytest.MonkeyPatch)
     assert not set(corpus.piece[chord_model].tolist()) & set(corpus.piece[control].tolist())
 
 
+def test_music_of_one_piece_is_control_and_chord_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = replace(tiny_corpus(), piece=np.zeros(96, np.int32), fingerprint="")
+    read: list[int] = []
+    music = Corpus.music
+
+    def noted(own: Corpus, windows: np.ndarray) -> list[Piece]:
+        read.append(len(windows))
+        return music(own, windows)
+
+    monkeypatch.setattr(Corpus, "music", noted)
+    pieces = [random_piece(np.random.default_rng(0))] * 8
+    musical_metrics(pieces, corpus, corpus.indices("test"))
+    assert read == [len(corpus.indices("train")), len(corpus.indices("test")), 8]
+
+
+def test_reconstructions_are_of_windows_that_were_held_out() -> None:
+    corpus = tiny_corpus()
+    made = exports.reconstructions(untrained(small_config()), corpus, count=1)
+    first = VOCABULARY.decode(corpus.window(int(corpus.indices("test")[0])))
+    assert np.array_equal(sliced(made, 0, N_BARS).notes, first.notes)
+
+
 def test_samples_must_be_some() -> None:
     with pytest.raises(ConfigError, match=r"evaluation\.samples must be >= 1, got 0\."):
         small_config(evaluation__samples=0)
@@ -203,6 +225,23 @@ def test_model_card_shows_the_music_in_a_table_of_its_own(exported: Path) -> Non
     metrics = read_json(exported / "metrics.json")["metrics"]
     value, data = (metrics[f"test/music/note_density{whose}"] for whose in ("", "/data"))
     assert f"| `note_density` | {value:.3f} | {data:.3f} |" in card
+    overlap, low, high, control, kl, floor = (
+        f"{metrics[f'test/music/{name}']:.3f}"
+        for name in (
+            *("overlap", "overlap/low", "overlap/high", "overlap/control"),
+            *("kl_nats", "kl_nats/control"),
+        )
+    )
+    assert low < high
+    assert (
+        f"| mean of all |  |  | {overlap} [{low}, {high}] | {control} | {kl} | {floor} |\n" in card
+    )
+    ours, theirs, others = (
+        f"{metrics[f'test/music/harmonic_progression_validity{whose}']:.3f}"
+        for whose in ("", "/data", "/control")
+    )
+    said = f"{ours} of the draws, {theirs} of the data, {others} of the control."
+    assert said in card.replace("\n", " ")
     assert "| `test/music/" not in card
     assert "| `test/factors/correlation/" not in card
     assert "| `pitch_class` |  |  | " in card
@@ -252,6 +291,7 @@ def test_the_lines_of_the_model_card_run_with_nothing_but_the_export(
 
 def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
     config = small_config(
+        evaluation__final_windows=5,
         objective__beta__value=0.3,
         latent__prior__kind="mixture",
         objective__free_bits__granularity="level",
@@ -263,3 +303,4 @@ def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
     chosen = "`latent.prior.kind` mixture, `objective.beta.value` 0.3, "
     assert f"the defaults: {chosen}`objective.free_bits.granularity` level. " in card
     assert "None" not in card
+    assert "\nOn 5 windows of the test split" in card

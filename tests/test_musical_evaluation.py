@@ -133,6 +133,23 @@ def test_silence_is_finite_and_gets_no_grade() -> None:
         assert found[f"{name}/overlap"] == 0.0
 
 
+def test_a_mean_is_of_the_pieces_that_have_the_quantity() -> None:
+    heard, rng = tunes(1)[:4], np.random.default_rng(0)
+    quiet = [silence(piece, rng) for piece in heard]
+    few, half = (
+        musical_evaluation(
+            Music.of(samples),
+            Music.of(heard),
+            Music.of(heard),
+            piece=np.arange(4),
+            model=ProgressionModel.of([]),
+        )
+        for samples in (heard, heard + quiet)
+    )
+    assert half["scale_consistency"] == pytest.approx(few["scale_consistency"])
+    assert half["empty_bar_rate"] == 0.5
+
+
 def test_names_are_the_same_whatever_the_music() -> None:
     assert len({tuple(evaluated(change)) for change in (None, *BAD)}) == 1
     assert len(evaluated(None)) == 2 * len(SCALARS) + 8 * (len(SCALARS) + len(HISTOGRAMS) + 1) + 3

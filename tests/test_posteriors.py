@@ -66,8 +66,9 @@ def test_kl_health_of_arrays_is_against_the_entropy_of_their_factors(
     assert wished["kl_health/rate"] == pytest.approx(total / 80.0)
     told = (MEAN - MEAN.mean(axis=0)) / MEAN.std(axis=0) * (0.0, 1.0, 1.0)
     noisy = {"mean": told, "log_var": np.full(told.shape, -1.0)}
-    poor = record(health_file(tmp_path / "codes.npz", **noisy), capsys)
-    assert poor["kl_health/live_dimensions"] == pytest.approx(2.0 / 3.0), "of the three factors"
+    more = np.column_stack([FACTORS, np.full(N, 3)])
+    poor = record(health_file(tmp_path / "codes.npz", **noisy, factors=more), capsys)
+    assert poor["kl_health/live_dimensions"] == pytest.approx(2.0 / 3.0), "of three that vary"
     assert sum(poor["dimensions"]["information_nats"]) == pytest.approx(1.23, abs=0.1)
 
 

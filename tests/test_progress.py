@@ -144,10 +144,11 @@ def test_trials_that_ended_earlier_count_but_are_not_announced_and_speed_nothing
     for trial in ("t0000", "t0001"):
         progress.trial_ended(trial, "completed", "", GOOD)
     with progress:
+        clock.now += 60.0  # workers start
         progress.trial_started("t0002", {})
         clock.now += 30.0
         progress.trial_ended("t0002", "completed", "", GOOD)
-        assert panel(progress)[-1] == "elapsed 0:00:30, left 0:00:30"
+        assert panel(progress)[-1] == "elapsed 0:01:30, left 0:00:30"
     assert [line.split()[1] for line in written(paper)] == ["t0002", "t0002"]
     assert written(paper)[-1].endswith("[3/4 trials]")
 
@@ -158,6 +159,21 @@ def test_trial_that_starts_again_is_running_again() -> None:
         progress.trial_ended("t0000", "failed", "worker died", {})
         progress.trial_started("t0000", {})
         assert panel(progress)[0].endswith("0/4 trials, 1 running")
+
+
+def test_a_run_with_another_seed_is_work_and_not_the_best_trial() -> None:
+    clock = Clock()
+    progress, _ = plain(1, clock)
+    with progress:
+        progress.trial_started("t0000", {})
+        clock.now += 30.0
+        progress.trial_progress("t0000", 900, {})  # of 300
+        assert panel(progress)[-1] == "elapsed 0:00:30, left 0:00:00"
+        progress.trial_ended("t0000", "completed", "", GOOD)
+        progress.trial_ended("t0000.1", "completed", "", BETTER)
+        _, best, times = panel(progress)
+    assert best.startswith("best: t0000  score 0.513")
+    assert times == "elapsed 0:00:30, left 0:00:00"
 
 
 def test_many_running_trials_are_cut_to_a_line() -> None:

@@ -156,6 +156,8 @@ def test_the_page_says_what_the_sweep_found(read: Read) -> None:
     assert next(each["data-trial"] for each in read.all("tr") if "data-trial" in each) == "t0015"
     found = {each["data-trial"] for each in read.all("circle")}
     assert len(found) == 13
+    groups = [each for each in read.all("div") if "data-target" in each]
+    assert [each["data-target"] for each in groups if "hidden" not in each] == ["val/score"]
 
 
 def test_it_is_made_anew_and_read_by_another_program(

@@ -70,6 +70,14 @@ def test_a_factor_without_variation_in_training_is_left_out() -> None:
     assert sap_per_factor(codes, more, train)[3] == 0.0
     assert sap_dlib(codes, more, train) == sap_dlib(codes, factors, train)
     assert sap_dlib(codes, np.ones_like(factors), train) == 0.0
+    assert sap_dlib(codes, factors, np.ones_like(train)) == 0.0  # nothing is held out
+
+
+def test_of_classes_that_tie_the_first_is_answered() -> None:
+    codes, factors = np.tile([-1.0, -1.0, 1.0], 20)[:, None], np.tile([0, 1, 2], 20)[:, None]
+    kept = (np.arange(60) < 30) | (factors[:, 0] != 1)
+    train = np.arange(kept.sum()) < 30
+    assert svm_accuracies(codes[kept], factors[kept], train).tolist() == [[1.0]]
 
 
 def test_classes_that_only_held_out_samples_have_are_never_right() -> None:

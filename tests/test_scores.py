@@ -13,6 +13,8 @@ from aurl import cli
 from aurl.errors import ConfigError
 from aurl.metrics.dci import ForestSettings
 from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
+from aurl.metrics.infomec import infomec
+from aurl.metrics.sap import sap_dlib
 from aurl.reporting.codes import read_codes
 from aurl.reporting.scores import DEFAULT, METRICS, chosen_metrics, score_record
 
@@ -165,6 +167,47 @@ def test_only_what_is_asked_for_is_computed(tmp_path: Path) -> None:
     assert told == ["mutual_information", "irs", "intervals"]
     assert set(scores(record)) == {"irs"}
     assert record["intervals"] == {}
+
+
+def test_scores_are_of_the_samples_that_the_published_ones_are_of(tmp_path: Path) -> None:
+    codes, factors = made("rotated", n_repeats=4)
+    factors[64:, 0] = 1  # not told on the side that is held out
+    path = tmp_path / "codes.npz"
+    np.savez(path, codes=codes, factors=factors, n_train=64)
+    record = score_record(read_codes(path), ("sap_dlib", "infomec"), lambda _: None)
+    assert record["sap_dlib"] == sap_dlib(codes, factors, np.arange(96) < 64)
+    assert record["infomec_infom"] == infomec(codes[:64], factors[:64]).infom
+
+
+def test_intervals_resample_whole_groups(tmp_path: Path) -> None:
+    codes, factors = (np.repeat(each, 8, axis=0) for each in made("rotated", n_repeats=1))
+    wide: list[float] = []
+    for groups in (np.arange(len(codes)), np.arange(len(codes)) // 8):
+        np.savez(tmp_path / "codes.npz", codes=codes, factors=factors, groups=groups)
+        record = score_record(read_codes(tmp_path / "codes.npz"), ("mig_dlib20",), lambda _: None)
+        interval = record["intervals"]["mig_dlib20"]
+        wide.append(interval["high"] - interval["low"])
+    assert wide[1] > 1.5 * wide[0]
+
+
+def test_tables_name_dimensions_by_their_place_in_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean, factors = made("perfect", n_repeats=4)
+    means = np.concatenate([1e-3 * mean, mean + 2.0], axis=1)
+    log_var = np.concatenate([np.zeros(mean.shape), np.full(mean.shape, -4.0)], axis=1)
+    path = tmp_path / "codes.npz"
+    np.savez(path, mean=means, log_var=log_var, factors=factors)
+    record = scored(path, capsys, "--metrics", "mig_rank32")
+    assert cli.main(["metrics", str(path), "--metrics", "mig_rank32"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    named = {row[1] for row in rows if row[:1] == ["dimension"]}
+    assert named & set("012345") == {"3", "4", "5"}
+    bounds = record["intervals"]["mig_rank32"]
+    assert [f"[{bounds['low']:.3f},", f"{bounds['high']:.3f}]"] in [row[-2:] for row in rows]
+    each = record["dimensions"]
+    names = ("kl_nats", "carried_nats", "information_nats")
+    assert ["5", *(f"{each[name][5]:.3f}" for name in names)] in rows
 
 
 def test_scoring_imports_neither_torch_nor_ray() -> None:

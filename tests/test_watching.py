@@ -1,6 +1,7 @@
 """A sweep that is watched: what is drawn as its folder changes, and when the watch is over."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ MEASURED = ("val/score", *OBJECTIVES)
 
 
 def sweep_of(folder: Path, trials: int = 2, **asked: Any) -> Path:
-    write_yaml(folder / "sweep.yaml", {"space": {"budget": {"trials": trials}, **asked}})
+    budget = {"trials": trials, "steps_per_trial": 8}
+    write_yaml(folder / "sweep.yaml", {"space": {"budget": budget, **asked}})
     return folder
 
 
 def write(folder: Path, name: str, status: str, step: int, reason: str = "") -> None:
     metrics = dict.fromkeys(MEASURED, 0.5) | {"val/kl_health": 0.25}
-    metrics = metrics if status == "completed" else {}
+    metrics = metrics if status == "completed" or step == 6 else {}
     values = {"status": status, "step": step, "steps": 8, "reason": reason, "metrics": metrics}
     kind = "finalists" if "." in name else "trials"
     write_json(folder / kind / name / "status.json", {**values, "params": {"lr": 0.1}})
@@ -62,9 +64,12 @@ def test_a_terminal_has_a_table_that_follows_the_folder(tmp_path: Path) -> None:
 
 
 def test_anything_else_has_a_line_for_each_piece_of_news(tmp_path: Path) -> None:
-    lines = watched(sweep_of(tmp_path), story(tmp_path), terminal=False).splitlines()
+    first, *others = story(sweep_of(tmp_path))
+    events = [first, lambda: write(tmp_path, "t0000", "running", 6), *others]
+    lines = watched(tmp_path, events, terminal=False).splitlines()
     assert [line.split("] ", 1)[1] for line in lines] == [
         "t0000 started: lr=0.1",
+        "t0000 step 6/8: score 0.500 kl_health 0.250 disentanglement 0.500 reconstruction 0.500",
         "t0000 stopped (asha: [not] among the best): no scores [1/2 trials]",
         "t0001 started: lr=0.1",
         "t0001 completed: score 0.500 kl_health 0.250 disentanglement 0.500 reconstruction 0.500 "
@@ -93,9 +98,20 @@ def test_finalists_are_trials_to_watch_too(
     assert found in shown
 
 
+def test_a_run_of_a_finalist_is_not_one_of_the_trials_that_are_planned(tmp_path: Path) -> None:
+    sweep_of(tmp_path, trials=3)  # more than when the finalists were chosen
+    for name in ("t0000", "t0001", "t0001.1"):
+        write(tmp_path, name, "completed", 8)
+    events = [lambda: write(tmp_path, "t0002", "completed", 8)]
+    watched(tmp_path, events, terminal=False)
+    assert not events
+
+
 def test_a_watch_does_not_wait_for_what_is_paused(tmp_path: Path) -> None:
+    sweep_of(tmp_path, seeds={"finalists": 2})
     events = [
-        *story(sweep_of(tmp_path, seeds={"finalists": 2}))[:2],
+        lambda: write(tmp_path, "t0000", "running", 4),
+        lambda: write(tmp_path, "t0000", "completed", 8),
         lambda: write(tmp_path, "t0001", "paused", 4, PAUSED),  # finalists are not known
     ]
     lines = watched(tmp_path, events, terminal=False).splitlines()
@@ -112,8 +128,10 @@ def test_running_trials_are_shown_first_where_there_is_no_room_for_all(tmp_path:
         for number in (3, 39):
             write(tmp_path, f"t{number:04d}", "stopped", 4)
 
+    os.utime(tmp_path / "trials/t0000/status.json", (0, 0))
     text = watched(tmp_path, [end], terminal=True)
-    first = text.partition("last news")[0]
+    first, _, since = text.partition("last news ")
+    assert since.split()[0].startswith("0:0")
     assert first.index("t0003") < first.index("t0038")
     assert "t0001" not in first
     assert "27 more not shown" in " ".join(first.split())

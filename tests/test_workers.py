@@ -17,11 +17,11 @@ from tests.tiny import small_config, tiny_corpus
 CASES: dict[str, dict[str, Any]] = {
     "standard posterior": {},
     "batch-norm posterior": {"latent__posterior": "batch_norm", "latent__gamma": 0.7},
-    "free bits": {
-        "objective__free_bits__threshold": 0.02,
+    "free bits": {  # one level is below it on the average of the workers, and not on each
+        "objective__free_bits__threshold": 1.4,
         "objective__free_bits__granularity": "level",
     },
-    "a level with a floor of its own": {"latent__levels__fine__free_nats": 0.02},
+    "a level with a floor of its own": {"latent__levels__fine__free_nats": 4.0},
     "a level that opens later": {"latent__levels__fine__opens": 0.5},
     "target_kl": {
         "objective__beta__schedule": "target_kl",

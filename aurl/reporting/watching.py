@@ -58,8 +58,8 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
                     return
                 wait(pause_s)
                 trials = runs_of(sweep)
-    planned = planned_trials(sweep)
-    with Progress(console, planned, max((trial.steps for trial in trials), default=1)) as lines:
+    steps = _budget(sweep, "steps_per_trial")
+    with Progress(console, planned_trials(sweep), steps) as lines:
         known: dict[str, TrialStatus] = {}
         while True:
             _tell(lines, known, trials)
@@ -129,7 +129,11 @@ def _seeds(sweep: Path) -> SeedsConfig | None:
 
 def planned_trials(sweep: Path) -> int:
     """Trials that the sweep is to have; 1 where its record does not say."""
+    return _budget(sweep, "trials")
+
+
+def _budget(sweep: Path, name: str) -> int:
     try:
-        return int(read_yaml(sweep / ABOUT)["space"]["budget"]["trials"])
+        return int(read_yaml(sweep / ABOUT)["space"]["budget"][name])
     except (ConfigError, KeyError, TypeError, ValueError, OverflowError):
         return 1
