@@ -244,6 +244,8 @@ def test_a_trial_can_end_before_it_started(tmp_path: Path) -> None:
     made.propose(NAME, PARAMS, small_config())
     assert made.end(NAME, "failed", "no room") == {}
     assert (status(tmp_path)["status"], status(tmp_path)["reason"]) == ("failed", "no room")
+    recorder(tmp_path).end(NAME, "failed", "no room again")  # by a driver that resumes
+    assert (status(tmp_path)["reason"], status(tmp_path)["params"]) == ("no room again", PARAMS)
 
 
 def test_the_display_is_told_what_is_written(tmp_path: Path) -> None:

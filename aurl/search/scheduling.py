@@ -154,7 +154,9 @@ class Referee(FIFOScheduler):
     def remember(self, name: str, steps: int) -> None:
         """A trial is of before the sweep was resumed: others are held against its rows.
 
-        But for one whose rung scores are another quantity, as aurl of another day measured it.
+        Of one that goes on these are the rows that its checkpoint holds: it is judged anew at the
+        others. But for one whose rung scores are another quantity, as aurl of another day measured
+        it.
         """
         if not self._compares:
             return

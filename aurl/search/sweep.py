@@ -202,6 +202,10 @@ class _Queue(Searcher):
         """Our name of a Tune trial."""
         return self._names[tune_trial_id]
 
+    def steps_of(self, name: str) -> int:
+        """Optimizer steps of a run that Tune was given."""
+        return self._configs[name].training.steps
+
     def on_trial_complete(
         self,
         trial_id: str,
@@ -238,7 +242,7 @@ class _Supply(_Queue):
                 self.front.add(name, status["metrics"])
             if name not in self._unended:
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
-            referee.remember(name, sweep.space.budget.steps_per_trial)
+                referee.remember(name, sweep.space.budget.steps_per_trial)
         known = {trial_number(name) for name in found}
         proposals.fail_unknown(known)
         tried = (status["params"] for status in found.values())
@@ -330,6 +334,7 @@ class _Record(tune.Callback):
             self._queue.recorder.start(name)
             rows = read_rows(self._queue.folder / name)
             self._queue.referee.begin(name, rows)
+            self._queue.referee.remember(name, self._queue.steps_of(name))
 
     def on_trial_result(
         self,
