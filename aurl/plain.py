@@ -74,6 +74,16 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
     return result
 
 
+def completed(values: Plain, defaults: Mapping[str, Any]) -> Plain:
+    """``values`` with what a section that was replaced as a whole leaves out."""
+    return {
+        key: {**defaults[key], **value}
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+        else value
+        for key, value in values.items()
+    }
+
+
 def _override(values: Plain, key: str, value: Any) -> None:  # noqa: ANN401
     node: Any = values
     *path, last = key.split(".")

@@ -274,6 +274,7 @@ class _Supply(_Queue):
 
     def _propose(self) -> tuple[str, RunConfig]:
         """A new trial; values that together make no valid run are passed over."""
+        why = ""
         for _ in range(INVALID_IN_A_ROW):
             number, params = self.proposals.propose()
             try:
@@ -282,13 +283,14 @@ class _Supply(_Queue):
             except ConfigError as error:
                 _log.warning("proposal %d makes no valid run: %s", number, error)
                 self.proposals.tell(number, "failed", {})
+                why = str(error)
                 continue
             config = self._repeats.seeded(params, config)
             self.recorder.propose(trial_id(number), params, config)
             return trial_id(number), config
         raise SweepError(
             f"the search space must make valid runs, got {INVALID_IN_A_ROW} in a row that are "
-            f"not. See {self.sweep.folder / LOG}, and narrow the space."
+            f"not. The last: {why} Narrow the space."
         )
 
 
