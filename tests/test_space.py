@@ -554,6 +554,10 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ({"fixed": {1: 2}}, r"^fixed must have text for its keys, got 1\.$"),
         ({"base": {"modle": {}}}, r"^modle is not a setting\. Did you mean 'model'\?$"),
         ({"base": {"training": {"steps": 3}}}, r"training\.steps must be left out of a search"),
+        (
+            {"base": {"optimizer": {"lr": 0.1}}, "fixed": {"optimizer": {"warmup": 0.1}}},
+            r"^optimizer\.lr must not be set while optimizer is held as a whole without it: ",
+        ),
         ({"fixed": {"training": {"steps": 3}}}, r"training\.steps must be left out of a search s"),
         ({"fixed": {"training.steps": 3}}, r"training\.steps must be left out of a search space"),
         ({"overrides": {"training.steps": 3}}, r"steps must be left out .* budget\.steps_per_tri"),

@@ -15,7 +15,7 @@ import optuna
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
-from aurl.plain import Plain, build, completed, merged, overridden, suggestion
+from aurl.plain import Plain, build, check_kept, completed, merged, overridden, suggestion
 from aurl.search.constraints import Bounds, check_metrics, read_constraints
 from aurl.search.distributions import (
     Choice,
@@ -159,6 +159,7 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     base = _mapping(values, "base")
     fixed = {**_mapping(values, "fixed"), **overrides}
     _refuse_steps(base, fixed)
+    check_kept(base, fixed)
     defaults = to_plain(RunConfig())
     base = completed(overridden(merged(defaults, base), fixed), defaults)
     roles: tuple[Role, ...] = ("scientific", "nuisance")
