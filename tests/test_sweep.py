@@ -545,6 +545,7 @@ def test_a_trial_is_judged_again_where_a_driver_was_killed_over_the_verdict(
     """It was not where the trial's checkpoint is of its rung: then it had gone on."""
     made = planned(Place(tmp_path, STEADY))
     first = supply_of(made)
+    folder, rows = made.trials_folder, list[dict[str, Any]]()
     for index, score in enumerate((0.5, 0.6, 0.1)):
         first.suggest(f"tune-{index}")
         folder = made.trials_folder / first.name_of(f"tune-{index}")

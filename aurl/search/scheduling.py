@@ -185,10 +185,12 @@ class Referee(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
         """Whether the trial goes on."""
         verdict = self._judge(trial.config["task"], result)
-        if verdict is not None:
-            self._verdicts[trial.trial_id] = verdict
-            return TrialScheduler.STOP
-        return self._scheduler.on_trial_result(tune_controller, _ours(trial), result)
+        if verdict is None or verdict.end == "paused":  # a pause spares no trial its rung
+            said = self._scheduler.on_trial_result(tune_controller, _ours(trial), result)
+            if verdict is None or said == TrialScheduler.STOP:
+                return said
+        self._verdicts[trial.trial_id] = verdict
+        return TrialScheduler.STOP
 
     def _judge(self, task: Any, result: Mapping[str, Any]) -> Verdict | None:  # noqa: ANN401
         """The verdict on a trial for what it alone is; None lets it go on."""
