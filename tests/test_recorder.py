@@ -125,6 +125,8 @@ def test_a_status_that_lacks_what_a_resume_needs_is_damaged(tmp_path: Path, key:
     path.write_text(json.dumps({k: x for k, x in read_json(path).items() if k != key}))
     with pytest.raises(SweepError, match=r"status\.json is damaged"):
         statuses(tmp_path)
+    with pytest.raises(SweepError, match=r"status\.json is damaged"):
+        recorder(tmp_path).start(NAME)  # as `aurl train` does of its run
 
 
 @pytest.mark.parametrize("number", [0, 7, 123, 12345])

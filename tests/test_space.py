@@ -592,7 +592,10 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ),
         ({"scheduler": {"grace": 0}}, r"scheduler\.grace must be in \(0, 1\], got 0\.0\.$"),
         ({"scheduler": {"grace": float("nan")}}, r"scheduler\.grace must be in \(0, 1\], got nan"),
-        ({"scheduler": {"reduction_factor": 1}}, r"reduction_factor must be >= 2, got 1\.$"),
+        (
+            {"scheduler": {"reduction_factor": 1}},
+            r"reduction_factor must be in 2\.\.1000, got 1\.$",
+        ),
         (
             {"nuisance": SCHEDULES, "scientific": SCHEDULES},
             r"^objective\.beta\.schedule must stand once .*, got it searched twice\.$",

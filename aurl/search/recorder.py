@@ -203,7 +203,7 @@ class Recorder:
     def _known(self, name: str) -> dict[str, Any]:
         """The status of a trial, which an earlier driver may have written last."""
         if name not in self._status:
-            self._status[name] = read_json(self._folder / name / "status.json")
+            self._status[name] = _read_status(self._folder / name / "status.json")
         return self._status[name]
 
     def _keep_metrics(self, status: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
