@@ -21,6 +21,9 @@ from aurl.reporting.watching import runs_of, watch
 from aurl.search.ranking import ranked, read_trials
 from aurl.search.wishes import PAUSE, STOP, ask
 
+LONGEST_S = 86400.0
+"""Between two looks of a watch; far longer, no clock can wait."""
+
 
 def status(args: argparse.Namespace) -> int:
     """Show every trial of a sweep, then the finalists' runs with other seeds."""
@@ -41,9 +44,11 @@ def status(args: argparse.Namespace) -> int:
 def _watch(args: argparse.Namespace) -> int:
     if not args.watch > 0.0:
         raise ConfigError(f"--watch must be > 0 seconds, got {args.watch}.")
-    if args.json or args.csv or args.filter or args.sort:
+    if args.watch > LONGEST_S:
+        raise ConfigError(f"--watch must be <= {LONGEST_S:g} seconds, got {args.watch}.")
+    if args.json or args.csv or args.filter or args.sort or args.reverse:
         raise ConfigError(
-            "--watch must stand alone, got it with --json, --csv, --filter or --sort."
+            "--watch must stand alone, got it with --json, --csv, --filter, --sort or --reverse."
         )
     with contextlib.suppress(KeyboardInterrupt):  # the way to leave
         watch(args.sweep, Console(), pause_s=args.watch, wait=time.sleep)

@@ -74,6 +74,34 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
     return result
 
 
+def check_kept(values: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Refuse to replace a section as a whole by one that leaves out what ``values`` sets in it.
+
+    Raises:
+        ConfigError: If a change, by its dotted key, does.
+    """
+    for key, value in changes.items():
+        section: Any = values
+        for part in key.split("."):
+            section = section.get(part) if isinstance(section, Mapping) else None
+        if isinstance(value, Mapping) and isinstance(section, Mapping):
+            for name in section.keys() - value.keys():
+                raise ConfigError(
+                    f"{key}.{name} must not be set while {key} is held as a whole without it: it "
+                    f"would have no effect. Hold single settings, such as {key}.{name}."
+                )
+
+
+def completed(values: Plain, defaults: Mapping[str, Any]) -> Plain:
+    """``values`` with what a section that was replaced as a whole leaves out."""
+    return {
+        key: {**defaults[key], **value}
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+        else value
+        for key, value in values.items()
+    }
+
+
 def _override(values: Plain, key: str, value: Any) -> None:  # noqa: ANN401
     node: Any = values
     *path, last = key.split(".")

@@ -40,7 +40,7 @@ def ids(*conditions: str, sort: str = "", reverse: bool = False) -> list[str]:
         (("score>=0.5", "score<0.9"), ["t0"]),
         (("score<=5e-1",), ["t0"]),
         (("score=0.9",), ["t2"]),
-        (("score=9e-1",), ["t2"]),
+        (("score==9e-1",), ["t2"]),
         (("score!=0.9",), ["t0", "t1"]),
         (("reason~nan",), ["t1"]),
         (("a.beta.value=2",), ["t2"]),
@@ -80,6 +80,11 @@ def test_what_makes_no_sense_is_one_line(condition: str, sort: str, message: str
         ids(condition, sort=sort)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_an_order_is_turned_round_only_where_there_is_one() -> None:
+    with pytest.raises(ConfigError, match="--reverse must come with --sort"):
+        ids("status=completed", reverse=True)
 
 
 def test_an_ending_that_two_columns_share_names_neither() -> None:

@@ -312,6 +312,9 @@ def test_a_sweep_is_not_resumed_with_another_beginning() -> None:
     for name in ("first.yaml", "late.yaml"):
         Path(name).write_text("configurations: [{}]\n")
     plan.plan(options(warm_start=Path("first.yaml")))
+    with pytest.raises(SweepError, match=r"^--warm-start must be given once more"):
+        plan.plan(options(resume=True))
+    Path("out/space/trials").mkdir()
     plan.plan(options(resume=True))
     plan.plan(options(resume=True, warm_start=Path("first.yaml")))
     plan.plan(options(name="cold"))
@@ -447,9 +450,14 @@ def test_dense_music_gets_batches_that_the_budget_allows(
 @pytest.mark.usefixtures("place")
 def test_a_batch_size_from_the_command_line_holds_whatever_the_budget() -> None:
     Path("space.yaml").write_text(SPACE.replace("l: 8}", "l: 8, tokens_per_step: 1}"))
-    planned = plan.plan(options(overrides={"training.batch_size": 7}))
-    assert planned.space.config_of({"optimizer.lr": 0.01}).training.batch_size == 7
-    assert planned.note == ""
+    for held in ({"training.batch_size": 7}, {"training": {"batch_size": 7}}):
+        planned = plan.plan(options(overrides=held), write=False)
+        assert planned.space.config_of({"optimizer.lr": 0.01}).training.batch_size == 7
+        assert planned.note == ""
+    text = Path("space.yaml").read_text()
+    Path("space.yaml").write_text(text.replace("  training: {batch_size: 8}\n", ""))
+    planned = plan.plan(options(overrides={"training": {"log_every": 3}}), write=False)
+    assert planned.note.startswith("This music has"), "what a held section leaves out is default"
 
 
 @pytest.mark.usefixtures("place")

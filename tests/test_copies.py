@@ -13,6 +13,7 @@ from torch import nn
 
 from aurl.data.corpus import save
 from aurl.errors import SweepError
+from aurl.search import copies
 from aurl.search import sweep as sweeps
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.recorder import Recorder
@@ -207,6 +208,25 @@ def test_two_sweeps_of_one_name_are_not_taken_for_each_other(root: Path) -> None
         shutil.rmtree(made.folder)
     with pytest.raises(SweepError, match=r"^--resume must find one sweep .* got 2: file:.*s-.*s-"):
         planned(root)
+
+
+def test_of_two_that_make_a_sweep_of_its_copies_the_slower_one_lets_it_be(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = planned(root)
+    shutil.rmtree(made.folder)
+    slowly = copies._restore
+
+    def overtaken(place: Any, folder: Path) -> None:
+        slowly(place, folder)
+        monkeypatch.setattr(copies, "_restore", slowly)
+        (planned(root).folder / "mine").touch()
+
+    monkeypatch.setattr(copies, "_restore", overtaken)
+    with pytest.raises(SweepError, match="must be left to one process, and another"):
+        planned(root)
+    assert (made.folder / "mine").exists()
+    assert not list(root.glob(".s.*"))
 
 
 def test_a_sweep_that_left_no_copy_is_begun(root: Path) -> None:

@@ -55,7 +55,10 @@ def test_of_few_trials_nothing_is_said(tmp_path: Path) -> None:
     assert importances(journal) == []
 
 
-def test_of_what_is_the_same_in_every_trial_nothing_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("share", "targets"), [(0.125, [FRONT, HEALTH]), (0.0, [])])
+def test_of_what_is_the_same_in_every_trial_nothing_is_said(
+    tmp_path: Path, share: float, targets: list[str]
+) -> None:
     journal = tmp_path / "study.journal"
     storage = JournalStorage(JournalFileBackend(str(journal)))
     study = optuna.create_study(
@@ -63,13 +66,13 @@ def test_of_what_is_the_same_in_every_trial_nothing_is_said(tmp_path: Path) -> N
     )
     rate = FloatDistribution(0.0, 1.0)
     for index in range(LEAST_TRIALS):
-        params, values = {"optimizer.lr": index / 8}, (index / 8, 0.0, 0.5)
+        params, values = {"optimizer.lr": index / 8}, (share * index, 0.0, 0.5)
         study.add_trial(
             create_trial(params=params, distributions={"optimizer.lr": rate}, values=values)
         )
     study.add_trial(create_trial(state=TrialState.FAIL))
     found = [(each.target, each.trials) for each in importances(journal)]
-    assert found == [(FRONT, LEAST_TRIALS), (HEALTH, LEAST_TRIALS)]
+    assert found == [(target, LEAST_TRIALS) for target in targets]
 
 
 def test_a_torn_last_line_of_a_sweep_that_runs_is_passed_over(tmp_path: Path) -> None:

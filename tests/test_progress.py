@@ -2,6 +2,7 @@ import io
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from aurl.reporting.progress import Progress
 from aurl.search.journal import copy_of_stdout
+from tests.fake_sweep import write_status
 
 GOOD = {
     "val/kl_health": 0.9,
@@ -151,6 +153,16 @@ def test_trials_that_ended_earlier_count_but_are_not_announced_and_speed_nothing
         assert panel(progress)[-1] == "elapsed 0:01:30, left 0:00:30"
     assert [line.split()[1] for line in written(paper)] == ["t0002", "t0002"]
     assert written(paper)[-1].endswith("[3/4 trials]")
+
+
+def test_what_has_ended_of_a_folder_counts_and_so_do_finalists_runs(tmp_path: Path) -> None:
+    for name, kind in (("t0000", "trials"), ("t0000.1", "finalists"), ("t0000.2", "finalists")):
+        write_status(tmp_path, name, kind, status="completed" if name < "t0000.2" else "running")
+    progress, paper = plain(3)
+    assert progress.announce_ended(tmp_path) == 1
+    with progress:
+        progress.trial_ended("t0000.2", "completed", "", GOOD)
+    assert written(paper)[-1].endswith("[3/3 trials]")
 
 
 def test_trial_that_starts_again_is_running_again() -> None:

@@ -125,6 +125,8 @@ def test_a_status_that_lacks_what_a_resume_needs_is_damaged(tmp_path: Path, key:
     path.write_text(json.dumps({k: x for k, x in read_json(path).items() if k != key}))
     with pytest.raises(SweepError, match=r"status\.json is damaged"):
         statuses(tmp_path)
+    with pytest.raises(SweepError, match=r"status\.json is damaged"):
+        recorder(tmp_path).start(NAME)  # as `aurl train` does of its run
 
 
 @pytest.mark.parametrize("number", [0, 7, 123, 12345])
@@ -244,6 +246,8 @@ def test_a_trial_can_end_before_it_started(tmp_path: Path) -> None:
     made.propose(NAME, PARAMS, small_config())
     assert made.end(NAME, "failed", "no room") == {}
     assert (status(tmp_path)["status"], status(tmp_path)["reason"]) == ("failed", "no room")
+    recorder(tmp_path).end(NAME, "failed", "no room again")  # by a driver that resumes
+    assert (status(tmp_path)["reason"], status(tmp_path)["params"]) == ("no room again", PARAMS)
 
 
 def test_the_display_is_told_what_is_written(tmp_path: Path) -> None:

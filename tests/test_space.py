@@ -392,6 +392,21 @@ def test_setting_a_searched_key_settles_what_depends_on_it(schedule: str, left: 
         assert held.config_of(values).objective.beta.schedule == schedule
 
 
+def test_what_stands_on_a_parameter_that_a_setting_leaves_out_goes_with_it() -> None:
+    size, rate = "training.log_every", "optimizer.weight_decay"
+    ranges = [{"choice": [2, 3], "when": {BETA: "constant"}}]
+    ranges += [{"choice": [5, 6], "when": {BETA: "linear"}}]
+    chain = {**SCHEDULES, size: ranges[0], LR: {"uniform": [0.1, 0.2], "when": {size: 2}}}
+    held = space(chain, overrides={BETA: "linear"})
+    assert [parameter.key for parameter in held.parameters] == ["objective.beta.warmup"]
+    several = {**chain, size: ranges, rate: {"uniform": [0.1, 0.2], "when": {size: [3, 6]}}}
+    found = space(several, overrides={BETA: "linear"}).parameters
+    assert {parameter.key: parameter.when for parameter in found[1:]} == {
+        size: {},
+        rate: {size: (6,)},
+    }
+
+
 def test_setting_compares_numbers_as_numbers() -> None:
     varied = {LR: {"choice": ["1e-3", 1]}, "seed": {"choice": [1, 2], "when": {LR: "1e-3"}}}
     assert [p.key for p in space(varied, overrides={LR: "1e-3"}).parameters] == ["seed"]
@@ -539,6 +554,11 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ({"fixed": {1: 2}}, r"^fixed must have text for its keys, got 1\.$"),
         ({"base": {"modle": {}}}, r"^modle is not a setting\. Did you mean 'model'\?$"),
         ({"base": {"training": {"steps": 3}}}, r"training\.steps must be left out of a search"),
+        (
+            {"base": {"optimizer": {"lr": 0.1}}, "fixed": {"optimizer": {"warmup": 0.1}}},
+            r"^optimizer\.lr must not be set while optimizer is held as a whole without it: ",
+        ),
+        ({"fixed": {"training": {"steps": 3}}}, r"training\.steps must be left out of a search s"),
         ({"fixed": {"training.steps": 3}}, r"training\.steps must be left out of a search space"),
         ({"overrides": {"training.steps": 3}}, r"steps must be left out .* budget\.steps_per_tri"),
         ({"budget": {}}, r"^budget\.trials must be given, got nothing\.$"),
@@ -572,7 +592,10 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ),
         ({"scheduler": {"grace": 0}}, r"scheduler\.grace must be in \(0, 1\], got 0\.0\.$"),
         ({"scheduler": {"grace": float("nan")}}, r"scheduler\.grace must be in \(0, 1\], got nan"),
-        ({"scheduler": {"reduction_factor": 1}}, r"reduction_factor must be >= 2, got 1\.$"),
+        (
+            {"scheduler": {"reduction_factor": 1}},
+            r"reduction_factor must be in 2\.\.1000, got 1\.$",
+        ),
         (
             {"nuisance": SCHEDULES, "scientific": SCHEDULES},
             r"^objective\.beta\.schedule must stand once .*, got it searched twice\.$",

@@ -23,6 +23,7 @@ import numpy as np
 import optuna
 import pytest
 import ray
+import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray.exceptions import RayTaskError
@@ -31,7 +32,7 @@ from ray.tune.schedulers import FIFOScheduler
 from aurl import cli
 from aurl.data.corpus import save
 from aurl.errors import StorageError, SweepError
-from aurl.files import read_json, read_lines
+from aurl.files import append_lines, read_json, read_lines
 from aurl.interrupts import terminated_as_interrupted
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import sweep
@@ -40,6 +41,7 @@ from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.provenance import read_config
 from aurl.search.recorder import Recorder, trial_number
 from aurl.search.sampler import Proposals
+from aurl.search.slot import scalars
 from aurl.search.space import Space
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, RATES, SHIFTS, Look, packed
@@ -511,7 +513,9 @@ def test_a_space_without_a_run_is_given_up(
         raise sweep.ConfigError("it does not fit")
 
     monkeypatch.setattr(sweep, "check_fits", unfit)
-    with pytest.raises(SweepError, match="must make valid runs, got 3 in a row that are not"):
+    with pytest.raises(
+        SweepError, match=r"got 3 in a row that are not\. The last: it does not fit"
+    ):
         supply.suggest("tune-0")
     assert not made.trials_folder.exists()
 
@@ -531,6 +535,36 @@ def test_a_resumed_supply_has_the_unended_trials_first_and_then_the_rest(tmp_pat
         assert again.name_of(f"again-{index}") == name
     again.suggest("again-2")
     assert again.name_of("again-2") not in names
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [(80, "STOP"), (100, "CONTINUE")])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_trial_is_judged_again_where_a_driver_was_killed_over_the_verdict(
+    tmp_path: Path, kept: int, verdict: str
+) -> None:
+    """It was not where the trial's checkpoint is of its rung: then it had gone on."""
+    made = planned(Place(tmp_path, STEADY))
+    first = supply_of(made)
+    folder, rows = made.trials_folder, list[dict[str, Any]]()
+    for index, score in enumerate((0.5, 0.6, 0.1)):
+        first.suggest(f"tune-{index}")
+        folder = made.trials_folder / first.name_of(f"tune-{index}")
+        rows = [{"step": step, "val/rung_score": score} for step in range(20, 101, 20)]
+        append_lines(folder / "metrics.jsonl", list(rows))
+        if score > 0.1:
+            complete(folder, score)
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    checkpoint.save(folder / "checkpoint", step=kept, model=model, optimizer=optimizer)
+    supply = supply_of(made)
+    task = supply.suggest("again")["task"]
+    trial: Any = SimpleNamespace(trial_id="again", config={"task": task})
+    supply.referee.on_trial_add(None, trial)
+    record: Any = sweep._Record(supply)
+    record.on_trial_start(0, [], trial)
+    result = {**scalars(rows[-1], 200), "rows": rows[-1:]}
+    assert supply.referee.on_trial_result(None, trial, result) == verdict
+    supply.recorder.end(folder.name, "failed", "the test is over")  # its files are open
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -147,8 +147,11 @@ def test_a_watch_stands_alone_and_ctrl_c_leaves_it(
     write(sweep_of(tmp_path), "t0000", "running", 4)
     assert cli.main(["status", str(tmp_path), "--watch"]) == 0
     assert "t0000 started" in capsys.readouterr().out
-    assert cli.main(["status", str(tmp_path), "--watch", "--json"]) == 2
-    assert "--watch must stand alone" in capsys.readouterr().err
+    for other in ("--json", "--reverse"):
+        assert cli.main(["status", str(tmp_path), "--watch", other]) == 2
+        assert "--watch must stand alone" in capsys.readouterr().err
+    assert cli.main(["status", str(tmp_path), "--watch", "inf"]) == 2
+    assert "--watch must be <= 86400 seconds, got inf." in capsys.readouterr().err
     assert cli.main(["status", str(tmp_path), "--watch", "0"]) == 2
     assert "--watch must be > 0 seconds, got 0.0." in capsys.readouterr().err
 

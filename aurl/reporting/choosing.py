@@ -17,7 +17,7 @@ Row: TypeAlias = Mapping[str, Any]
 
 ItemT = TypeVar("ItemT")
 
-_CONDITION = re.compile(r"\s*([^\s=!<>~]+)\s*(<=|>=|!=|=|<|>|~)\s*(.*?)\s*")
+_CONDITION = re.compile(r"\s*([^\s=!<>~]+)\s*(<=|>=|!=|==?|<|>|~)\s*(.*?)\s*")
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -70,6 +70,8 @@ def chosen(items: Sequence[ItemT], row_of: Callable[[ItemT], Row], choice: Choic
         ConfigError: If a condition cannot be read, no column has the name, or a number is compared
             with text.
     """
+    if choice.reverse and not choice.sort:
+        raise ConfigError("--reverse must come with --sort, got it alone. Name a column.")
     kept = [(row_of(item), item) for item in items]
     columns = list(dict.fromkeys(column for row, _ in kept for column in row))
     for condition in choice.conditions:
@@ -80,6 +82,7 @@ def chosen(items: Sequence[ItemT], row_of: Callable[[ItemT], Row], choice: Choic
                 f"got {condition!r}."
             )
         name, sign, text = match.groups()
+        sign = sign.replace("==", "=")
         column = column_of(columns, name, "--filter")
         kept = [pair for pair in kept if _holds(pair[0].get(column), sign, text)]
     if choice.sort:

@@ -23,7 +23,7 @@ from rich.text import Text
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import printable
 from aurl.reporting.tables import duration, number, settings, short_name
-from aurl.search.ranking import SCORE, UNENDED, read_trials
+from aurl.search.ranking import SCORE, UNENDED, read_reruns, read_trials
 
 ENDS = ("completed", "stopped", "failed")
 MAX_RUNNING_SHOWN = 4
@@ -89,13 +89,17 @@ class Progress:
             self._live = None
 
     def announce_ended(self, sweep: Path) -> int:
-        """Take note of the trials of a sweep's folder that have ended; returns how many."""
+        """Take note of what has ended of a sweep's folder; returns how many trials.
+
+        The finalists' runs with other seeds are noted, too.
+        """
         if not (sweep / "trials").is_dir():
             return 0
-        ended = [trial for trial in read_trials(sweep) if trial.status in ENDS]
-        for trial in ended:
-            self.trial_ended(trial.trial, trial.status, trial.reason, trial.metrics)
-        return len(ended)
+        runs = [*read_trials(sweep), *read_reruns(sweep)]
+        ended = [run for run in runs if run.status in ENDS]
+        for run in ended:
+            self.trial_ended(run.trial, run.status, run.reason, run.metrics)
+        return sum(not run.is_rerun for run in ended)
 
     def message(self, text: str) -> None:
         """Say what is going on when no trial is, such as ``starting workers``."""

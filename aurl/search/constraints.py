@@ -55,7 +55,7 @@ def read_constraints(values: object) -> dict[str, Bounds]:
     found: dict[str, Bounds] = {}
     for metric, entry in cast("Mapping[str, Any]", values).items():
         at = f"constraints.{metric}"
-        if not metric.startswith(("val/", "time/")):
+        if not str(metric).startswith(("val/", "time/")):
             raise ConfigError(f"{at} must be a metric such as val/kl_nats, got {metric!r}.")
         if not isinstance(entry, Mapping):
             raise ConfigError(f"{at} must be a mapping such as {{at_least: 0.2}}, got {entry!r}.")

@@ -123,6 +123,11 @@ def restored(folder: Path, storage: Remote) -> bool:
     for place in found:
         with atomic(folder) as made:
             _restore(place, made)
+            if (folder / ABOUT).exists():  # another was quicker, and may run it
+                raise SweepError(
+                    f"{folder} must be left to one process, and another one has just made it of "
+                    "its copies. Wait for it, or end it first."
+                )
     return bool(found)
 
 

@@ -83,6 +83,8 @@ def importances(journal: Path) -> list[Importance]:
         near = optuna.importance.get_param_importances(
             study, evaluator=PedAnovaImportanceEvaluator()
         )
+        if len({tuple(trial.values or ()) for trial in trials}) == 1:
+            near = {}  # all are on the front
         found.append(_importance(FRONT, "PED-ANOVA", len(trials), near))
         some = _drawn(study, trials)
         for target, value in _targets().items():

@@ -293,7 +293,8 @@ def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, 
     """
     most, training = space.budget.tokens_per_step, space.base["training"]
     chosen = {*space.fixed, *(parameter.key for parameter in space.parameters)}
-    if most is None or "training.batch_size" in chosen:
+    is_held = "batch_size" in space.fixed.get("training", {})
+    if most is None or is_held or "training.batch_size" in chosen:
         return space, ""
     together = n_workers * training["accumulate"]  # parts of a step are equal, for each worker
     fitting = int(most / corpus.mean_tokens) // together * together
@@ -371,6 +372,11 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
         raise SweepError(
             f"--warm-start must be what {folder.name} was begun with, got {asked}, which comes "
             "too late. Leave it out, or start a new sweep with --name."
+        )
+    if began != asked and not (folder / "trials").exists():
+        raise SweepError(
+            f"--warm-start must be given once more, got nothing: {folder.name} was ended before "
+            f"its first trial, and may not know what {began} says."
         )
 
 

@@ -46,7 +46,7 @@ RUN_ID = re.compile(rf"{TRIAL_ID.pattern}(?:\.\d+)?")
 """Name of either."""
 
 Status: TypeAlias = Literal["completed", "running", "paused", "stopped", "failed", "unknown"]
-"""``unknown`` is a trial's folder without a readable ``status.json``."""
+"""``unknown`` is a folder without a trial's name, or without a readable ``status.json``."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 UNENDED: tuple[Status, ...] = ("running", "paused")
 
@@ -199,13 +199,15 @@ def _constraints(sweep: Path) -> Mapping[str, Bounds]:
 def _reruns(sweep: Path, trial: str = "") -> list[Path]:
     """The folders of all finalists' runs, or of one trial's."""
     begin = f"{trial}." if trial else ""
-    found = (path for path in (sweep / FINALISTS).glob("[!.]*.*") if path.is_dir())
-    return sorted(path for path in found if path.name.startswith(begin))
+    found = (path for path in (sweep / FINALISTS).glob("t*") if FINAL_ID.fullmatch(path.name))
+    return sorted(path for path in found if path.name.startswith(begin) and path.is_dir())
 
 
 def _read_trial(
     folder: Path, constraints: Mapping[str, Bounds], reruns: Sequence[Path] = ()
 ) -> TrialStatus:
+    if not RUN_ID.fullmatch(folder.name):
+        return TrialStatus(trial=folder.name, status="unknown", reason="no name of a trial")
     if folder.is_symlink():
         reason = "a link, which is not followed"
         return TrialStatus(trial=folder.name, status="unknown", reason=reason)

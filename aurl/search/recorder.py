@@ -121,9 +121,7 @@ class Recorder:
         folder = self._folder / name
         if name in self._writers:
             self._writers.pop(name).close("running")
-        if name not in self._status:
-            self._status[name] = read_json(folder / "status.json")
-        status = self._status[name]
+        status = self._known(name)
         rewind(folder, _step_to_start_from(folder))
         status |= {"status": "running", "step": 0, "metrics": {}, "reason": ""}
         self._keep_metrics(status, read_rows(folder))
@@ -190,7 +188,7 @@ class Recorder:
 
         Its status says so last of all: what is written about a trial that has ended is complete.
         """
-        status = self._status[name]
+        status = self._known(name)
         if name in self._writers:
             self._show_kl(name)
             self._writers.pop(name).close(end)
@@ -201,6 +199,12 @@ class Recorder:
         self._copy(name)
         self._display.trial_ended(name, end, reason, status["metrics"])
         return dict(status["metrics"])
+
+    def _known(self, name: str) -> dict[str, Any]:
+        """The status of a trial, which an earlier driver may have written last."""
+        if name not in self._status:
+            self._status[name] = _read_status(self._folder / name / "status.json")
+        return self._status[name]
 
     def _keep_metrics(self, status: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:

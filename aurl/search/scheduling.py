@@ -154,7 +154,9 @@ class Referee(FIFOScheduler):
     def remember(self, name: str, steps: int) -> None:
         """A trial is of before the sweep was resumed: others are held against its rows.
 
-        But for one whose rung scores are another quantity, as aurl of another day measured it.
+        Of one that goes on these are the rows that its checkpoint holds: it is judged anew at the
+        others. But for one whose rung scores are another quantity, as aurl of another day measured
+        it.
         """
         if not self._compares:
             return
@@ -183,10 +185,12 @@ class Referee(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
         """Whether the trial goes on."""
         verdict = self._judge(trial.config["task"], result)
-        if verdict is not None:
-            self._verdicts[trial.trial_id] = verdict
-            return TrialScheduler.STOP
-        return self._scheduler.on_trial_result(tune_controller, _ours(trial), result)
+        if verdict is None or verdict.end == "paused":  # a pause spares no trial its rung
+            said = self._scheduler.on_trial_result(tune_controller, _ours(trial), result)
+            if verdict is None or said == TrialScheduler.STOP:
+                return said
+        self._verdicts[trial.trial_id] = verdict
+        return TrialScheduler.STOP
 
     def _judge(self, task: Any, result: Mapping[str, Any]) -> Verdict | None:  # noqa: ANN401
         """The verdict on a trial for what it alone is; None lets it go on."""

@@ -63,9 +63,9 @@ class SchedulerConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.grace <= 1.0:
             raise ConfigError(f"scheduler.grace must be in (0, 1], got {self.grace}.")
-        if not self.reduction_factor >= 2:
+        if not 2 <= self.reduction_factor <= 1000:
             raise ConfigError(
-                f"scheduler.reduction_factor must be >= 2, got {self.reduction_factor}."
+                f"scheduler.reduction_factor must be in 2..1000, got {self.reduction_factor}."
             )
 
 

@@ -15,7 +15,7 @@ import optuna
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
-from aurl.plain import Plain, build, merged, overridden, suggestion
+from aurl.plain import Plain, build, check_kept, completed, merged, overridden, suggestion
 from aurl.search.constraints import Bounds, check_metrics, read_constraints
 from aurl.search.distributions import (
     Choice,
@@ -159,7 +159,9 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     base = _mapping(values, "base")
     fixed = {**_mapping(values, "fixed"), **overrides}
     _refuse_steps(base, fixed)
-    base = overridden(merged(to_plain(RunConfig()), base), fixed)
+    check_kept(base, fixed)
+    defaults = to_plain(RunConfig())
+    base = completed(overridden(merged(defaults, base), fixed), defaults)
     roles: tuple[Role, ...] = ("scientific", "nuisance")
     parameters = tuple(
         parameter
@@ -189,8 +191,9 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
 
 
 def _refuse_steps(base: Plain, fixed: Plain) -> None:
-    training = base.get("training")
-    if "training.steps" in fixed or (isinstance(training, dict) and "steps" in training):
+    sections = [base.get("training"), fixed.get("training")]
+    held = any(isinstance(each, dict) and "steps" in each for each in sections)
+    if "training.steps" in fixed or held:
         raise ConfigError(
             "training.steps must be left out of a search space: budget.steps_per_trial sets it."
         )
@@ -357,14 +360,24 @@ def _parameter(key: str, entry: Any, role: Role) -> Parameter:  # noqa: ANN401
 def _with_held_conditions(
     parameters: tuple[Parameter, ...], held: Mapping[str, Any]
 ) -> tuple[Parameter, ...]:
-    """Resolve conditions on parameters that ``--set`` holds fixed."""
+    """Resolve conditions on parameters that ``--set`` holds fixed, and on what goes with them."""
     kept: list[Parameter] = []
+    gone = set[str]()
+
+    def left(key: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Of the values that a condition lists, those that the parameter may still have."""
+        if key in held:
+            return tuple(value for value in values if value == as_value(held[key]))
+        ranges = [each.distribution for each in kept if each.key == key]
+        return tuple(v for v in values if key not in gone or any(can_be(r, v) for r in ranges))
+
     for parameter in parameters:
-        conditions = parameter.when.items()
-        if any(key in held and as_value(held[key]) not in values for key, values in conditions):
-            continue
-        when = {key: values for key, values in parameter.when.items() if key not in held}
-        kept.append(replace(parameter, when=when))
+        when = {key: left(key, values) for key, values in parameter.when.items()}
+        if all(when.values()):
+            when = {key: values for key, values in when.items() if key not in held}
+            kept.append(replace(parameter, when=when))
+        else:
+            gone.add(parameter.key)
     return tuple(kept)
 
 

@@ -202,6 +202,10 @@ class _Queue(Searcher):
         """Our name of a Tune trial."""
         return self._names[tune_trial_id]
 
+    def steps_of(self, name: str) -> int:
+        """Optimizer steps of a run that Tune was given."""
+        return self._configs[name].training.steps
+
     def on_trial_complete(
         self,
         trial_id: str,
@@ -238,7 +242,7 @@ class _Supply(_Queue):
                 self.front.add(name, status["metrics"])
             if name not in self._unended:
                 proposals.tell(trial_number(name), status["status"], status["metrics"])
-            referee.remember(name, sweep.space.budget.steps_per_trial)
+                referee.remember(name, sweep.space.budget.steps_per_trial)
         known = {trial_number(name) for name in found}
         proposals.fail_unknown(known)
         tried = (status["params"] for status in found.values())
@@ -270,6 +274,7 @@ class _Supply(_Queue):
 
     def _propose(self) -> tuple[str, RunConfig]:
         """A new trial; values that together make no valid run are passed over."""
+        why = ""
         for _ in range(INVALID_IN_A_ROW):
             number, params = self.proposals.propose()
             try:
@@ -278,13 +283,14 @@ class _Supply(_Queue):
             except ConfigError as error:
                 _log.warning("proposal %d makes no valid run: %s", number, error)
                 self.proposals.tell(number, "failed", {})
+                why = str(error)
                 continue
             config = self._repeats.seeded(params, config)
             self.recorder.propose(trial_id(number), params, config)
             return trial_id(number), config
         raise SweepError(
             f"the search space must make valid runs, got {INVALID_IN_A_ROW} in a row that are "
-            f"not. See {self.sweep.folder / LOG}, and narrow the space."
+            f"not. The last: {why} Narrow the space."
         )
 
 
@@ -330,6 +336,7 @@ class _Record(tune.Callback):
             self._queue.recorder.start(name)
             rows = read_rows(self._queue.folder / name)
             self._queue.referee.begin(name, rows)
+            self._queue.referee.remember(name, self._queue.steps_of(name))
 
     def on_trial_result(
         self,
