@@ -39,9 +39,13 @@ def workers_of_ray(pid: int | None = None) -> set[int]:
 
 
 def actors_of_ray(pid: int) -> set[str]:
-    """The classes of the Ray actors below ``pid``, as their processes call themselves."""
+    """The classes of the Ray actors below ``pid``, as their processes call themselves.
+
+    A trial slot does so by another name between two calls of Tune's than in one.
+    """
     words = [title(process).partition("ray::") for process in descendants(pid)]
     names = {rest.partition(".")[0].strip() for start, ray, rest in words if ray and not start}
+    names = {"ResourceTrainable" if name == "TrialSlot" else name for name in names}
     return {name for name in names if name != "IDLE" and not name.endswith("Agent")}
 
 
