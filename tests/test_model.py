@@ -1,5 +1,9 @@
 """The VAE as a whole: what can see what, and what changes what."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -304,3 +308,18 @@ def test_a_batch_of_one_trains(model: Vae, tokens: Tensor) -> None:
     output = model(tokens[:1], torch.zeros(1, model.layout.size))
     output.logits.sum().backward()
     assert output.logits.shape[0] == 1
+
+
+def test_an_outline_does_not_wait_for_torchs_compiler() -> None:
+    """It is imported by some operations on tensors without values, and takes seconds."""
+    code = (
+        "import sys\n"
+        "from aurl.model.vae import outline\n"
+        "from tests.tiny import small_config, tiny_corpus\n"
+        "corpus = tiny_corpus()\n"
+        "for kind in ('standard', 'mixture', 'planar', 'spline'):\n"
+        "    config = small_config(latent__prior__kind=kind, latent__top_down=True)\n"
+        "    outline(config, corpus.vocabulary, corpus.n_bars)\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)

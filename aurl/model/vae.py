@@ -1,6 +1,7 @@
 """The variational autoencoder: encoder, reparametrised sample, causal decoder."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,12 +138,23 @@ def outline(config: RunConfig, vocabulary: Vocabulary, n_bars: int) -> Vae:
     Raises:
         ConfigError: If there can be no such model.
     """
-    with torch.device("meta"), _NoDraws():
+    with without_values():
         return Vae(config, vocabulary, n_bars)
 
 
+@contextlib.contextmanager
+def without_values() -> Generator[None]:
+    """A block in which modules are made without values.
+
+    What initialisers do to such tensors is passed over: it takes time and torch's compiler, which
+    takes seconds to import, and changes nothing.
+    """
+    with torch.device("meta"), _NoDraws():
+        yield
+
+
 class _NoDraws(TorchFunctionMode):
-    """Passes over the initialisers: where there are no values, they take time and do nothing."""
+    """Passes over the initialisers."""
 
     def __torch_function__(
         self,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import optuna
-import torch
 
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
@@ -17,7 +16,7 @@ from aurl.errors import ConfigError
 from aurl.latent_config import LatentConfig, PriorConfig
 from aurl.model.latents import LatentLayout
 from aurl.model.priors import Prior
-from aurl.model.vae import outline
+from aurl.model.vae import outline, without_values
 from aurl.objective_config import WEIGHTS
 from aurl.search.distributions import Value
 from aurl.search.space import Space
@@ -90,7 +89,7 @@ class _Parts:
             outline(trunk, self._corpus.vocabulary, self._corpus.n_bars)
             self.trunks.add(key)
         if (key := replace(_scaled(prior), posterior="standard", gamma=None)) not in self.priors:
-            with torch.device("meta"):
+            with without_values():
                 Prior(LatentLayout.of(prior.levels, self._corpus.n_bars), prior)
             self.priors.add(key)
         if (key := _asked(trunk)) not in self._asked:
