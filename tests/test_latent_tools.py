@@ -118,21 +118,33 @@ def test_interpolate_goes_from_one_file_to_the_other(run: Callable[..., str]) ->
     assert found["note_f1_to_first"][0] == found["note_f1_to_last"][-1] == 1.0
     assert 0.0 <= found["smoothness"] <= 1.0
     assert len(found["attributes"]["mean_pitch"]) == len(found["norm"]) == 5
-    back = json.loads(run(*words, "b.mid", "a.mid", "--out", "back"))
+    back = json.loads(run(*words, "b.mid", "a.mid", "--bar", "2", "--out", "back"))
     np.testing.assert_allclose(back["norm"], found["norm"][::-1])
     line = json.loads(run(*words, "a.mid", "b.mid", "--out", "line", "--path", "linear"))
     assert line["norm"][2] < found["norm"][2]
 
 
-def test_interpolate_without_files_goes_between_test_windows(run: Callable[..., str]) -> None:
+def test_interpolate_without_files_goes_between_test_windows(
+    run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[np.ndarray] = []
+    posterior = Subject.posterior
+
+    def noted(own: Subject, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        chosen.append(windows)
+        return posterior(own, windows)
+
+    monkeypatch.setattr(Subject, "posterior", noted)
     words = ("interpolate", "export", "--steps", "2", "--out")
     first = run(*words, "first")
     assert first.startswith("path spherical, smoothness 1.00, note F1 to the first: 1.00 ")
     norms = [read_json(Path("first/interpolation.json"))["norm"]]
-    for seed in ("0", "3"):
+    for seed in ("0", "1"):
         run(*words, "other", "--seed", seed)
         norms.append(read_json(Path("other/interpolation.json"))["norm"])
     assert norms[0] == norms[1] != norms[2]
+    ends = [tiny_corpus().piece[windows] for windows in chosen if len(windows) == 2]
+    assert [len(set(pieces)) for pieces in ends] == [2, 2, 2]
 
 
 def test_swap_of_a_level_gives_three_pieces_and_measures_on_pairs(run: Callable[..., str]) -> None:
@@ -167,12 +179,25 @@ def test_analyze_writes_names_directions_and_a_map(run: Callable[..., str]) -> N
         assert all(
             Path(f"all/{row['attribute']}.{end}").is_file() for end in ("mid", "wav", "png")
         )
-        assert f"{row['attribute']:20} held-out R2 {row['r2']:.2f}" in told
+        (line,) = [each for each in told.splitlines() if each.startswith(f"{row['attribute']} ")]
+        assert line.startswith(f"{row['attribute']:20} held-out R2 {row['r2']:.2f}; ")
+        own = [each for each in row["effects"] if each["attribute"] == row["attribute"]]
+        assert line.count("moved by 1 it rises") == len(own)
     assert np.shape(drawn["points"]) == (len(drawn["windows"]), 2)
     assert "others tell no more than chance" in told
     found = json.loads(run("analyze", "export", "--out", "one", "--what", "names", "--json"))
     assert found == {"names": names}
     assert {path.name for path in Path("one").iterdir()} == {"names.json", "sheet.html"}
+
+
+def test_what_dimensions_tell_is_listed_and_the_rest_counted(
+    run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Names(names=[None, None, Name(attribute="contour", share=0.25), None], floor=0.125)
+    monkeypatch.setattr(Study, "names", known)
+    told = run("analyze", "export", "--out", "told", "--what", "names").splitlines()
+    assert told[0].split() == ["local/0", "slot", "0", "contour", "0.25"]
+    assert told[1] == "3 others tell no more than chance (0.12)"
 
 
 WRONG = {

@@ -11,6 +11,7 @@ import pytest
 from aurl.errors import ConfigError, SweepError
 from aurl.files import write_json, write_text, write_yaml
 from aurl.metrics.pareto import non_dominated_fronts
+from aurl.reporting.export import trial_at_rank
 from aurl.reporting.leaderboard import record, status_record, write_leaderboard
 from aurl.search.ranking import (
     Status,
@@ -425,3 +426,13 @@ def test_finalists_are_the_best_by_the_search_alone(tmp_path: Path) -> None:
         write_rerun(tmp_path, f"t0002.{number}", 0.99)
     assert [trial.trial for trial in finalists(tmp_path, 2)] == ["t0001", "t0002"]
     assert [trial.trial for trial in finalists(tmp_path, 9)] == ["t0001", "t0002", "t0000"]
+
+
+def test_a_rank_is_that_of_a_completed_trial(tmp_path: Path) -> None:
+    for name, status, score in (("t0000", "failed", 0.9), ("t0001", "completed", 0.2)):
+        write_status(tmp_path, name, status=status, metrics={"val/score": score})
+    write_status(tmp_path, "t0002", metrics={"val/score": 0.8})
+    assert [trial_at_rank(tmp_path, rank).trial for rank in (1, 2)] == ["t0002", "t0001"]
+    for rank in (0, 3):
+        with pytest.raises(SweepError, match=rf"--rank must be in 1\.\.2, .*, got {rank}\.$"):
+            trial_at_rank(tmp_path, rank)

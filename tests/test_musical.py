@@ -164,6 +164,11 @@ def test_reconstructions_are_of_windows_that_were_held_out() -> None:
     assert np.array_equal(sliced(made, 0, N_BARS).notes, first.notes)
 
 
+def test_an_export_has_the_metrics_that_json_can_hold() -> None:
+    values = {"test/a": 0.0, "test/b": math.inf, "test/c": -math.inf, "test/d": math.nan}
+    assert exports.finite(values) == {"test/a": 0.0}
+
+
 def test_samples_must_be_some() -> None:
     with pytest.raises(ConfigError, match=r"evaluation\.samples must be >= 1, got 0\."):
         small_config(evaluation__samples=0)

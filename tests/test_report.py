@@ -52,6 +52,7 @@ class Read(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
+        self.said += [" "] * (tag == "td")
 
     def handle_data(self, data: str) -> None:
         if self._open[-1:] not in (["script"], ["style"]):
@@ -70,7 +71,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep of 12 completed trials with hostile words in it, and one model that can be heard."""
     folder = tmp_path_factory.mktemp("sweeps") / "hostile"
     folder.mkdir()
-    fake_sweep(folder, trials=12)
+    fake_sweep(folder, trials=12, changes={"constraints": {"val/kl_health": {"at_least": 0.4}}})
     about = read_yaml(folder / "sweep.yaml")
     write_yaml(folder / "sweep.yaml", {**about, "question": HOSTILE})
     for number in range(12, 14):
@@ -143,7 +144,14 @@ def test_every_figure_and_sound_lies_beside_the_page(written: Path) -> None:
         *("t0015_latent_kl_by_dimension.png", "t0015_interpolation.png"),
         *("t0015_sample_1.wav", "t0015_window_3_reconstruction.mid"),
     } <= names
-    assert len(read_midi(written / "music" / "t0015_window_1_original.mid").notes) > 0
+    corpus, music = tiny_corpus(), written / "music"
+    first = corpus.vocabulary.decode(corpus.window(int(corpus.indices("val")[0])))
+    original, made, path = (
+        read_midi(music / f"t0015_{name}.mid").notes["pitch"]
+        for name in ("window_1_original", "window_1_reconstruction", "interpolation")
+    )
+    assert original.tolist() == first.notes["pitch"].tolist()
+    assert path[: len(made)].tolist() == made.tolist()
 
 
 def test_the_page_says_what_the_sweep_found(read: Read) -> None:
@@ -156,8 +164,24 @@ def test_the_page_says_what_the_sweep_found(read: Read) -> None:
     assert next(each["data-trial"] for each in read.all("tr") if "data-trial" in each) == "t0015"
     found = {each["data-trial"] for each in read.all("circle")}
     assert len(found) == 13
+    marked = re.findall(r"(\d+[*!]?) t\d{4} \d", read.text)  # the first is better in everything
+    assert marked == ["1*", *map(str, range(2, 11)), "11!", "12!", "13!"]
+    assert " all 16 0.40 " in read.text  # 90 s on half a GPU for each of two workers
     groups = [each for each in read.all("div") if "data-target" in each]
     assert [each["data-target"] for each in groups if "hidden" not in each] == ["val/score"]
+
+
+def test_what_matters_most_comes_first(written: Path, read: Read) -> None:
+    begin, end = "figures/slice_score_", ".svg"
+    links = [each["href"] or "" for each in read.all("a")]
+    names = [each[len(begin) : -len(end)] for each in links if each.startswith(begin)]
+    shares = read_json(written / "report.json")["importances"][0]["shares"]
+    shown = [shares[name] for name in names]
+    assert shown == sorted(shares.values(), reverse=True)
+    assert shown[0] > shown[-1]
+    ids = [each["id"] for each in read.all("audio")]
+    firsts = (0, 3, 9)  # of the samples, the reconstructions and the path
+    assert [ids[index] for index in firsts] == ["sound-0", "sound-1", "sound-2"]
 
 
 def test_it_is_made_anew_and_read_by_another_program(
@@ -168,8 +192,8 @@ def test_it_is_made_anew_and_read_by_another_program(
     found = json.loads(capsys.readouterr().out)
     assert found == read_json(written / "report.json")
     assert found["counts"]["completed"] == len([p for p in found["places"] if p["rank"]]) == 13
-    assert [each["status"] for each in found["endings"]] == ["failed"]
-    assert found["endings"][0]["reason"] == HOSTILE
+    assert [each["status"] for each in found["endings"]] == ["infeasible", "failed"]
+    assert found["endings"][1]["reason"] == HOSTILE
     assert not (written / "old.txt").exists()
 
 
@@ -194,7 +218,7 @@ def begun(folder: Path) -> None:
 def running(folder: Path) -> None:
     begun(folder)
     metrics = {"val/kl_health": 0.5}
-    for name, rate in (("t0000", 0.5), ("t0001", "high")):
+    for name, rate in (("t0000", 0.5), ("t0001", "high"), ("t0002", 0.5), ("t0003", 0.5)):
         write_status(folder, name, status="running", step=4, metrics=metrics)
         rows: list[Mapping[str, Any]] = [{"step": 4, f"{RATES}global/0": rate}]
         append_lines(folder / "trials" / name / "metrics.jsonl", rows)
@@ -212,7 +236,7 @@ def test_a_sweep_without_a_completed_trial_has_a_report(
     assert main(["report", str(tmp_path)]) == 0
     page = Read((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
     assert re.search(r"No answer( yet)?: of \d trials? none has completed", page.text)
-    assert len(page.all("img")) == (1 if make is running else 0)
+    assert len(page.all("img")) == (2 if make is running else 0)  # of the first three
     assert ("metrics.jsonl cannot be read: " in page.text) == (make is running)
     assert page.all("audio") == page.all("circle") == []
 

@@ -95,6 +95,32 @@ def test_what_a_space_says_moves_no_cursor_either() -> None:
     assert capture.get().count("\\x1b") == 4
 
 
+def test_a_parameter_stands_once_below_its_role_and_all_that_it_needs_beside_it() -> None:
+    values = {
+        "question": "why?",
+        "budget": {"trials": 1, "steps_per_trial": 1},
+        "scientific": {
+            "objective.beta.schedule": {"choice": ["constant", "linear", "sigmoid"]},
+            "objective.beta.warmup": {
+                "uniform": [0.1, 0.5],
+                "when": {"objective.beta.schedule": ["linear", "sigmoid"]},
+            },
+        },
+        "nuisance": {"optimizer.lr": {"log_uniform": [0.001, 0.01]}},
+    }
+    console = Console(file=io.StringIO(), width=100)
+    with console.capture() as capture:
+        console.print(parameter_tree(space_of(values, overrides={})))
+    said = [line.lstrip("│├└─ ") for line in capture.get().splitlines()]
+    assert said[1:6] == [
+        "scientific",
+        "objective.beta.schedule: constant | linear | sigmoid",
+        "objective.beta.warmup: 0.1 .. 0.5  if objective.beta.schedule is linear or sigmoid",
+        "nuisance",
+        "optimizer.lr: 0.001 .. 0.01 by ratio",
+    ]
+
+
 def test_leaderboard_counts_the_trials_that_have_no_rank() -> None:
     lines = drawn(leaderboard_table(ranked(TRIALS)))
     assert "4 trials: 2 completed, 1 running, 1 failed; best t0000" in lines
