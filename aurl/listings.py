@@ -17,8 +17,8 @@ from aurl.plain import printable
 from aurl.reporting.choosing import Choice, as_csv, chosen
 from aurl.reporting.leaderboard import columns, record, status_record
 from aurl.reporting.tables import leaderboard_table, status_table
-from aurl.reporting.watching import runs_of, watch
-from aurl.search.ranking import ranked, read_trials
+from aurl.reporting.watching import watch
+from aurl.search.ranking import ranked, read_runs, read_trials
 from aurl.search.wishes import PAUSE, STOP, ask
 
 LONGEST_S = 86400.0
@@ -29,7 +29,7 @@ def status(args: argparse.Namespace) -> int:
     """Show every trial of a sweep, then the finalists' runs with other seeds."""
     if args.watch is not None:
         return _watch(args)
-    read = runs_of(args.sweep)
+    read = read_runs(args.sweep)
     trials = chosen(read, status_record, _choice(args))
     if args.csv:
         rows = [status_record(trial) for trial in trials]

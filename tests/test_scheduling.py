@@ -152,7 +152,7 @@ def judged(
     task = SimpleNamespace(checkpoint_folder=folder, config=small_config(training__steps=steps))
     trial: Any = SimpleNamespace(trial_id="tune-1", config={"task": task})
     referee.on_trial_add(None, trial)
-    referee.begin("t0001", [])
+    referee.begin("t0001", [], steps)
     last: dict[str, Any] = {}
     for index, value in enumerate(kl, start=1):
         last = report(20 * index, value, steps)

@@ -23,7 +23,7 @@ from rich.text import Text
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import printable
 from aurl.reporting.tables import duration, number, settings, short_name
-from aurl.search.ranking import SCORE, UNENDED, read_reruns, read_trials
+from aurl.search.ranking import SCORE, UNENDED, read_runs
 
 ENDS = ("completed", "stopped", "failed")
 MAX_RUNNING_SHOWN = 4
@@ -95,8 +95,7 @@ class Progress:
         """
         if not (sweep / "trials").is_dir():
             return 0
-        runs = [*read_trials(sweep), *read_reruns(sweep)]
-        ended = [run for run in runs if run.status in ENDS]
+        ended = [run for run in read_runs(sweep) if run.status in ENDS]
         for run in ended:
             self.trial_ended(run.trial, run.status, run.reason, run.metrics)
         return sum(not run.is_rerun for run in ended)

@@ -16,14 +16,7 @@ from aurl.files import read_yaml
 from aurl.plain import build
 from aurl.reporting.progress import ENDS, Progress
 from aurl.reporting.tables import duration, status_table
-from aurl.search.ranking import (
-    ABOUT,
-    FINALISTS,
-    TrialStatus,
-    finalists,
-    read_reruns,
-    read_trials,
-)
+from aurl.search.ranking import ABOUT, FINALISTS, TrialStatus, finalists, read_runs
 from aurl.search.settings import SeedsConfig
 
 AT_REST = (*ENDS, "paused")
@@ -49,7 +42,7 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
     Raises:
         SweepError: If the folder is not a sweep's.
     """
-    trials = runs_of(sweep)
+    trials = read_runs(sweep)
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:
@@ -57,7 +50,7 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
                 if _is_over(sweep, trials):
                     return
                 wait(pause_s)
-                trials = runs_of(sweep)
+                trials = read_runs(sweep)
     steps = _budget(sweep, "steps_per_trial")
     with Progress(console, planned_trials(sweep), steps) as lines:
         known: dict[str, TrialStatus] = {}
@@ -66,7 +59,7 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
             if _is_over(sweep, trials):
                 return
             wait(pause_s)
-            trials = runs_of(sweep)
+            trials = read_runs(sweep)
 
 
 def _tell(lines: Progress, known: dict[str, TrialStatus], trials: Sequence[TrialStatus]) -> None:
@@ -101,11 +94,6 @@ def silent_s(sweep: Path) -> float:
     found = (sweep.glob(f"{kind}/*/status.json") for kind in ("trials", FINALISTS))
     times = [path.stat().st_mtime for path in chain(*found)]
     return max(0.0, time.time() - max(times)) if times else 0.0
-
-
-def runs_of(sweep: Path) -> list[TrialStatus]:
-    """Every trial of a sweep, then the finalists' runs with other seeds."""
-    return [*read_trials(sweep), *read_reruns(sweep)]
 
 
 def _is_over(sweep: Path, trials: Sequence[TrialStatus]) -> bool:

@@ -80,12 +80,11 @@ def importances(journal: Path) -> list[Importance]:
     found: list[Importance] = []
     with warnings.catch_warnings():  # of few trials, which the reader is told of
         warnings.simplefilter("ignore")
-        near = optuna.importance.get_param_importances(
-            study, evaluator=PedAnovaImportanceEvaluator()
-        )
-        if len({tuple(trial.values or ()) for trial in trials}) == 1:
-            near = {}  # all are on the front
-        found.append(_importance(FRONT, "PED-ANOVA", len(trials), near))
+        if len({tuple(trial.values or ()) for trial in trials}) > 1:  # else all are on the front
+            near = optuna.importance.get_param_importances(
+                study, evaluator=PedAnovaImportanceEvaluator()
+            )
+            found.append(_importance(FRONT, "PED-ANOVA", len(trials), near))
         some = _drawn(study, trials)
         for target, value in _targets().items():
             shares = _fanova(some, value)

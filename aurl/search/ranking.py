@@ -134,6 +134,11 @@ def read_reruns(sweep: Path) -> list[TrialStatus]:
     return [_read_trial(folder, constraints) for folder in _reruns(sweep)]
 
 
+def read_runs(sweep: Path) -> list[TrialStatus]:
+    """Every trial of a sweep, then the finalists' runs with other seeds."""
+    return [*read_trials(sweep), *read_reruns(sweep)]
+
+
 def ranked(trials: Sequence[TrialStatus]) -> list[Place]:
     """Rank the completed trials; list the others after them, by status and id.
 

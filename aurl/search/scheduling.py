@@ -146,27 +146,30 @@ class Referee(FIFOScheduler):
         self._corpus = corpus
         self._verdicts: dict[str, Verdict] = {}
 
-    def begin(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """An attempt at a trial begins, with the rows that are kept of it."""
+    def begin(self, name: str, rows: Sequence[Mapping[str, Any]], steps: int) -> None:
+        """An attempt at a trial of so many steps begins, with the rows that are kept of it.
+
+        Others are held against these, which its checkpoint holds; it is judged anew after them.
+        """
         if self._stopper is not None:
             self._stopper.begin(name, rows)
+        if self._compares and rows:
+            self._compare_with(name, rows, steps)
 
     def remember(self, name: str, steps: int) -> None:
-        """A trial is of before the sweep was resumed: others are held against its rows.
+        """A trial has ended before the sweep was resumed: others are held against its rows."""
+        if self._compares:
+            self._compare_with(name, read_rows(self._folder / name), steps)
 
-        Of one that goes on these are the rows that its checkpoint holds: it is judged anew at the
-        others. But for one whose rung scores are another quantity, as aurl of another day measured
-        it.
-        """
-        if not self._compares:
-            return
+    def _compare_with(self, name: str, rows: Sequence[Mapping[str, Any]], steps: int) -> None:
+        """Hold others against rows, unless they are of another quantity, as an older aurl's are."""
         if read_json(self._folder / name / "status.json").get("rung_scale") != RUNG_SCALE:
             _log.warning("%s: its rung scores are of another aurl, nobody is held to them", name)
             return
         trial = SimpleNamespace(trial_id=name)
         scheduler: Any = self._scheduler
         scheduler.on_trial_add(None, trial)
-        for row in read_rows(self._folder / name):
+        for row in rows:
             if RUNG in row:
                 scheduler.on_trial_result(None, trial, scalars(row, steps))
 

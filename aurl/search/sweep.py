@@ -335,8 +335,7 @@ class _Record(tune.Callback):
             name = self._queue.name_of(trial.trial_id)
             self._queue.recorder.start(name)
             rows = read_rows(self._queue.folder / name)
-            self._queue.referee.begin(name, rows)
-            self._queue.referee.remember(name, self._queue.steps_of(name))
+            self._queue.referee.begin(name, rows, self._queue.steps_of(name))
 
     def on_trial_result(
         self,
