@@ -162,7 +162,7 @@ class Referee(FIFOScheduler):
             self._compare_with(name, read_rows(self._folder / name), steps)
 
     def _compare_with(self, name: str, rows: Sequence[Mapping[str, Any]], steps: int) -> None:
-        """Hold others against rows, unless they are of another quantity, as an older aurl's are."""
+        """Hold others against rows, unless these are of another quantity, as an older aurl's."""
         if read_json(self._folder / name / "status.json").get("rung_scale") != RUNG_SCALE:
             _log.warning("%s: its rung scores are of another aurl, nobody is held to them", name)
             return
