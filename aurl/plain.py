@@ -18,6 +18,9 @@ ConfigT = TypeVar("ConfigT")
 Plain = dict[str, Any]
 """Nested plain data: what YAML and JSON hold."""
 
+_KINDS = ("kind", "schedule")
+"""The settings that decide which others their section has."""
+
 
 def build(cls: type[ConfigT], values: Mapping[str, Any], *, at: str = "") -> ConfigT:
     """Build the dataclass ``cls`` from nested plain data, refusing anything it does not know.
@@ -49,7 +52,9 @@ def build(cls: type[ConfigT], values: Mapping[str, Any], *, at: str = "") -> Con
 
 
 def overridden(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
-    """``values`` with dotted keys replaced; a list of named mappings is addressed by name.
+    """``values`` with the settings of dotted keys changed; sections as by :func:`merged`.
+
+    An entry of a list of named mappings is addressed by its name.
 
     Raises:
         ConfigError: If a key passes through something that holds no settings.
@@ -61,45 +66,52 @@ def overridden(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
-    """``values`` with the nested mapping ``changes`` laid over it; lists are replaced whole."""
+    """``values`` with the nested mapping ``changes`` laid over it; lists are replaced whole.
+
+    So is a section that names another of its kinds: the settings of one are not another's.
+    """
     result = copy.deepcopy(dict(values))
     for key, value in changes.items():
-        below = result.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            result[key] = merged(
-                cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", value)
-            )
-        else:
-            result[key] = copy.deepcopy(value)
+        result[key] = _laid_over(result.get(key), value)
     return result
 
 
-def check_kept(values: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-    """Refuse to replace a section as a whole by one that leaves out what ``values`` sets in it.
+def _laid_over(below: Any, value: Any) -> Any:  # noqa: ANN401
+    if not isinstance(value, Mapping) or not isinstance(below, Mapping):
+        return copy.deepcopy(value)
+    before, after = cast("Plain", below), cast("Plain", value)
+    if any(after.get(kind, before.get(kind)) != before.get(kind) for kind in _KINDS):
+        return copy.deepcopy(after)
+    return merged(before, after)
+
+
+def dotted(values: Mapping[str, Any], *, at: str = "") -> Plain:
+    """Each setting of nested plain data by its dotted key.
 
     Raises:
-        ConfigError: If a change, by its dotted key, does.
+        ConfigError: If a setting stands there twice, dotted and in its section.
     """
-    for key, value in changes.items():
-        section: Any = values
-        for part in key.split("."):
-            section = section.get(part) if isinstance(section, Mapping) else None
-        if isinstance(value, Mapping) and isinstance(section, Mapping):
-            for name in section.keys() - value.keys():
-                raise ConfigError(
-                    f"{key}.{name} must not be set while {key} is held as a whole without it: it "
-                    f"would have no effect. Hold single settings, such as {key}.{name}."
-                )
+    found: Plain = {}
+    for key, value in values.items():
+        path = f"{at}{key}"
+        inside = isinstance(value, Mapping)
+        within = dotted(cast("Plain", value), at=f"{path}.") if inside else {path: value}
+        for each in within:
+            if each in found:
+                raise ConfigError(f"{each} must stand once, got it by its key and in a section.")
+        found |= within
+    return found
 
 
-def completed(values: Plain, defaults: Mapping[str, Any]) -> Plain:
-    """``values`` with what a section that was replaced as a whole leaves out."""
-    return {
-        key: {**defaults[key], **value}
-        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
-        else value
-        for key, value in values.items()
-    }
+def setting(values: Plain, key: str) -> Any:  # noqa: ANN401
+    """What stands at a dotted key, as :func:`overridden` finds it; None if nothing."""
+    node: Any = values
+    for part in key.split("."):
+        if isinstance(node, list):
+            entries = enumerate(cast("list[Any]", node))
+            node = {_entry_name(entry, index): entry for index, entry in entries}
+        node = cast("Plain", node).get(part) if isinstance(node, dict) else None
+    return node
 
 
 def _override(values: Plain, key: str, value: Any) -> None:  # noqa: ANN401
@@ -111,7 +123,7 @@ def _override(values: Plain, key: str, value: Any) -> None:  # noqa: ANN401
         raise ConfigError(f"{key} must name a setting of {last!r}, got the whole entry.")
     if not isinstance(node, dict):
         raise ConfigError(f"{key} is not a setting: {'.'.join(path)} holds none.")
-    node[last] = copy.deepcopy(value)
+    node[last] = _laid_over(node.get(last), value)
 
 
 def _child(node: Any, part: str, key: str) -> Any:  # noqa: ANN401

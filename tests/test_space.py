@@ -10,6 +10,8 @@ import pytest
 
 from aurl.config import from_plain
 from aurl.errors import ConfigError
+from aurl.latent_config import PriorConfig
+from aurl.objective_config import BetaConfig
 from aurl.search.distributions import Choice, IntUniform, LogUniform, Uniform
 from aurl.search.proof import draws, prove
 from aurl.search.settings import SamplerConfig, SchedulerConfig
@@ -419,6 +421,50 @@ def test_setting_wins_over_the_file() -> None:
     assert read.fixed == {LR: 0.3}
 
 
+@pytest.mark.parametrize("place", ["fixed", "overrides"])
+def test_a_section_that_is_held_is_laid_over_what_base_sets(place: str) -> None:
+    held: dict[str, Any] = {"optimizer": {"warmup": 0.1}}
+    read = space(
+        {LR: {"choice": [0.2]}}, base={"optimizer": {"gradient_clip": 3.0}}, **{place: held}
+    )
+    optimizer = read.config_of({LR: 0.2}).optimizer
+    assert (optimizer.warmup, optimizer.gradient_clip, optimizer.lr) == (0.1, 3.0, 0.2)
+    assert read.fixed == {"optimizer.warmup": 0.1}
+
+
+@pytest.mark.parametrize("place", ["fixed", "overrides"])
+def test_a_section_of_another_kind_takes_the_place_of_what_base_sets(place: str) -> None:
+    base = {
+        "objective": {"beta": {"schedule": "linear", "warmup": 0.3, "value": 0.2}},
+        "latent": {"prior": {"kind": "mixture", "components": 3}},
+    }
+    held = {"objective.beta": {"schedule": "constant"}, "latent": {"prior": {"kind": "planar"}}}
+    config = space(base=base, **{place: held}).config_of({})
+    assert config.objective.beta == BetaConfig()
+    assert config.latent.prior == PriorConfig(kind="planar")
+    held = {"objective.beta": {"schedule": "linear", "warmup": 0.5}}
+    beta = space(base=base, **{place: held}).config_of({}).objective.beta
+    assert beta == BetaConfig(schedule="linear", warmup=0.5, value=0.2)
+
+
+def test_what_is_named_as_held_is_what_is_in_effect() -> None:
+    linear = {"schedule": "linear", "warmup": 0.5}
+    warmup = "objective.beta.warmup"
+    read = space(
+        {warmup: {"uniform": [0.1, 0.2]}},
+        fixed={"objective": {"beta": linear}, "latent.levels.fine.dim": 3},
+        overrides={"objective.beta": {"schedule": "constant"}, warmup: None},
+    )
+    assert read.fixed == {BETA: "constant", "latent.levels.fine.dim": 3, warmup: None}
+    read = space(
+        fixed={"objective.beta": linear}, overrides={"objective.beta": {"schedule": "constant"}}
+    )
+    assert read.fixed == {BETA: "constant"}
+    levels = [{"name": "fine", "dim": 4, "span": 1}]
+    read = space(fixed={"latent.levels": levels}, overrides={"latent.levels.fine.dim": 5})
+    assert read.fixed == {"latent.levels": [{**levels[0], "dim": 5}], "latent.levels.fine.dim": 5}
+
+
 # Refusals
 
 
@@ -555,8 +601,8 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ({"base": {"modle": {}}}, r"^modle is not a setting\. Did you mean 'model'\?$"),
         ({"base": {"training": {"steps": 3}}}, r"training\.steps must be left out of a search"),
         (
-            {"base": {"optimizer": {"lr": 0.1}}, "fixed": {"optimizer": {"warmup": 0.1}}},
-            r"^optimizer\.lr must not be set while optimizer is held as a whole without it: ",
+            {"fixed": {"optimizer": {"lr": 0.1}, "optimizer.lr": 0.2}},
+            r"^optimizer\.lr must stand once, got it by its key and in a section\.$",
         ),
         ({"fixed": {"training": {"steps": 3}}}, r"training\.steps must be left out of a search s"),
         ({"fixed": {"training.steps": 3}}, r"training\.steps must be left out of a search space"),
@@ -606,8 +652,15 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ),
         ({"fixed": {LR: 10**400}}, r"^optimizer\.lr must be a number, got 1000"),
         (
-            {"overrides": {"optimizer": {"lr": 0.1}}, "scientific": {LR: {"choice": [1]}}},
-            r"^optimizer must not be held while optimizer\.lr is searched\. Hold single settings",
+            {"fixed": {"optimizer": {"lr": 0.1}}, "scientific": {LR: {"choice": [1]}}},
+            r"^optimizer\.lr must stand once in a search space, got it searched and fixed\.$",
+        ),
+        (
+            {
+                "overrides": {"latent.levels": [{"name": "fine", "dim": 4}]},
+                "scientific": {FINE: {"choice": [1]}},
+            },
+            r"^latent\.levels must not be held while latent\.levels\.fine\.dim is searched",
         ),
         (
             {"constraints": {"val/kl_nat": {"at_least": 1}}},

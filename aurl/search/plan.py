@@ -293,8 +293,7 @@ def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, 
     """
     most, training = space.budget.tokens_per_step, space.base["training"]
     chosen = {*space.fixed, *(parameter.key for parameter in space.parameters)}
-    is_held = "batch_size" in space.fixed.get("training", {})
-    if most is None or is_held or "training.batch_size" in chosen:
+    if most is None or "training.batch_size" in chosen:
         return space, ""
     together = n_workers * training["accumulate"]  # parts of a step are equal, for each worker
     fitting = int(most / corpus.mean_tokens) // together * together

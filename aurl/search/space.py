@@ -15,7 +15,7 @@ import optuna
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
-from aurl.plain import Plain, build, check_kept, completed, merged, overridden, suggestion
+from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion
 from aurl.search.constraints import Bounds, check_metrics, read_constraints
 from aurl.search.distributions import (
     Choice,
@@ -156,12 +156,13 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     question = values.get("question")
     if not isinstance(question, str) or not question.strip():
         raise ConfigError(f"question must be a sentence, got {question!r}.")
-    base = _mapping(values, "base")
-    fixed = {**_mapping(values, "fixed"), **overrides}
-    _refuse_steps(base, fixed)
-    check_kept(base, fixed)
-    defaults = to_plain(RunConfig())
-    base = completed(overridden(merged(defaults, base), fixed), defaults)
+    base, held = _mapping(values, "base"), _mapping(values, "fixed")
+    if any("training.steps" in dotted(each) for each in (base, held, overrides)):
+        raise ConfigError(
+            "training.steps must be left out of a search space: budget.steps_per_trial sets it."
+        )
+    base = overridden(overridden(merged(to_plain(RunConfig()), base), held), overrides)
+    overrides = dotted(overrides)
     roles: tuple[Role, ...] = ("scientific", "nuisance")
     parameters = tuple(
         parameter
@@ -174,7 +175,7 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
         question=question.strip(),
         base=base,
         parameters=_with_held_conditions(parameters, overrides),
-        fixed=fixed,
+        fixed=_in_effect({**dotted(held), **overrides}, base),
         budget=build(Budget, _mapping(values, "budget"), at="budget"),
         sampler=build(SamplerConfig, _mapping(values, "sampler"), at="sampler"),
         scheduler=build(SchedulerConfig, _mapping(values, "scheduler"), at="scheduler"),
@@ -190,13 +191,10 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     return space
 
 
-def _refuse_steps(base: Plain, fixed: Plain) -> None:
-    sections = [base.get("training"), fixed.get("training")]
-    held = any(isinstance(each, dict) and "steps" in each for each in sections)
-    if "training.steps" in fixed or held:
-        raise ConfigError(
-            "training.steps must be left out of a search space: budget.steps_per_trial sets it."
-        )
+def _in_effect(held: Plain, base: Plain) -> Plain:
+    """What is held, as it is in the end: not by a section that another one took the place of."""
+    found = {key: setting(base, key) for key in held}
+    return {key: value for key, value in found.items() if value is not None or held[key] is None}
 
 
 def _check(space: Space) -> None:
@@ -224,7 +222,7 @@ def _check(space: Space) -> None:
 
 
 def _check_not_held(key: str, fixed: Plain) -> None:
-    """Refuse a searched key of a section, or of a list, that is held as a whole."""
+    """Refuse a searched key of a list that is held as a whole."""
     for held in fixed:
         if key.startswith(f"{held}."):
             raise ConfigError(
