@@ -258,7 +258,7 @@ def _add_submit(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pri
         help=f"{WARM_START}: a sweep of the cluster's, or a file that is here",
     )
     submit.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
-    submit.set_defaults(address="auto")
+    submit.set_defaults(address="auto", default=submit.get_default)
     submit.add_argument("--storage", default="", metavar="URI", help=STORAGE)
     _add_shape(submit)
     _add_set(submit)

@@ -18,7 +18,7 @@ from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_value
 from aurl.model.generation import Sampling
-from aurl.plain import Plain, overridden
+from aurl.plain import Plain, overridden, printable
 from aurl.reporting import export as exports
 from aurl.reporting.doctor import examine
 from aurl.reporting.leaderboard import write_leaderboard
@@ -163,9 +163,10 @@ def run_export(args: Namespace) -> int:
     else:
         folder = args.source
     trained, corpus = trained_run(folder)
-    metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, folder.name))
+    name = folder.absolute().name
+    metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, name))
     console = Console()
-    console.print(latent_use(folder.name, metrics), highlight=False, markup=False)
+    console.print(latent_use(name, metrics), highlight=False, markup=False)
     console.print(f"Exported: {args.out}")
     return 0
 
@@ -240,6 +241,9 @@ def run_space(args: Namespace) -> int:
         _print_json({**space_record(space), **counts, "sampled": shown})
     else:
         console.print("\n".join(sample_lines(shown)), highlight=False, markup=False)
+        for parameter in space.parameters:
+            if not any(map(parameter.exists, proof.samples)):
+                print(f"{printable(parameter.name)} existed in none: see its conditions.")
     if proof.problems:
         raise ConfigError(
             f"{args.space} must make valid runs, got {len(proof.problems)} of {args.samples} "

@@ -19,6 +19,8 @@ def submit(args: Namespace) -> int:
     asked = [args.space, args.follow, args.stop, args.list]
     if sum(bool(each) for each in asked) != 1:
         raise SweepError("submit must be given one of SPACE, --follow, --stop and --list.")
+    if not args.space:
+        _check_nothing_else(args)
     words, files = _job_of(args) if args.space else ([], [])
     jobs = Jobs(args.dashboard)
     if token() and travels_in_the_clear(args.dashboard):
@@ -36,6 +38,17 @@ def submit(args: Namespace) -> int:
         jobs.job(args.follow)
     job = args.follow or jobs.submit(f"aurl-{re.sub(r'[^A-Za-z0-9]+', '-', name)}", words, files)
     return _follow(jobs, job, args)
+
+
+def _check_nothing_else(args: Namespace) -> None:
+    """Refuse what is said of a sweep where none is submitted."""
+    fitting = {"command", "dashboard", "default", "follow", "stop", "list"}
+    for name, value in vars(args).items():
+        if name not in fitting and value != args.default(name):
+            raise SweepError(
+                f"--{name.replace('_', '-')} must come with SPACE, the sweep that it is for, "
+                "got it without."
+            )
 
 
 def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:

@@ -567,6 +567,23 @@ def test_a_space_is_shown_and_its_samples_are_proved(
     ]
 
 
+NEVER_THERE = """
+  seed: {choice: [1, 2]}
+  training.log_every: [{choice: [1], when: {seed: 1}}, {choice: [2], when: {seed: 2}}]
+  model.dropout: {choice: [0.1], when: {seed: 1, training.log_every: 2}}
+"""
+
+
+def test_a_parameter_that_exists_in_no_sample_is_named(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("space.yaml").write_text(SPACE.replace("budget:", f"{NEVER_THERE[1:]}budget:"))
+    shown = answer(capfd, *SHOWN)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.count("existed in none") == 1
+    assert "\nmodel.dropout existed in none: see its conditions.\n" in shown.out
+
+
 NEVER_TOGETHER = """
   latent.levels.global.dim: {choice: [4, 0]}
   latent.levels.fine.dim: {choice: [3, 0]}

@@ -323,6 +323,8 @@ def test_an_unknown_job_is_one_line(
     [
         ((), "submit must be given one of SPACE, --follow, --stop and --list."),
         (("space.yaml", "--list"), "submit must be given one of SPACE, --follow, --stop and"),
+        (("--list", "--trials", "3"), "--trials must come with SPACE, the sweep that it is for,"),
+        (("--follow", "x", "--set", "seed=1"), "--set must come with SPACE, the sweep that it is"),
         (("no.yaml",), "no.yaml cannot be read: No such file or directory."),
         (("space.yaml", "--out", "here"), "--out must be a folder of the cluster, from its root"),
         (("space.yaml", "--warm-start", "old"), "--warm-start must be a file of configurations,"),

@@ -103,7 +103,7 @@ def test_parameters_that_are_searched_no_more_are_left_out(tmp_path: Path) -> No
 
 
 def test_a_list_of_configurations_is_read(tmp_path: Path) -> None:
-    write_yaml(tmp_path / "first.yaml", {"configurations": [{LR: "1e-3"}, PLAIN]})
+    write_yaml(tmp_path / "first.yaml", {"configurations": [{LR: "1e-3"}, PLAIN, PLAIN]})
     assert read_beginnings(tmp_path / "first.yaml", space()) == [
         Beginning(params={LR: 0.001}),
         Beginning(params=PLAIN),

@@ -61,8 +61,8 @@ class SchedulerConfig:
     """One in this many goes on at each rung."""
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.grace <= 1.0:
-            raise ConfigError(f"scheduler.grace must be in (0, 1], got {self.grace}.")
+        if not 1e-6 <= self.grace <= 1.0:
+            raise ConfigError(f"scheduler.grace must be in [1e-6, 1], got {self.grace}.")
         if not 2 <= self.reduction_factor <= 1000:
             raise ConfigError(
                 f"scheduler.reduction_factor must be in 2..1000, got {self.reduction_factor}."

@@ -55,10 +55,11 @@ def read_beginnings(path: Path, space: Space) -> list[Beginning]:
             f"--warm-start must be a sweep's folder or a file with a list of configurations, "
             f"got {path} without one. Give each as a mapping of parameters to values."
         )
-    return [
+    listed = [
         _listed(f"{path} configuration {number}", entry, space)
         for number, entry in enumerate(cast("list[Any]", entries), start=1)
     ]
+    return [each for index, each in enumerate(listed) if each not in listed[:index]]
 
 
 def _of_trial(folder: Path, place: Place, space: Space) -> Beginning | None:
