@@ -22,7 +22,7 @@ from aurl.data.midi import read_midi
 from aurl.data.piece import Piece, sliced
 from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError
-from aurl.files import read_json, write_yaml
+from aurl.files import read_json, read_yaml, write_yaml
 from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
 from aurl.plain import overridden
@@ -184,7 +184,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_evaluate_measures_a_run_as_its_export(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus, folder = tiny_corpus(), tmp_path / "run"
     save(corpus, tmp_path / "tiny")
@@ -192,13 +192,15 @@ def test_evaluate_measures_a_run_as_its_export(
     run = Run(config=config, corpus=corpus, checkpoint_folder=folder / "checkpoint")
     train(run, workers=Workers(), report=lambda rows: bool(rows))
     write_yaml(folder / "config.yaml", to_plain(config))
-    trained = exports.trained_trial(folder, corpus)
-    metrics = exports.export(trained, corpus, tmp_path / "out", extra={})
-    found: list[dict[str, float]] = []
+    monkeypatch.chdir(folder)
+    assert main(["export", ".", "--out", "../out"]) == 0
+    assert read_yaml(tmp_path / "out" / "config.yaml")["made_by"]["trial"] == "run"
+    capsys.readouterr()
+    found = [read_json(tmp_path / "out" / "metrics.json")["metrics"]]
     for source in (folder, tmp_path / "out"):
         assert main(["evaluate", str(source), "--json"]) == 0
         found.append(json.loads(capsys.readouterr().out))
-    assert found[0] == found[1] == pytest.approx(exports.finite(metrics))
+    assert found[1] == found[2] == pytest.approx(found[0])
 
 
 def test_evaluate_refuses_other_music_for_a_run(
