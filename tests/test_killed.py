@@ -164,10 +164,13 @@ def train(queue: Any, record: Any, task: Any, trial: Any) -> None:
         rows = ({"step": step, "train/kl_nats": 1.0}, row(params, step))
         result = {**scalars(rows[-1], 2 * EVALUATIONS), "rows": rows, "look": b""}
         record.on_trial_result(0, [], trial, result)
-        checkpoint.save(task.checkpoint_folder, step=step, model=model, optimizer=optimizer)
-        if queue.referee.on_trial_result(None, trial, result) == TrialScheduler.STOP:
+        is_stopped = queue.referee.on_trial_result(None, trial, result) == TrialScheduler.STOP
+        if is_stopped:
             trial.last_result = result
             record.on_trial_complete(0, [], trial)
+        # As a worker: what a checkpoint holds has been judged.
+        checkpoint.save(task.checkpoint_folder, step=step, model=model, optimizer=optimizer)
+        if is_stopped:
             return
     trial.last_result = {"done": True, "rows": ()}
     record.on_trial_complete(0, [], trial)
