@@ -31,7 +31,7 @@ def parameter_tree(space: Space) -> Tree:
     if space.fixed:
         branch = tree.add(Text("fixed", style="cyan"))
         for key, value in space.fixed.items():
-            branch.add(Text(printable(f"{key}: {value}")))
+            branch.add(Text(printable(f"{key}: {'nothing' if value is None else value}")))
     budget, sampler, scheduler = space.budget, space.sampler, space.scheduler
     tree.add(
         Text(
