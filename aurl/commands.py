@@ -166,6 +166,9 @@ def run_export(args: Namespace) -> int:
     metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, folder.name))
     console = Console()
     console.print(latent_use(folder.name, metrics), highlight=False, markup=False)
+    step, steps = trained.made_by["step"], trained.config.training.steps
+    if step < steps:
+        console.print(f"It is at step {step} of {steps}: its training has not ended.")
     console.print(f"Exported: {args.out}")
     return 0
 

@@ -190,10 +190,12 @@ def test_evaluate_measures_a_run_as_its_export(
     save(corpus, tmp_path / "tiny")
     config = small_config(data__corpus=str(tmp_path / "tiny"))
     run = Run(config=config, corpus=corpus, checkpoint_folder=folder / "checkpoint")
-    train(run, workers=Workers(), report=lambda rows: bool(rows))
+    train(run, workers=Workers(), report=lambda rows: rows[-1]["step"] < 4)
     write_yaml(folder / "config.yaml", to_plain(config))
     trained = exports.trained_trial(folder, corpus)
-    metrics = exports.export(trained, corpus, tmp_path / "out", extra={})
+    metrics = exports.export(trained, corpus, tmp_path / "out", extra=trained.made_by)
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "Trained for 4 of 8 steps of\n8 windows." in card
     found: list[dict[str, float]] = []
     for source in (folder, tmp_path / "out"):
         assert main(["evaluate", str(source), "--json"]) == 0

@@ -35,7 +35,7 @@ def model_card(
         config: The model's configuration.
         corpus: The music it was trained on.
         metrics: Its metrics on the test split, under their full names.
-        made_by: Where it comes from.
+        made_by: Where it comes from, and at which ``step`` it is.
     """
     levels = ", ".join(
         f"{level.name} ({level.dim} dimensions, span {level.span})"
@@ -55,6 +55,9 @@ def model_card(
     chosen = _chosen(to_plain(config), to_plain(RunConfig()))
     settings = ", ".join(f"`{key}` {value}" for key, value in chosen.items()) or "none"
     origin = "\n".join(f"- {key}: {_said(value)}" for key, value in made_by.items())
+    planned = config.training.steps
+    step = made_by.get("step", planned)
+    steps = f"{planned}" if step == planned else f"{step} of {planned}"
     n_test = min(len(corpus.indices("test")), config.evaluation.final_windows)
     return f"""# A variational autoencoder of symbolic music
 
@@ -68,7 +71,7 @@ Licence of the data: {corpus.licence}
 ## Model
 
 Latent levels: {levels}. Width {config.model.d_model}, {config.model.encoder_layers} encoder and
-{config.model.decoder_layers} decoder layers. Trained for {config.training.steps} steps of
+{config.model.decoder_layers} decoder layers. Trained for {steps} steps of
 {config.training.batch_size} windows. Settings of its latent space and objective beside
 the defaults: {settings}. `config.yaml` holds all.
 
