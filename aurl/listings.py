@@ -37,7 +37,8 @@ def status(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps([asdict(trial) for trial in trials], indent=2, allow_nan=False))
     else:
-        Console().print(status_table(trials) if trials or not read else _none_of(len(read)))
+        table = status_table(trials, among=read)
+        Console().print(table if trials or not read else _none_of(len(read)))
     return 0
 
 
@@ -65,7 +66,7 @@ def leaderboard(args: argparse.Namespace) -> int:
         print(json.dumps([record(place) for place in places], indent=2, allow_nan=False))
     else:
         shown = places or not trials
-        table = leaderboard_table(places, with_unranked=True)
+        table = leaderboard_table(places, with_unranked=True, among=trials)
         Console().print(table if shown else _none_of(len(trials)))
     return 0
 

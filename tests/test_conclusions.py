@@ -126,12 +126,14 @@ def test_an_answer_that_violates_a_constraint_says_so(tmp_path: Path) -> None:
 
 
 def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
-    sweep_of(tmp_path, seeds={"finalists": 1, "runs": 3})
+    sweep_of(tmp_path, seeds={"finalists": 1, "runs": 3}, budget={**BUDGET, "trials": 1})
     write_status(tmp_path, "t0000", **scored(0.5), seconds=3600.0)
     for number, score in enumerate((0.4, 0.5, 0.6), 1):
+        assert answer(read(tmp_path))[0].startswith("Best so far is t0000"), "with seeds to come"
         values = {"status": "completed", "seconds": 1800.0, **scored(score)}
         write_json(tmp_path / "finalists" / f"t0000.{number}" / "status.json", values)
     found = read(tmp_path)
+    assert answer(found)[0].startswith("Best is t0000")
     assert answer(found)[2] == (
         "Trained again with 3 other seeds it has 0.500 in the mean, less its standard error 0.442."
     )

@@ -88,6 +88,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(
         {f"model.{name}": value for name, value in weights.items()},
         trial / "checkpoint" / "checkpoint.safetensors",
+        metadata={"step": "8"},
     )
     rows: list[Mapping[str, Any]] = [
         {"step": step, f"{RATES}global/0": 0.1 * step} for step in (4, 8)

@@ -201,7 +201,7 @@ def caveats(found: Findings) -> list[str]:
         lines.append(f"The sweep was resumed by other versions than began it: see {ABOUT}.")
     if found.is_running:
         lines.insert(
-            0, f"Not all trials have ended; the last news is {duration(found.silent_s)} old."
+            0, f"Not all runs have ended; the last news is {duration(found.silent_s)} old."
         )
     if space is None:
         return lines
