@@ -61,10 +61,9 @@ def conclude(planned: Sweep, console: Console) -> int:
     extra = _made_by(trained, best)
     metrics = exports.replace_export(trained, planned.corpus, out, extra=extra)
     console.print(latent_use(best, metrics), highlight=False, markup=False)
-    console.print(f"Best configuration, model and music: {out}", soft_wrap=True)
-    console.print(
-        f"Curves: tensorboard --logdir {shlex.quote(str(planned.folder))}", soft_wrap=True
-    )
+    curves = f"Curves: tensorboard --logdir {shlex.quote(str(planned.folder))}"
+    for line in (f"Best configuration, model and music: {out}", curves):
+        console.print(line, soft_wrap=True, markup=False)
     return 0
 
 
@@ -105,7 +104,8 @@ def run_prepare(args: Namespace) -> int:
     else:
         for line in _summary_lines(summary):
             print(line)
-        print(f"Corpus: {args.out}. Search it: python run_sweep.py SPACE.yaml --data {args.out}")
+        corpus = shlex.quote(str(args.out))
+        print(f"Corpus: {args.out}. Search it: python run_sweep.py SPACE.yaml --data {corpus}")
     return 0
 
 
@@ -126,7 +126,7 @@ def run_train(args: Namespace) -> int:
     _prepare_run_folder(args.out, scaled, made_by)
     console = copy_of_stdout()
     for key, value in made_by["changed"].items():
-        console.print(f"{key}: {value}", highlight=False)
+        console.print(f"{key}: {value}", highlight=False, markup=False)
     with SweepProgress(console, 1, scaled.training.steps) as progress:
         progress.message("starting Ray and its workers")
         run = full_run.FullRun(
@@ -137,7 +137,9 @@ def run_train(args: Namespace) -> int:
             address=args.address,
         )
         full_run.run(run, progress)
-    console.print(f"Trained: {args.out}. Export it: aurl export {args.out} --out EXPORT")
+    next_one = f"aurl export {shlex.quote(str(args.out))} --out EXPORT"
+    line = f"Trained: {args.out}. Export it: {next_one}"
+    console.print(line, soft_wrap=True, markup=False)
     return 0
 
 
@@ -164,12 +166,11 @@ def run_export(args: Namespace) -> int:
         folder = args.source
     trained, corpus = trained_run(folder)
     metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, folder.name))
-    console = Console()
-    console.print(latent_use(folder.name, metrics), highlight=False, markup=False)
+    print(latent_use(folder.name, metrics))
     step, steps = trained.made_by["step"], trained.config.training.steps
     if step < steps:
-        console.print(f"It is at step {step} of {steps}: its training has not ended.")
-    console.print(f"Exported: {args.out}")
+        print(f"It is at step {step} of {steps}: its training has not ended.")
+    print(f"Exported: {args.out}")
     return 0
 
 

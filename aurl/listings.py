@@ -6,6 +6,7 @@ And as a report, which listens to models and takes its time.
 import argparse
 import contextlib
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -88,9 +89,8 @@ def report(args: argparse.Namespace) -> int:
 def stop(args: argparse.Namespace) -> int:
     """Ask for one trial of a running sweep to be stopped."""
     ask(args.sweep, args.trial, STOP)
-    print(
-        f"{args.trial} is asked to stop: it will at its next report. See aurl status {args.sweep}"
-    )
+    status = f"aurl status {shlex.quote(str(args.sweep))}"
+    print(f"{args.trial} is asked to stop: it will at its next report. See {status}")
     return 0
 
 

@@ -192,15 +192,16 @@ def test_evaluate_measures_a_run_as_its_export(
     run = Run(config=config, corpus=corpus, checkpoint_folder=folder / "checkpoint")
     train(run, workers=Workers(), report=lambda rows: rows[-1]["step"] < 4)
     write_yaml(folder / "config.yaml", to_plain(config))
-    trained = exports.trained_trial(folder, corpus)
-    metrics = exports.export(trained, corpus, tmp_path / "out", extra=trained.made_by)
-    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
-    assert "Trained for 4 of 8 steps of\n8 windows." in card
+    out = tmp_path / "[b] out"
+    assert main(["export", str(folder), "--out", str(out)]) == 0
+    said = f"\nIt is at step 4 of 8: its training has not ended.\nExported: {out}\n"
+    assert capsys.readouterr().out.endswith(said)
+    assert "Trained for 4 of 8 steps of\n8 windows." in (out / "README.md").read_text("utf-8")
     found: list[dict[str, float]] = []
-    for source in (folder, tmp_path / "out"):
+    for source in (folder, out):
         assert main(["evaluate", str(source), "--json"]) == 0
         found.append(json.loads(capsys.readouterr().out))
-    assert found[0] == found[1] == pytest.approx(exports.finite(metrics))
+    assert found[0] == found[1] == pytest.approx(read_json(out / "metrics.json")["metrics"])
 
 
 def test_evaluate_refuses_other_music_for_a_run(

@@ -194,7 +194,7 @@ def caveats(found: Findings) -> list[str]:
     """What the answer stands on, and therefore what it does not say."""
     lines = [
         "Scores are of the validation split, which also chose the best: they flatter it. The "
-        "export in best/ has the metrics of the test split.",
+        "export in best/, once the sweep has ended, has the metrics of the test split.",
     ]
     space = found.space
     if "resumed_by" in found.about:
