@@ -25,6 +25,13 @@ MOST_CHOSEN = 6
 MOST_DEVICES = 1_000_000
 """Of a trial; a record that says more is not believed."""
 
+HELD = (
+    "The same for every trial, but for what was searched: what is held or fixed takes the place "
+    "of base, and budget.tokens_per_step may make batches smaller. The rest is at its default, in "
+    "each config.yaml."
+)
+"""What :func:`held` gives, in words."""
+
 _NUMBER = re.compile(r"[-+]?(?<![\w.])\d[\d.]*(?:e[-+]?\d+)?")
 
 
