@@ -114,15 +114,15 @@ def run_train(args: Namespace) -> int:
     shape = shape_of(args)
     config, _ = read_config(args.config)
     changed = overrides_of(args.set)
-    config = from_plain(overridden(to_plain(config), changed))
     scaled, changes = full_run.scaled(config, args.preset)
-    corpus = music_of(config, args.data)
+    scaled = from_plain(overridden(to_plain(scaled), changed))
+    corpus = music_of(scaled, args.data)
     exports.check_corpus(scaled, corpus)
-    named = corpora.from_anywhere(args.data or config.data.corpus)
+    named = corpora.from_anywhere(args.data or scaled.data.corpus)
     data = replace(scaled.data, corpus=named, fingerprint=corpus.fingerprint)
     scaled = replace(scaled, data=data)
     check_fits(scaled, corpus, shape.workers_per_trial)
-    made_by = {"preset": args.preset, "changed": {**changed, **changes}, **provenance()}
+    made_by = {"preset": args.preset, "changed": {**changes, **changed}, **provenance()}
     _prepare_run_folder(args.out, scaled, made_by)
     console = copy_of_stdout()
     for key, value in made_by["changed"].items():

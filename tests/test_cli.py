@@ -499,15 +499,18 @@ def test_what_cannot_be_put_in_place_is_told_by_its_own_name(
         assert given.err.startswith(f"aurl: {where}: Is a directory.")
 
 
-def test_a_run_names_the_corpus_that_it_was_given(
+def test_a_run_names_the_corpus_that_it_was_given_and_keeps_what_is_set(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(full_run, "run", lambda *_: None)
     monkeypatch.setattr("aurl.commands.copy_of_stdout", lambda: Console(quiet=True))
-    words = ("train", "run.yaml", "--out", "run", "--data", "corpus", "--preset", "same")
-    assert cli.main(words) == 0
+    words = ("train", "run.yaml", "--out", "run", "--data", "corpus", "--preset", "base")
+    assert cli.main([*words, "--set", "training.steps=7"]) == 0
     monkeypatch.chdir("/")
-    data = read_yaml(place / "run" / "config.yaml")["data"]
+    config = read_yaml(place / "run" / "config.yaml")
+    assert (config["training"]["steps"], config["model"]["d_model"]) == (7, 32)
+    assert config["made_by"]["changed"]["training.steps"] == 7
+    data = config["data"]
     assert corpora.load_named(data["corpus"]).fingerprint == data["fingerprint"]
     assert data["fingerprint"] == tiny_corpus().fingerprint
 
