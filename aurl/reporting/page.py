@@ -102,9 +102,9 @@ class Page:
         if not figures:
             return element("p", "No completed trial has all objectives, so there is no front.")
         words = (
-            "Every pair of the three objectives, all better when greater. Orange: no other trial "
-            "is better in all three; ringed: rank 1. Rest on a point or click it to see its "
-            "trial, here and in every other figure."
+            "Every pair of the three objectives, all better when greater. Orange: no other "
+            "feasible trial is better in all three; ringed: rank 1. Rest on a point or click it "
+            "to see its trial, here and in every other figure."
         )
         return joined([element("p", words), self._grid(figures)])
 
