@@ -316,6 +316,7 @@ def _add_export(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pri
     export.add_argument("source", type=Path, help="a sweep's folder, or a run's by `aurl train`")
     export.add_argument("--rank", type=int, default=1, help="place on the leaderboard (default 1)")
     export.add_argument("--out", type=Path, required=True, help="the export's folder")
+    export.add_argument("--data", default="", help="the corpus, if it is not the config's")
 
 
 def _add_cluster_options(command: argparse.ArgumentParser) -> None:

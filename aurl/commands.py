@@ -164,7 +164,7 @@ def run_export(args: Namespace) -> int:
         raise SweepError(f"--rank must be left out for a run, which has none, got {args.rank}.")
     else:
         folder = args.source
-    trained, corpus = trained_run(folder)
+    trained, corpus = trained_run(folder, args.data)
     metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, folder.name))
     print(latent_use(folder.name, metrics))
     step, steps = trained.made_by["step"], trained.config.training.steps

@@ -142,7 +142,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         (*TINY, "--gpus-per-worker", "-1"),
         "--gpus-per-worker must be >= 0, got -1",
     ),
-    "data missing": ((*SWEEP, "--data", "nowhere"), "nowhere does not exist. Make one from a fol"),
+    "data missing": ((*SWEEP, "--data", "nowhere"), "nowhere does not exist. If it was moved"),
     "data empty": ((*SWEEP, "--data", "empty"), "empty is not a corpus. Make one from a folder"),
     "data a file": ((*SWEEP, "--data", "file"), "file is not a corpus. Make one from a folder"),
     "out below a file": (

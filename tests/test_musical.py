@@ -192,14 +192,14 @@ def test_evaluate_measures_a_run_as_its_export(
     run = Run(config=config, corpus=corpus, checkpoint_folder=folder / "checkpoint")
     train(run, workers=Workers(), report=lambda rows: rows[-1]["step"] < 4)
     write_yaml(folder / "config.yaml", to_plain(config))
-    out = tmp_path / "[b] out"
-    assert main(["export", str(folder), "--out", str(out)]) == 0
+    out, moved = tmp_path / "[b] out", (tmp_path / "tiny").rename(tmp_path / "moved")
+    assert main(["export", str(folder), "--out", str(out), "--data", str(moved)]) == 0
     said = f"\nIt is at step 4 of 8: its training has not ended.\nExported: {out}\n"
     assert capsys.readouterr().out.endswith(said)
     assert "Trained for 4 of 8 steps of\n8 windows." in (out / "README.md").read_text("utf-8")
     found: list[dict[str, float]] = []
     for source in (folder, out):
-        assert main(["evaluate", str(source), "--json"]) == 0
+        assert main(["evaluate", str(source), "--json", "--data", str(moved)]) == 0
         found.append(json.loads(capsys.readouterr().out))
     assert found[0] == found[1] == pytest.approx(read_json(out / "metrics.json")["metrics"])
 
