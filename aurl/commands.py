@@ -20,7 +20,6 @@ from aurl.files import parse_value
 from aurl.model.generation import Sampling
 from aurl.plain import Plain, overridden
 from aurl.reporting import export as exports
-from aurl.reporting.doctor import examine
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.listening import write_music
 from aurl.reporting.loading import music_of, trained_model, trained_run
@@ -257,20 +256,6 @@ def run_space(args: Namespace) -> int:
     return 0
 
 
-def run_doctor(args: Namespace) -> int:
-    """Say what this machine can do; exit code 1 if something is missing."""
-    findings = examine(Path.cwd())
-    if args.json:
-        _print_json([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            mark = "ok     " if finding.ok else "missing"
-            print(f"{mark} {finding.what}: {finding.detail}")
-            if finding.fix:
-                print(f"        -> {finding.fix}")
-    return 0 if all(finding.ok for finding in findings) else 1
-
-
 def shape_of(args: Namespace) -> Shape:
     """How a command is to use a cluster."""
     if args.grow_to is not None and not args.address:
@@ -329,5 +314,4 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "sample": run_sample,
     "reconstruct": run_reconstruct,
     "space": run_space,
-    "doctor": run_doctor,
 }

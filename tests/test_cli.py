@@ -534,6 +534,17 @@ def test_help_and_wrong_usage_do_not_wait_for_torch_and_ray() -> None:
         assert done.stdout.splitlines()[-1] == "[]", words
 
 
+def test_the_doctor_needs_nothing_that_may_be_missing() -> None:
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'ray', 'optuna'))\n"
+        "from aurl import cli; cli.main(['doctor'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "\nok      GPUs: not known without torch\n" in done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("listing")
 def test_run_sweep_is_one_line_too() -> None:
