@@ -144,8 +144,10 @@ def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
     assert any("best 1 are trained with other seeds (3 each)" in line for line in caveats(found))
     about = read_yaml(tmp_path / "sweep.yaml")
     about |= {"gpus_per_worker": 0.0, "overrides": {"objective.beta.value": 0.5}}
+    about["warm_start"] = {"from": "first", "told": 3, "tried": 1}
     write_yaml(tmp_path / "sweep.yaml", about)
     found = read(tmp_path)
+    assert any("what first had found, 3 results of which count" in line for line in caveats(found))
     assert found.space is not None
     assert "objective.beta.value" not in [each.key for each in found.space.parameters]
     assert (costs(found)[0].device_hours, device(found)) == (2.0, "CPU worker")

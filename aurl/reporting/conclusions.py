@@ -206,6 +206,12 @@ def caveats(found: Findings) -> list[str]:
     space = found.space
     if "resumed_by" in found.about:
         lines.append(f"The sweep was resumed by other versions than began it: see {ABOUT}.")
+    if isinstance(warm := found.about.get("warm_start"), dict):
+        began = cast("Plain", warm)
+        lines.append(
+            f"It began with what {began.get('from')} had found, {began.get('told')} results of "
+            "which count for importances, and are no trials here."
+        )
     if found.is_running:
         lines.insert(
             0, f"Not all runs have ended; the last news is {duration(found.silent_s)} old."
