@@ -18,6 +18,7 @@ from aurl.analysis import subject
 from aurl.cli import main
 from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import Corpus, save
+from aurl.data.events import Events
 from aurl.data.midi import read_midi
 from aurl.data.piece import Piece, sliced
 from aurl.data.tokenizer import encode
@@ -312,3 +313,7 @@ def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
     assert f"the defaults: {chosen}`objective.free_bits.granularity` level. " in card
     assert "None" not in card
     assert "\nOn 5 windows of the test split" in card
+    assert "Transformer VAE of windows of 2 bars, made by aurl." in card
+    timed = replace(tiny_corpus(), vocabulary=Events())
+    card = model_card(config, timed, metrics, made_by)
+    assert card.count("windows of 2 bars of two seconds, ") == 2
