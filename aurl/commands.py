@@ -53,11 +53,14 @@ def conclude(planned: Sweep, console: Console) -> int:
     has_seeds = any(place.trial.seed_scores for place in completed)
     if planned.space.seeds and not (paused or has_seeds):
         console.print("No completed trial is feasible, so none was trained with other seeds.")
-    best = completed[0].trial.trial
+    first = completed[0].trial
+    best, lacking = first.trial, "" if first.feasible else first.reason
+    if lacking:
+        console.print(f"No completed trial is feasible: {best} is {lacking}.", markup=False)
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
-    extra = _made_by(trained, best)
+    extra = _made_by(trained, best, lacking)
     metrics = exports.replace_export(trained, planned.corpus, out, extra=extra)
     console.print(latent_use(best, metrics), highlight=False, markup=False)
     curves = f"Curves: tensorboard --logdir {shlex.quote(str(planned.folder))}"
@@ -66,9 +69,10 @@ def conclude(planned: Sweep, console: Console) -> int:
     return 0
 
 
-def _made_by(trained: exports.TrainedModel, trial: str) -> Plain:
-    """What an export says of where it comes from."""
-    return {**trained.made_by, "trial": trial, "exported_by": provenance()}
+def _made_by(trained: exports.TrainedModel, trial: str, lacking: str) -> Plain:
+    """What an export says of where it comes from, and why its trial is not feasible, if so."""
+    told = {"feasible": f"no: {lacking}"} if lacking else {}
+    return {**trained.made_by, "trial": trial, **told, "exported_by": provenance()}
 
 
 def run_prepare(args: Namespace) -> int:
@@ -156,15 +160,19 @@ def _prepare_run_folder(out: Path, config: RunConfig, made_by: Mapping[str, Any]
 
 def run_export(args: Namespace) -> int:
     """Export a sweep's trial at a rank, or a full-size run."""
+    lacking = ""
     if (args.source / "trials").is_dir():
         trial = exports.trial_at_rank(args.source, args.rank)
         folder = args.source / "trials" / trial.trial
+        lacking = "" if trial.feasible else trial.reason
     elif args.rank != 1:
         raise SweepError(f"--rank must be left out for a run, which has none, got {args.rank}.")
     else:
         folder = args.source
     trained, corpus = trained_run(folder, args.data)
-    metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, folder.name))
+    metrics = exports.export(
+        trained, corpus, args.out, extra=_made_by(trained, folder.name, lacking)
+    )
     print(latent_use(folder.name, metrics))
     step, steps = trained.made_by["step"], trained.config.training.steps
     if step < steps:
