@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,7 +70,7 @@ def _ended(args: argparse.Namespace) -> int:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    own = {"sweep": sweep, "metrics": metrics}
+    own = {"sweep": sweep, "metrics": metrics, "doctor": doctor}
     if name in own:
         return own[name]
     if name in ("status", "leaderboard", "report", "stop", "pause"):
@@ -147,6 +148,22 @@ def metrics(args: argparse.Namespace) -> int:
     else:
         Console().print(score_tables(record), highlight=False, markup=False)
     return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Say what this machine can do, whatever it lacks; exit code 1 if something is missing."""
+    from aurl.reporting.doctor import examine
+
+    findings = examine(Path.cwd())
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            mark = "ok     " if finding.ok else "missing"
+            print(f"{mark} {finding.what}: {finding.detail}")
+            if finding.fix:
+                print(f"        -> {finding.fix}")
+    return 0 if all(finding.ok for finding in findings) else 1
 
 
 def _how_to_go_on(args: argparse.Namespace) -> str:
@@ -316,6 +333,7 @@ def _add_export(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pri
     export.add_argument("source", type=Path, help="a sweep's folder, or a run's by `aurl train`")
     export.add_argument("--rank", type=int, default=1, help="place on the leaderboard (default 1)")
     export.add_argument("--out", type=Path, required=True, help="the export's folder")
+    export.add_argument("--data", default="", help="the corpus, if it is not the config's")
 
 
 def _add_cluster_options(command: argparse.ArgumentParser) -> None:

@@ -20,7 +20,6 @@ from aurl.files import parse_value
 from aurl.model.generation import Sampling
 from aurl.plain import Plain, overridden, printable
 from aurl.reporting import export as exports
-from aurl.reporting.doctor import examine
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.listening import write_music
 from aurl.reporting.loading import music_of, trained_model, trained_run
@@ -54,23 +53,26 @@ def conclude(planned: Sweep, console: Console) -> int:
     has_seeds = any(place.trial.seed_scores for place in completed)
     if planned.space.seeds and not (paused or has_seeds):
         console.print("No completed trial is feasible, so none was trained with other seeds.")
-    best = completed[0].trial.trial
+    first = completed[0].trial
+    best, lacking = first.trial, "" if first.feasible else first.reason
+    if lacking:
+        console.print(f"No completed trial is feasible: {best} is {lacking}.", markup=False)
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
-    extra = _made_by(trained, best)
+    extra = _made_by(trained, best, lacking)
     metrics = exports.replace_export(trained, planned.corpus, out, extra=extra)
     console.print(latent_use(best, metrics), highlight=False, markup=False)
-    console.print(f"Best configuration, model and music: {out}", soft_wrap=True)
-    console.print(
-        f"Curves: tensorboard --logdir {shlex.quote(str(planned.folder))}", soft_wrap=True
-    )
+    curves = f"Curves: tensorboard --logdir {shlex.quote(str(planned.folder))}"
+    for line in (f"Best configuration, model and music: {out}", curves):
+        console.print(line, soft_wrap=True, markup=False)
     return 0
 
 
-def _made_by(trained: exports.TrainedModel, trial: str) -> Plain:
-    """What an export says of where it comes from."""
-    return {**trained.made_by, "trial": trial, "exported_by": provenance()}
+def _made_by(trained: exports.TrainedModel, trial: str, lacking: str) -> Plain:
+    """What an export says of where it comes from, and why its trial is not feasible, if so."""
+    told = {"feasible": f"no: {lacking}"} if lacking else {}
+    return {**trained.made_by, "trial": trial, **told, "exported_by": provenance()}
 
 
 def run_prepare(args: Namespace) -> int:
@@ -105,7 +107,8 @@ def run_prepare(args: Namespace) -> int:
     else:
         for line in _summary_lines(summary):
             print(line)
-        print(f"Corpus: {args.out}. Search it: python run_sweep.py SPACE.yaml --data {args.out}")
+        corpus = shlex.quote(str(args.out))
+        print(f"Corpus: {args.out}. Search it: python run_sweep.py SPACE.yaml --data {corpus}")
     return 0
 
 
@@ -114,19 +117,19 @@ def run_train(args: Namespace) -> int:
     shape = shape_of(args)
     config, _ = read_config(args.config)
     changed = overrides_of(args.set)
-    config = from_plain(overridden(to_plain(config), changed))
     scaled, changes = full_run.scaled(config, args.preset)
-    corpus = music_of(config, args.data)
+    scaled = from_plain(overridden(to_plain(scaled), changed))
+    corpus = music_of(scaled, args.data)
     exports.check_corpus(scaled, corpus)
-    named = corpora.from_anywhere(args.data or config.data.corpus)
+    named = corpora.from_anywhere(args.data or scaled.data.corpus)
     data = replace(scaled.data, corpus=named, fingerprint=corpus.fingerprint)
     scaled = replace(scaled, data=data)
     check_fits(scaled, corpus, shape.workers_per_trial)
-    made_by = {"preset": args.preset, "changed": {**changed, **changes}, **provenance()}
+    made_by = {"preset": args.preset, "changed": {**changes, **changed}, **provenance()}
     _prepare_run_folder(args.out, scaled, made_by)
     console = copy_of_stdout()
     for key, value in made_by["changed"].items():
-        console.print(f"{key}: {value}", highlight=False)
+        console.print(f"{key}: {value}", highlight=False, markup=False)
     with SweepProgress(console, 1, scaled.training.steps) as progress:
         progress.message("starting Ray and its workers")
         run = full_run.FullRun(
@@ -137,7 +140,9 @@ def run_train(args: Namespace) -> int:
             address=args.address,
         )
         full_run.run(run, progress)
-    console.print(f"Trained: {args.out}. Export it: aurl export {args.out} --out EXPORT")
+    next_one = f"aurl export {shlex.quote(str(args.out))} --out EXPORT"
+    line = f"Trained: {args.out}. Export it: {next_one}"
+    console.print(line, soft_wrap=True, markup=False)
     return 0
 
 
@@ -155,19 +160,23 @@ def _prepare_run_folder(out: Path, config: RunConfig, made_by: Mapping[str, Any]
 
 def run_export(args: Namespace) -> int:
     """Export a sweep's trial at a rank, or a full-size run."""
+    lacking = ""
     if (args.source / "trials").is_dir():
         trial = exports.trial_at_rank(args.source, args.rank)
         folder = args.source / "trials" / trial.trial
+        lacking = "" if trial.feasible else trial.reason
     elif args.rank != 1:
         raise SweepError(f"--rank must be left out for a run, which has none, got {args.rank}.")
     else:
         folder = args.source
-    trained, corpus = trained_run(folder)
+    trained, corpus = trained_run(folder, args.data)
     name = folder.absolute().name
-    metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, name))
-    console = Console()
-    console.print(latent_use(name, metrics), highlight=False, markup=False)
-    console.print(f"Exported: {args.out}")
+    metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, name, lacking))
+    print(latent_use(name, metrics))
+    step, steps = trained.made_by["step"], trained.config.training.steps
+    if step < steps:
+        print(f"It is at step {step} of {steps}: its training has not ended.")
+    print(f"Exported: {args.out}")
     return 0
 
 
@@ -257,20 +266,6 @@ def run_space(args: Namespace) -> int:
     return 0
 
 
-def run_doctor(args: Namespace) -> int:
-    """Say what this machine can do; exit code 1 if something is missing."""
-    findings = examine(Path.cwd())
-    if args.json:
-        _print_json([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            mark = "ok     " if finding.ok else "missing"
-            print(f"{mark} {finding.what}: {finding.detail}")
-            if finding.fix:
-                print(f"        -> {finding.fix}")
-    return 0 if all(finding.ok for finding in findings) else 1
-
-
 def shape_of(args: Namespace) -> Shape:
     """How a command is to use a cluster."""
     if args.grow_to is not None and not args.address:
@@ -329,5 +324,4 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "sample": run_sample,
     "reconstruct": run_reconstruct,
     "space": run_space,
-    "doctor": run_doctor,
 }

@@ -133,7 +133,7 @@ def _cost(sweep: Sweep, runs: int, at_a_time: int) -> str:
     trial_s = cost.trial_s(config)
     devices = at_a_time * sweep.shape.workers_per_trial
     return (
-        f"at most {runs * trial_s / 3600:.2g} device-hours, {duration(runs * trial_s / devices)} "
+        f"about {runs * trial_s / 3600:.2g} device-hours, {duration(runs * trial_s / devices)} "
         f"on {devices} CPUs: a run takes {trial_s:.3g} s of one ({cost.step_s:.2g} s a step, "
         f"evaluations {cost.evaluation_s:.2g} s and {cost.final_s:.2g} s at the end; timed just "
         f"now over {TIMED_STEPS} steps of the base configuration). Searched sizes change that, "

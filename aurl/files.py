@@ -46,7 +46,10 @@ def atomic(path: Path) -> Generator[Path]:
             stale = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
             path.rename(stale)
             temporary.rename(path)
-            shutil.rmtree(stale, ignore_errors=True)
+            if stale.is_symlink():  # what it leads to is not ours to remove
+                stale.unlink()
+            else:
+                shutil.rmtree(stale, ignore_errors=True)
         else:
             if temporary.is_file():
                 with temporary.open("rb") as file:

@@ -27,12 +27,17 @@ from aurl.seeding import numpy_generator
 STUDIED_LIVE = 1000
 """Training windows that are looked at while someone waits for a page."""
 
+WIDEST = 1000.0
+"""Standard deviations that a dimension is moved by; codes far beyond are no numbers."""
+
 
 def run_traverse(args: Namespace) -> int:
     """Move each live dimension of a model's codes."""
     _check_least(args, steps=2, windows=2)
-    if not 0.0 < args.width < float("inf"):
-        raise ConfigError(f"--width must be > 0 standard deviations, got {args.width}.")
+    if not 0.0 < args.width <= WIDEST:
+        raise ConfigError(
+            f"--width must be > 0 and at most {WIDEST:g} standard deviations, got {args.width}."
+        )
     with _looking(args) as (model, study):
         found = latent_tools.write_traversal(
             study,
@@ -189,8 +194,13 @@ def _looking(args: Namespace) -> Generator[tuple[Model, Study]]:
     """The model and what is known of its codes; what a tool refuses is an option's fault."""
     if args.bar != 1 and not args.midi:
         raise ConfigError(f"--bar must come with --midi, whose bar it is, got {args.bar} alone.")
-    if args.midi and getattr(args, "what", "all") in ("names", "map"):
-        raise ConfigError(f"--midi must be left out with --what {args.what}: it has no effect.")
+    what = getattr(args, "what", "all")
+    if args.midi and what in ("names", "map"):
+        raise ConfigError(f"--midi must be left out with --what {what}: it has no effect.")
+    if what in ("names", "directions") and args.map != "pca":
+        raise ConfigError(f"--map must be left out with --what {what}: it has no effect.")
+    if args.midi and args.seed != 0:
+        raise ConfigError("--seed must be left out with --midi: it draws test windows.")
     model = load(args.model)
     with Console(stderr=True).status("decoding"):
         study = _study(model, args.data)

@@ -6,6 +6,7 @@ And as a report, which listens to models and takes its time.
 import argparse
 import contextlib
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -37,7 +38,8 @@ def status(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps([asdict(trial) for trial in trials], indent=2, allow_nan=False))
     else:
-        Console().print(status_table(trials) if trials or not read else _none_of(len(read)))
+        table = status_table(trials, among=read)
+        Console().print(table if trials or not read else _none_of(len(read)))
     return 0
 
 
@@ -65,7 +67,7 @@ def leaderboard(args: argparse.Namespace) -> int:
         print(json.dumps([record(place) for place in places], indent=2, allow_nan=False))
     else:
         shown = places or not trials
-        table = leaderboard_table(places, with_unranked=True)
+        table = leaderboard_table(places, with_unranked=True, among=trials)
         Console().print(table if shown else _none_of(len(trials)))
     return 0
 
@@ -87,9 +89,8 @@ def report(args: argparse.Namespace) -> int:
 def stop(args: argparse.Namespace) -> int:
     """Ask for one trial of a running sweep to be stopped."""
     ask(args.sweep, args.trial, STOP)
-    print(
-        f"{args.trial} is asked to stop: it will at its next report. See aurl status {args.sweep}"
-    )
+    status = f"aurl status {shlex.quote(str(args.sweep))}"
+    print(f"{args.trial} is asked to stop: it will at its next report. See {status}")
     return 0
 
 

@@ -3,11 +3,13 @@
 import re
 from argparse import Namespace
 from pathlib import Path
+from typing import cast
 
 from aurl.commands import overrides_of, shape_of
 from aurl.data import corpus as corpora
 from aurl.errors import SweepError
 from aurl.files import read_yaml
+from aurl.plain import Plain
 from aurl.search.jobs import Jobs, token, travels_in_the_clear
 from aurl.search.plan import folder_name
 from aurl.search.space import space_of
@@ -58,8 +60,10 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
             f"--out must be a folder of the cluster, from its root, got {args.out}: the folder "
             "that a job runs in is removed when it ends."
         )
-    overrides = overrides_of(args.set)
-    space_of(read_yaml(args.space), overrides=overrides)
+    overrides, values = overrides_of(args.set), read_yaml(args.space)
+    if args.trials is not None and isinstance(budget := values.get("budget"), dict):
+        values = {**values, "budget": {**cast("Plain", budget), "trials": args.trials}}
+    space_of(values, overrides=overrides)
     if args.storage:
         storage_at(args.storage)
     shape = shape_of(args)
@@ -69,7 +73,9 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
     if args.data:
         folder = Path(args.data)
         uploaded = args.data not in corpora.BUNDLED and folder.is_dir()
-        files += [folder.resolve()] if uploaded else []
+        if uploaded:
+            corpora.read_manifest(folder)  # or it is no corpus, which the cluster would say later
+            files.append(folder.resolve())
         words += ["--data", f"./{folder.resolve().name}" if uploaded else args.data]
     if args.warm_start is not None:
         place, needed = _on_cluster(args.warm_start)

@@ -342,7 +342,7 @@ def timed(costs: Costs, kind: type, name: str, *methods: str) -> Any:
 
 def after(planned: sweep.Sweep) -> None:
     """Print what it costs to look at the folder of a sweep that has ended, and to resume it."""
-    front = FrontPicture(planned.folder)
+    front = FrontPicture(planned.folder, planned.space.constraints)
     trials = read_trials(planned.folder)
     for trial in trials:
         if trial.status == "completed":

@@ -9,6 +9,7 @@ from aurl.cli import main
 from aurl.errors import ConfigError
 from aurl.reporting.choosing import Choice, as_csv, chosen
 from aurl.reporting.leaderboard import write_leaderboard
+from aurl.search.ranking import SCORE
 from tests.fake_sweep import fake_sweep, write_status
 
 ROWS: list[dict[str, Any]] = [
@@ -112,6 +113,11 @@ def test_a_filter_that_leaves_nothing_is_no_sweep_without_trials(
     write_status(tmp_path, "t0000")
     assert main([command, str(tmp_path), "--filter", "status=failed"]) == 0
     assert capsys.readouterr().out == "No trial fulfils the filter; there are 1.\n"
+    for trial, score in (("t0000", 0.2), ("t0001", 0.4)):
+        write_status(tmp_path, trial, metrics={SCORE: score})
+    assert main([command, str(tmp_path), "--filter", "score<0.3"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 trials: 2 completed; best t0001; 1 more not shown" in said
     with pytest.raises(SystemExit, match="2"):
         main([command, str(tmp_path), "--csv", "--json"])
     assert "not allowed with" in capsys.readouterr().err

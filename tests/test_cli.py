@@ -142,7 +142,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         (*TINY, "--gpus-per-worker", "-1"),
         "--gpus-per-worker must be >= 0, got -1",
     ),
-    "data missing": ((*SWEEP, "--data", "nowhere"), "nowhere does not exist. Make one from a fol"),
+    "data missing": ((*SWEEP, "--data", "nowhere"), "nowhere does not exist. If it was moved"),
     "data empty": ((*SWEEP, "--data", "empty"), "empty is not a corpus. Make one from a folder"),
     "data a file": ((*SWEEP, "--data", "file"), "file is not a corpus. Make one from a folder"),
     "out below a file": (
@@ -499,15 +499,18 @@ def test_what_cannot_be_put_in_place_is_told_by_its_own_name(
         assert given.err.startswith(f"aurl: {where}: Is a directory.")
 
 
-def test_a_run_names_the_corpus_that_it_was_given(
+def test_a_run_names_the_corpus_that_it_was_given_and_keeps_what_is_set(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(full_run, "run", lambda *_: None)
     monkeypatch.setattr("aurl.commands.copy_of_stdout", lambda: Console(quiet=True))
-    words = ("train", "run.yaml", "--out", "run", "--data", "corpus", "--preset", "same")
-    assert cli.main(words) == 0
+    words = ("train", "run.yaml", "--out", "run", "--data", "corpus", "--preset", "base")
+    assert cli.main([*words, "--set", "training.steps=7"]) == 0
     monkeypatch.chdir("/")
-    data = read_yaml(place / "run" / "config.yaml")["data"]
+    config = read_yaml(place / "run" / "config.yaml")
+    assert (config["training"]["steps"], config["model"]["d_model"]) == (7, 32)
+    assert config["made_by"]["changed"]["training.steps"] == 7
+    data = config["data"]
     assert corpora.load_named(data["corpus"]).fingerprint == data["fingerprint"]
     assert data["fingerprint"] == tiny_corpus().fingerprint
 
@@ -529,6 +532,17 @@ def test_help_and_wrong_usage_do_not_wait_for_torch_and_ray() -> None:
             cwd=ROOT,
         )
         assert done.stdout.splitlines()[-1] == "[]", words
+
+
+def test_the_doctor_needs_nothing_that_may_be_missing() -> None:
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'ray', 'optuna'))\n"
+        "from aurl import cli; cli.main(['doctor'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "\nok      GPUs: not known without torch\n" in done.stdout
 
 
 @pytest.mark.slow

@@ -43,4 +43,6 @@ def test_a_sweep_without_a_finalist_says_why(
     with pytest.raises(SweepError, match="there is no model"):
         commands.conclude(planned, Console(width=200))
     words = "No completed trial is feasible, so none was trained with other seeds."
-    assert (words in capsys.readouterr().out) == bool(demanded and seeds)
+    said = capsys.readouterr().out
+    assert (words in said) == bool(demanded and seeds)
+    assert ("No completed trial is feasible: t0000 is infeasible: val/" in said) == bool(demanded)

@@ -126,12 +126,14 @@ def test_an_answer_that_violates_a_constraint_says_so(tmp_path: Path) -> None:
 
 
 def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
-    sweep_of(tmp_path, seeds={"finalists": 1, "runs": 3})
+    sweep_of(tmp_path, seeds={"finalists": 1, "runs": 3}, budget={**BUDGET, "trials": 1})
     write_status(tmp_path, "t0000", **scored(0.5), seconds=3600.0)
     for number, score in enumerate((0.4, 0.5, 0.6), 1):
+        assert answer(read(tmp_path))[0].startswith("Best so far is t0000"), "with seeds to come"
         values = {"status": "completed", "seconds": 1800.0, **scored(score)}
         write_json(tmp_path / "finalists" / f"t0000.{number}" / "status.json", values)
     found = read(tmp_path)
+    assert answer(found)[0].startswith("Best is t0000")
     assert answer(found)[2] == (
         "Trained again with 3 other seeds it has 0.500 in the mean, less its standard error 0.442."
     )
@@ -142,8 +144,10 @@ def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
     assert any("best 1 are trained with other seeds (3 each)" in line for line in caveats(found))
     about = read_yaml(tmp_path / "sweep.yaml")
     about |= {"gpus_per_worker": 0.0, "overrides": {"objective.beta.value": 0.5}}
+    about["warm_start"] = {"from": "first", "told": 3, "tried": 1}
     write_yaml(tmp_path / "sweep.yaml", about)
     found = read(tmp_path)
+    assert any("what first had found, 3 results of which count" in line for line in caveats(found))
     assert found.space is not None
     assert "objective.beta.value" not in [each.key for each in found.space.parameters]
     assert (costs(found)[0].device_hours, device(found)) == (2.0, "CPU worker")

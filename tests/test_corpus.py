@@ -89,7 +89,9 @@ def test_the_fingerprint_is_of_the_content_not_of_the_name() -> None:
 
 def test_load_says_what_is_wrong_with_a_folder(tmp_path: Path, saved: Path) -> None:
     (tmp_path / "midi").mkdir()
-    with pytest.raises(DataError, match=r"gone does not exist\. Make one .*: aurl prepare"):
+    with pytest.raises(
+        DataError, match=r"gone does not exist\. If it was moved, .*: aurl prepare"
+    ):
         load(tmp_path / "gone")
     with pytest.raises(DataError, match=r"midi is not a corpus\. Make one from a folder of MIDI"):
         load(tmp_path / "midi")

@@ -82,9 +82,9 @@ def test_no_more_finalists_are_foretold_than_there_are_trials() -> None:
 
 @pytest.mark.usefixtures("place")
 def test_a_cost_is_measured_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert said(planned())["cost"].startswith("at most 8 device-hours, 4:00:00 on 2 CPUs")
+    assert said(planned())["cost"].startswith("about 8 device-hours, 4:00:00 on 2 CPUs")
     pairs = said(planned(Shape(workers_per_trial=2)))["cost"]
-    assert pairs.startswith("at most 8 device-hours, 2:00:00 on 4 CPUs")
+    assert pairs.startswith("about 8 device-hours, 2:00:00 on 4 CPUs")
 
     def timed(*_: object) -> Cost:
         raise AssertionError("steps must not be timed here")

@@ -8,6 +8,7 @@ import pytest
 from aurl.errors import ConfigError
 from aurl.files import (
     append_lines,
+    atomic,
     parse_value,
     read_json,
     read_lines,
@@ -105,3 +106,14 @@ def test_a_pipe_is_a_file_of_settings() -> None:
     os.close(write)
     assert read_yaml(Path(f"/dev/fd/{read}")) == {"question": "Why?"}
     os.close(read)
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_is_left(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    write_text(tmp_path / "far" / "old.txt", "")
+    (tmp_path / "out").symlink_to("far")
+    with atomic(tmp_path / "out") as temporary:
+        temporary.mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["far", "out"]
+    assert (tmp_path / "far" / "old.txt").exists()
+    assert not (tmp_path / "out").is_symlink()

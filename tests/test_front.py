@@ -10,6 +10,7 @@ from aurl.drawing.front import Trials
 from aurl.files import read_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import front
+from aurl.search.constraints import Bounds
 from aurl.search.front import FrontPicture, conditional, domains
 from aurl.search.space import space_of
 from aurl.training.reporters import Interval, Options, write_experiment
@@ -31,18 +32,22 @@ def test_completed_trials_are_drawn_with_their_front(
         return draw(trials, title=title)
 
     monkeypatch.setattr(front, "pareto_front", noted)
-    picture = FrontPicture(tmp_path)
+    picture = FrontPicture(tmp_path, {OBJECTIVES[2]: Bounds(at_most=0.9)})
     picture.draw()
     assert not drawn
     picture.add("t0000", scored(0.1, 0.9, 0.5))
     picture.add("t0001", scored(0.1, 0.8, 0.5))
     picture.add("t0002", scored(0.9, math.nan, 0.5))
     picture.add("t0003", {"val/kl_nats": 1.0})
+    picture.add("t0004", scored(0.0, 1.0, 0.5))  # collapsed
     picture.draw()
-    ((trials, title),) = drawn
-    assert list(trials.names) == ["t0000", "t0001"]
-    assert trials.on_front.tolist() == [True, False]
-    assert title == "1 of 2 completed trials are on the Pareto front"
+    picture.add("t0005", scored(0.1, 0.9, 1.0))  # infeasible
+    picture.draw()
+    assert drawn[0][1] == "1 of 3 completed trials are on the Pareto front"
+    trials, title = drawn[1]
+    assert list(trials.names) == ["t0000", "t0001", "t0004", "t0005"]
+    assert trials.on_front.tolist() == [True, False, False, False]
+    assert title == "1 of 4 completed trials are on the Pareto front"
     assert (tmp_path / "pareto_front.png").exists()
 
 
@@ -53,7 +58,7 @@ def test_a_front_that_cannot_be_drawn_ends_no_sweep(
         raise OSError("no space left")
 
     monkeypatch.setattr(front, "show_on_sweep", fails)
-    picture = FrontPicture(tmp_path)
+    picture = FrontPicture(tmp_path, {})
     picture.add("t0000", scored(0.1, 0.9, 0.5))
     picture.draw()
     assert "the picture of the Pareto front could not be made" in caplog.text
@@ -65,7 +70,7 @@ def test_a_long_sweep_draws_its_front_for_one_in_twenty_trials(
     drawn: list[int] = []
     monkeypatch.setattr(front, "show_on_sweep", lambda *_, step: drawn.append(step))
     monkeypatch.setattr(front, "pareto_front", lambda *_, **__: None)
-    picture = FrontPicture(tmp_path)
+    picture = FrontPicture(tmp_path, {})
     assert not picture.is_due
     for number in range(1000):
         picture.add(f"t{number:04d}", scored(0.1, 0.9, 0.5))
@@ -97,7 +102,7 @@ def test_a_key_of_several_ranges_spans_them_and_is_of_every_trial() -> None:
 
 def test_a_front_that_is_drawn_is_not_drawn_again_unless_it_has_changed(tmp_path: Path) -> None:
     write_experiment(tmp_path, {}, [])
-    picture = FrontPicture(tmp_path)
+    picture = FrontPicture(tmp_path, {})
     picture.add("t0000", scored(0.1, 0.9, 0.5))
     picture.draw()
 

@@ -333,6 +333,8 @@ def test_an_unknown_job_is_one_line(
             "must differ in name, got 'space.yaml'",
         ),
         (("space.yaml", "--grow-to", "0"), "--grow-to must be >= 1, got 0."),
+        (("space.yaml", "--trials", "0"), "budget.trials must be >= 1, got 0."),
+        (("space.yaml", "--data", "sub"), "sub is not a corpus."),
         (("space.yaml", "--set", "model.d_modle=8"), "model.d_modle is not a setting."),
     ],
 )

@@ -202,7 +202,11 @@ def test_what_dimensions_tell_is_listed_and_the_rest_counted(
 
 WRONG = {
     "one step": (("traverse", "--steps", "1"), "--steps must be >= 2, got 1."),
-    "no width": (("traverse", "--width", "nan"), "--width must be > 0 standard deviations, got"),
+    "no width": (("traverse", "--width", "nan"), "--width must be > 0 and at most 1000 standard"),
+    "a width beyond numbers": (
+        ("traverse", "--width", "1e308"),
+        "--width must be > 0 and at most",
+    ),
     "one window": (("analyze", "--windows", "1"), "--windows must be >= 2, got 1."),
     "one pair": (("swap", "--level", "local", "--pairs", "1"), "--pairs must be >= 2, got 1."),
     "no such level": (
@@ -224,6 +228,14 @@ WRONG = {
     "names from a file": (
         ("analyze", "--what", "names", "--midi", "none.mid"),
         "--midi must be left out with --what names: it has no effect.",
+    ),
+    "a map of no map": (
+        ("analyze", "--what", "names", "--map", "umap"),
+        "--map must be left out with --what names: it has no effect.",
+    ),
+    "a draw from a file": (
+        ("swap", "--level", "local", "--midi", "a.mid", "b.mid", "--seed", "3"),
+        "--seed must be left out with --midi: it draws test windows.",
     ),
     "a file that is not there": (
         ("traverse", "--midi", "none.mid"),

@@ -18,6 +18,7 @@ from aurl.analysis import subject
 from aurl.cli import main
 from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import Corpus, save
+from aurl.data.events import Events
 from aurl.data.midi import read_midi
 from aurl.data.piece import Piece, sliced
 from aurl.data.tokenizer import encode
@@ -190,17 +191,20 @@ def test_evaluate_measures_a_run_as_its_export(
     save(corpus, tmp_path / "tiny")
     config = small_config(data__corpus=str(tmp_path / "tiny"))
     run = Run(config=config, corpus=corpus, checkpoint_folder=folder / "checkpoint")
-    train(run, workers=Workers(), report=lambda rows: bool(rows))
+    train(run, workers=Workers(), report=lambda rows: rows[-1]["step"] < 4)
     write_yaml(folder / "config.yaml", to_plain(config))
     monkeypatch.chdir(folder)
-    assert main(["export", ".", "--out", "../out"]) == 0
-    assert read_yaml(tmp_path / "out" / "config.yaml")["made_by"]["trial"] == "run"
-    capsys.readouterr()
-    found = [read_json(tmp_path / "out" / "metrics.json")["metrics"]]
-    for source in (folder, tmp_path / "out"):
-        assert main(["evaluate", str(source), "--json"]) == 0
+    out, moved = Path("../[b] out"), (tmp_path / "tiny").rename(tmp_path / "moved")
+    assert main(["export", ".", "--out", str(out), "--data", str(moved)]) == 0
+    said = f"\nIt is at step 4 of 8: its training has not ended.\nExported: {out}\n"
+    assert capsys.readouterr().out.endswith(said)
+    assert read_yaml(out / "config.yaml")["made_by"]["trial"] == "run"
+    assert "Trained for 4 of 8 steps of\n8 windows." in (out / "README.md").read_text("utf-8")
+    found: list[dict[str, float]] = []
+    for source in (folder, out):
+        assert main(["evaluate", str(source), "--json", "--data", str(moved)]) == 0
         found.append(json.loads(capsys.readouterr().out))
-    assert found[1] == found[2] == pytest.approx(found[0])
+    assert found[0] == found[1] == pytest.approx(read_json(out / "metrics.json")["metrics"])
 
 
 def test_evaluate_refuses_other_music_for_a_run(
@@ -311,3 +315,7 @@ def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
     assert f"the defaults: {chosen}`objective.free_bits.granularity` level. " in card
     assert "None" not in card
     assert "\nOn 5 windows of the test split" in card
+    assert "Transformer VAE of windows of 2 bars, made by aurl." in card
+    timed = replace(tiny_corpus(), vocabulary=Events())
+    card = model_card(config, timed, metrics, made_by)
+    assert card.count("windows of 2 bars of two seconds, ") == 2

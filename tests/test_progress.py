@@ -121,7 +121,7 @@ def test_panel_shows_counts_best_running_and_times() -> None:
         progress.trial_progress("t0001", 150, BETTER | {"val/score": 0.8})
         bar, best, running, times = panel(progress)
     assert bar.endswith("3/6 trials, 1 running, 2 completed, 1 failed")
-    assert best.startswith("best: t0002  score 0.600 kl_health 0.990")
+    assert best.startswith("highest score: t0002  score 0.600 kl_health 0.990")
     assert running == "running: t0001 150/300"
     # 3.5 trials' worth in 60 s; 2.5 are left
     assert times == "elapsed 0:01:00, left 0:00:43"
@@ -136,7 +136,7 @@ def test_panel_before_the_first_trial_shows_the_message_and_no_estimate() -> Non
         _, best, times, message = panel(progress)
         progress.trial_started("t0000", {})
         assert "starting workers" not in panel(progress)
-    assert (best, message) == ("best: none yet", "starting workers")
+    assert (best, message) == ("highest score: none yet", "starting workers")
     assert times == "elapsed 0:00:05, left ?"
 
 
@@ -184,7 +184,7 @@ def test_a_run_with_another_seed_is_work_and_not_the_best_trial() -> None:
         progress.trial_ended("t0000", "completed", "", GOOD)
         progress.trial_ended("t0000.1", "completed", "", BETTER)
         _, best, times = panel(progress)
-    assert best.startswith("best: t0000  score 0.513")
+    assert best.startswith("highest score: t0000  score 0.513")
     assert times == "elapsed 0:00:30, left 0:00:00"
 
 
@@ -213,7 +213,7 @@ def test_odd_metrics_are_shown_as_missing(metrics: dict[str, Any], *, terminal: 
         progress.trial_progress("t0000", 500, metrics)
         progress.trial_ended("t0000", "completed", "", metrics)
         progress.trial_ended("t0001", "vanished", "", metrics)
-        assert "best: none yet" in panel(progress)
+        assert "highest score: none yet" in panel(progress)
 
 
 def test_terminal_draws_the_panel_and_writes_the_ends_above_it() -> None:

@@ -88,6 +88,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(
         {f"model.{name}": value for name, value in weights.items()},
         trial / "checkpoint" / "checkpoint.safetensors",
+        metadata={"step": "8"},
     )
     rows: list[Mapping[str, Any]] = [
         {"step": step, f"{RATES}global/0": 0.1 * step} for step in (4, 8)
@@ -239,6 +240,9 @@ def test_a_sweep_without_a_completed_trial_has_a_report(
     assert len(page.all("img")) == (2 if make is running else 0)  # of the first three
     assert ("metrics.jsonl cannot be read: " in page.text) == (make is running)
     assert page.all("audio") == page.all("circle") == []
+    assert "No completed trial has all objectives, so there is no front." in page.text
+    needs = "4 completed trials that differ and a readable journal."
+    assert f"None is known: importances need {needs}" in page.text
 
 
 def test_what_is_no_sweep_and_what_is_no_report_is_one_line(

@@ -81,7 +81,9 @@ def test_a_download_is_music_that_loads(url: str) -> None:
     assert (status, headers["Content-Type"], body[:4]) == (200, "audio/wav", b"RIFF")
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", "192.168.0.2", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:80", "192.168.0.2", "[", ""]
+)
 def test_a_request_to_another_host_is_refused(url: str, host: str) -> None:
     status, body, _ = ask(url, "controls", Host=host)
     assert (status, b"this machine only" in body) == (403, True)
@@ -91,7 +93,7 @@ def test_this_machine_goes_by_two_names(url: str) -> None:
     assert ask(url, "controls", Host=f"localhost:{urlsplit(url).port}")[0] == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "//["])
 def test_a_page_of_another_origin_is_refused(url: str, origin: str) -> None:
     status, body, _ = ask(url, "music", moved(), Origin=origin)
     assert (status, b"its own page only" in body) == (403, True)
@@ -138,6 +140,11 @@ def test_what_is_wrong_is_said_in_one_line(
     assert found == status
     assert words in said
     assert "\n" not in said
+
+
+def test_a_body_that_is_not_what_its_headers_say_is_refused(url: str) -> None:
+    status, answer, _ = ask(url, "music", moved(), **{"Content-Encoding": "gzip"})
+    assert (status, b"must be what its headers say" in answer) == (400, True)
 
 
 def test_a_port_that_is_taken_is_refused() -> None:

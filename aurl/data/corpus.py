@@ -206,9 +206,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     shown = printable(str(folder))
     if not (folder / MANIFEST).is_file():
-        what = "is not a corpus" if folder.exists() else "does not exist"
+        moved = "If it was moved, say where by --data, or put a link in its place. "
+        what = "is not a corpus. " if folder.exists() else f"does not exist. {moved}"
         raise DataError(
-            f"{shown} {what}. Make one from a folder of MIDI: aurl prepare MIDI_DIR --out DATA."
+            f"{shown} {what}Make one from a folder of MIDI: aurl prepare MIDI_DIR --out DATA."
         )
     try:
         manifest = read_json(folder / MANIFEST)

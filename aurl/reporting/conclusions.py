@@ -25,6 +25,13 @@ MOST_CHOSEN = 6
 MOST_DEVICES = 1_000_000
 """Of a trial; a record that says more is not believed."""
 
+HELD = (
+    "The same for every trial, but for what was searched: what is held or fixed takes the place "
+    "of base, and budget.tokens_per_step may make batches smaller. The rest is at its default, in "
+    "each config.yaml."
+)
+"""What :func:`held` gives, in words."""
+
 _NUMBER = re.compile(r"[-+]?(?<![\w.])\d[\d.]*(?:e[-+]?\d+)?")
 
 
@@ -194,14 +201,20 @@ def caveats(found: Findings) -> list[str]:
     """What the answer stands on, and therefore what it does not say."""
     lines = [
         "Scores are of the validation split, which also chose the best: they flatter it. The "
-        "export in best/ has the metrics of the test split.",
+        "export in best/, once the sweep has ended, has the metrics of the test split.",
     ]
     space = found.space
     if "resumed_by" in found.about:
         lines.append(f"The sweep was resumed by other versions than began it: see {ABOUT}.")
+    if isinstance(warm := found.about.get("warm_start"), dict):
+        began = cast("Plain", warm)
+        lines.append(
+            f"It began with what {began.get('from')} had found, {began.get('told')} results of "
+            "which count for importances, and are no trials here."
+        )
     if found.is_running:
         lines.insert(
-            0, f"Not all trials have ended; the last news is {duration(found.silent_s)} old."
+            0, f"Not all runs have ended; the last news is {duration(found.silent_s)} old."
         )
     if space is None:
         return lines

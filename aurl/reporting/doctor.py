@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
 MIN_FREE_GIB = 2.0
 MIN_MEMORY_GIB = 4.0
 _PACKAGES = ("torch", "ray", "optuna", "tensorboard", "miditoolkit", "safetensors")
@@ -54,6 +52,10 @@ def _processors() -> Finding:
 
 
 def _gpus() -> Finding:
+    try:
+        import torch  # which may be what is missing
+    except ImportError:
+        return Finding("GPUs", True, "not known without torch")
     if not torch.cuda.is_available():
         return Finding("GPUs", True, "none: trials run on the CPU")
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -200,13 +200,14 @@ def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
     """
     config, made_by = read_config(folder / "config.yaml")
     model = _made(config, corpus.vocabulary, corpus.n_bars)
-    checkpoint.load_run_weights(place_of(folder / "checkpoint"), model)
+    place = place_of(folder / "checkpoint")
+    checkpoint.load_run_weights(place, model)
     return TrainedModel(
         model=model.double().eval(),
         config=config,
         n_bars=corpus.n_bars,
         max_tokens=corpus.max_tokens,
-        made_by=made_by,
+        made_by={**made_by, "step": checkpoint.step_of(place)},
     )
 
 

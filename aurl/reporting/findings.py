@@ -9,7 +9,7 @@ from aurl.errors import AurlError, ConfigError
 from aurl.files import read_yaml
 from aurl.plain import Plain
 from aurl.reporting.boundaries import Range, ranges_of
-from aurl.reporting.watching import planned_trials, silent_s
+from aurl.reporting.watching import planned_reruns, planned_trials, silent_s
 from aurl.search.importance import LEAST_TRIALS, Importance, importances
 from aurl.search.ranking import (
     ABOUT,
@@ -51,6 +51,7 @@ class Findings:
     reruns: tuple[TrialStatus, ...]
     """Runs of finalists with other seeds."""
 
+    planned_reruns: int
     importances: tuple[Importance, ...]
     ranges: tuple[Range, ...]
     notes: tuple[str, ...]
@@ -73,10 +74,11 @@ class Findings:
 
     @property
     def is_running(self) -> bool:
-        """Whether a trial has not ended, or the sweep is to have more trials."""
+        """Whether a run has not ended, or the sweep is to have more of them."""
         return (
-            any(trial.status in UNENDED for trial in self.trials)
+            any(run.status in UNENDED for run in (*self.trials, *self.reruns))
             or len(self.trials) < self.planned
+            or len(self.reruns) < self.planned_reruns
         )
 
 
@@ -107,6 +109,7 @@ def read_findings(sweep: Path) -> Findings:
         trials=tuple(trials),
         places=tuple(places),
         reruns=tuple(read_reruns(sweep)),
+        planned_reruns=planned_reruns(sweep),
         importances=tuple(shares),
         ranges=tuple(ranges_of(space, best)) if space is not None else (),
         notes=tuple(notes),

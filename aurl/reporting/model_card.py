@@ -7,6 +7,7 @@ import numpy as np
 
 from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import Corpus
+from aurl.data.events import Events
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
 from aurl.plain import Plain
 from aurl.reporting.musical import MUSIC
@@ -20,7 +21,7 @@ BOUNDS = ("/low", "/high")
 _LOAD = """```python
 import aurl
 model = aurl.load(".")  # the folder that holds this file
-codes = model.encode(model.sample(2))  # or MIDI files; a row for each window of {n_bars} bars
+codes = model.encode(model.sample(2))  # or MIDI files; a row for each window of {bars}
 model.write(model.decode(codes), "decoded.mid")
 model.write(model.interpolate(codes[0], codes[1], steps=7), "between.mid")
 ```"""
@@ -35,7 +36,7 @@ def model_card(
         config: The model's configuration.
         corpus: The music it was trained on.
         metrics: Its metrics on the test split, under their full names.
-        made_by: Where it comes from.
+        made_by: Where it comes from, and at which ``step`` it is.
     """
     levels = ", ".join(
         f"{level.name} ({level.dim} dimensions, span {level.span})"
@@ -55,10 +56,16 @@ def model_card(
     chosen = _chosen(to_plain(config), to_plain(RunConfig()))
     settings = ", ".join(f"`{key}` {value}" for key, value in chosen.items()) or "none"
     origin = "\n".join(f"- {key}: {_said(value)}" for key, value in made_by.items())
+    planned = config.training.steps
+    step = made_by.get("step", planned)
+    steps = f"{planned}" if step == planned else f"{step} of {planned}"
+    bars = f"{corpus.n_bars} bars"
+    if isinstance(corpus.vocabulary, Events):
+        bars += " of two seconds"
     n_test = min(len(corpus.indices("test")), config.evaluation.final_windows)
     return f"""# A variational autoencoder of symbolic music
 
-A hierarchical Transformer VAE of windows of {corpus.n_bars} bars, made by aurl.
+A hierarchical Transformer VAE of windows of {bars}, made by aurl.
 
 ## Data
 
@@ -68,7 +75,7 @@ Licence of the data: {corpus.licence}
 ## Model
 
 Latent levels: {levels}. Width {config.model.d_model}, {config.model.encoder_layers} encoder and
-{config.model.decoder_layers} decoder layers. Trained for {config.training.steps} steps of
+{config.model.decoder_layers} decoder layers. Trained for {steps} steps of
 {config.training.batch_size} windows. Settings of its latent space and objective beside
 the defaults: {settings}. `config.yaml` holds all.
 
@@ -85,11 +92,11 @@ pieces. One training seed: differences between seeds are not in the intervals.
 {_music(metrics)}
 ## Use
 
-{_LOAD.format(n_bars=corpus.n_bars)}
+{_LOAD.format(bars=bars)}
 
 ## Limitations
 
-Trained on windows of {corpus.n_bars} bars of one corpus; it knows no longer form and no other
+Trained on windows of {bars}, of one corpus; it knows no longer form and no other
 music. Its music is quantised to the steps of its vocabulary. A short search's best configuration
 is a start for a full-size run (`aurl train`), not a finished model.
 

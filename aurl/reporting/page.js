@@ -46,7 +46,7 @@
     head.append(close);
     head.className = "row";
     const state = [
-      trial.front ? "on the Pareto front" : "behind the front",
+      trial.front ? "on the Pareto front" : "not on the Pareto front",
       `${trial.steps} steps`,
       trial.time,
       trial.reason,

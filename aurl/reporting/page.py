@@ -5,7 +5,7 @@ from typing import Any
 
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.boundaries import Range
-from aurl.reporting.conclusions import answer, caveats, costs, device, endings, held
+from aurl.reporting.conclusions import HELD, answer, caveats, costs, device, endings, held
 from aurl.reporting.figures import (
     MOST_SLICED,
     TARGETS,
@@ -100,11 +100,11 @@ class Page:
     def _front(self) -> Html:
         figures = front_figures(self._found)
         if not figures:
-            return element("p", "No trial has completed, so there is no front.")
+            return element("p", "No completed trial has all objectives, so there is no front.")
         words = (
-            "Every pair of the three objectives, all better when greater. Orange: no other trial "
-            "is better in all three; ringed: rank 1. Rest on a point or click it to see its "
-            "trial, here and in every other figure."
+            "Every pair of the three objectives, all better when greater. Orange: no other "
+            "feasible trial is better in all three; ringed: rank 1. Rest on a point or click it "
+            "to see its trial, here and in every other figure."
         )
         return joined([element("p", words), self._grid(figures)])
 
@@ -167,8 +167,8 @@ class Page:
             )
             parts += [element("p", words), few, rest]
         else:
-            words = f"Importances need {LEAST_TRIALS} completed trials and a readable journal."
-            parts.append(element("p", words))
+            needs = f"{LEAST_TRIALS} completed trials that differ and a readable journal"
+            parts.append(element("p", f"None is known: importances need {needs}."))
         slices = {target: slice_figures(self._found, target) for target in TARGETS}
         if any(slices.values()):
             parts += [element("h3", "Slices"), *self._some(), self._slices(slices)]
@@ -328,8 +328,7 @@ class Page:
             )
             for title, values in held(self._found).items()
         ]
-        words = "The same for every trial; the rest is at its default, in each config.yaml."
-        return joined([lines, element("h3", "What was fixed"), element("p", words), *sections])
+        return joined([lines, element("h3", "What was fixed"), element("p", HELD), *sections])
 
     def _grid(self, figures: Sequence[Figure]) -> Html:
         self.figures += figures

@@ -169,7 +169,7 @@ class Progress:
         return ", ".join(found)
 
     def _best(self) -> str:
-        """The completed trial with the highest score, which is the first of the leaderboard."""
+        """The completed trial with the highest score; an infeasible one is not ranked by it."""
         scores = {
             name: score
             for name, trial in self._trials.items()
@@ -179,9 +179,9 @@ class Progress:
             and math.isfinite(score)
         }
         if not scores:
-            return "best: none yet"
+            return "highest score: none yet"
         best = max(scores, key=lambda name: scores[name])
-        return f"best: {best}  {_scores(self._trials[best].metrics)}"
+        return f"highest score: {best}  {_scores(self._trials[best].metrics)}"
 
     def _running(self) -> str:
         steps = [

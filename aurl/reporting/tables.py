@@ -32,7 +32,12 @@ STYLES: Mapping[Status, str] = {
 }
 
 
-def leaderboard_table(places: Sequence[Place], *, with_unranked: bool = False) -> Table:
+def leaderboard_table(
+    places: Sequence[Place],
+    *,
+    with_unranked: bool = False,
+    among: Sequence[TrialStatus] | None = None,
+) -> Table:
     """The ranked trials; ``*`` marks the Pareto front, ``!`` what is infeasible.
 
     Where finalists were trained again, ``low`` is what their score is at least.
@@ -41,8 +46,9 @@ def leaderboard_table(places: Sequence[Place], *, with_unranked: bool = False) -
         places: From :func:`aurl.search.ranking.ranked`, in the order that is shown.
         with_unranked: Show those without a rank too, with what became of them and why; the
             caption counts them in any case.
+        among: All trials of the sweep, which the caption counts; by default those of the places.
     """
-    caption = _shown(_caption([place.trial for place in places]))
+    caption = _caption([place.trial for place in places], among)
     table = Table(box=SIMPLE_HEAD, caption=caption, padding=(0, 1, 0, 0), pad_edge=False)
     again = ["low"] if any(place.trial.score_low is not None for place in places) else []
     for heading in ("rank", "trial", *again, "score", "kl_health", "disent.", "recon."):
@@ -66,9 +72,16 @@ def leaderboard_table(places: Sequence[Place], *, with_unranked: bool = False) -
     return table
 
 
-def status_table(trials: Sequence[TrialStatus]) -> Table:
-    """Every trial as it is given: how far it is, how it does, how it ended."""
-    table = Table(box=SIMPLE_HEAD, caption=_shown(_caption(trials)))
+def status_table(
+    trials: Sequence[TrialStatus], *, among: Sequence[TrialStatus] | None = None
+) -> Table:
+    """Every trial as it is given: how far it is, how it does, how it ended.
+
+    Args:
+        trials: Those that are shown.
+        among: All of the sweep, which the caption counts; by default those.
+    """
+    table = Table(box=SIMPLE_HEAD, caption=_caption(trials, among))
     for heading in ("trial", "status", "step", "time", "score", "kl_health"):
         justify = "left" if heading in ("trial", "status") else "right"
         table.add_column(heading, justify=justify, no_wrap=True)
@@ -139,13 +152,15 @@ def _shown(text: str) -> Text:
     return Text(printable(text))
 
 
-def _caption(trials: Sequence[TrialStatus]) -> str:
+def _caption(shown: Sequence[TrialStatus], among: Sequence[TrialStatus] | None) -> Text:
+    trials = shown if among is None else among
     own = [trial for trial in trials if not trial.is_rerun]
     again = [trial for trial in trials if trial.is_rerun]
     best = next((place for place in ranked(own) if place.rank == 1), None)
     lead = f"; best {best.trial.trial}" if best else ""
     lead += f"; {len(again)} runs of finalists: {_counted(again)}" if again else ""
-    return f"{len(own)} trials: {_counted(own)}{lead}" if own else "no trials yet"
+    lead += f"; {len(trials) - len(shown)} more not shown" if len(shown) < len(trials) else ""
+    return _shown(f"{len(own)} trials: {_counted(own)}{lead}" if own else "no trials yet")
 
 
 def _counted(trials: Sequence[TrialStatus]) -> str:

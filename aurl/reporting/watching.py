@@ -81,11 +81,9 @@ def _table(sweep: Path, trials: Sequence[TrialStatus], height: int) -> Table:
     room = max(1, height - AROUND)
     latest = sorted(trials, key=lambda trial: trial.trial, reverse=True)
     shown = sorted(latest, key=lambda trial: trial.status != "running")[:room]
-    table = status_table(shown)
-    caption = status_table(trials).caption
-    notes = [f"{len(trials) - len(shown)} more not shown"] if len(shown) < len(trials) else []
-    notes += [f"last news {duration(silent_s(sweep))} ago; Ctrl-C leaves, the sweep goes on"]
-    table.caption = Text(f"{caption}; {'; '.join(notes)}")
+    table = status_table(shown, among=trials)
+    news = f"last news {duration(silent_s(sweep))} ago; Ctrl-C leaves, the sweep goes on"
+    table.caption = Text(f"{table.caption}; {news}")
     return table
 
 
@@ -101,9 +99,13 @@ def _is_over(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
     if at_rest[False] < planned_trials(sweep):
         return False
     waits = any(trial.status == "paused" and not trial.is_rerun for trial in trials)
-    seeds = None if waits else _seeds(sweep)
-    planned = seeds.runs * len(finalists(sweep, seeds.finalists)) if seeds else 0
-    return at_rest[True] >= planned
+    return at_rest[True] >= (0 if waits else planned_reruns(sweep))
+
+
+def planned_reruns(sweep: Path) -> int:
+    """Runs with other seeds that the sweep's finalists are to have, as its trials stand now."""
+    seeds = _seeds(sweep)
+    return seeds.runs * len(finalists(sweep, seeds.finalists)) if seeds else 0
 
 
 def _seeds(sweep: Path) -> SeedsConfig | None:

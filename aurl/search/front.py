@@ -14,6 +14,7 @@ from aurl.drawing.canvas import png
 from aurl.drawing.front import Trials, pareto_front
 from aurl.metrics.pareto import non_dominated_fronts
 from aurl.metrics.score import OBJECTIVES
+from aurl.search.constraints import Bounds, violation
 from aurl.search.distributions import Choice
 from aurl.search.space import Space
 from aurl.training.reporters import Domain, Interval, Options, show_on_sweep, sweep_picture
@@ -31,11 +32,14 @@ class FrontPicture:
 
     Args:
         sweep: The sweep's folder.
+        constraints: Of its space; what is infeasible is drawn, and is on no front.
     """
 
-    def __init__(self, sweep: Path) -> None:
+    def __init__(self, sweep: Path, constraints: Mapping[str, Bounds]) -> None:
         self._sweep = sweep
+        self._constraints = constraints
         self._trials: dict[str, list[float]] = {}
+        self._feasible: dict[str, bool] = {}
         self._drawn = 0
 
     @property
@@ -48,6 +52,7 @@ class FrontPicture:
         values = [metrics.get(name, math.nan) for name in OBJECTIVES]
         if np.isfinite(values).all():
             self._trials[trial] = values
+            self._feasible[trial] = not violation(metrics, self._constraints)[1]
 
     def draw(self, *, even_if_drawn: bool = True) -> None:
         """Draw the trials that are there; a picture that fails ends no sweep.
@@ -59,7 +64,8 @@ class FrontPicture:
             return
         self._drawn = len(self._trials)
         values = np.array(list(self._trials.values()))
-        on_front = non_dominated_fronts(values) == 0
+        on_front = np.array(list(self._feasible.values()))
+        on_front[on_front] = non_dominated_fronts(values[on_front]) == 0
         trials = Trials(
             names=list(self._trials),
             objectives=[name.removeprefix("val/") for name in OBJECTIVES],

@@ -234,7 +234,7 @@ class _Supply(_Queue):
         super().__init__(sweep.trials_folder, recorder, referee)
         self.sweep = sweep
         self.proposals = proposals
-        self.front = FrontPicture(sweep.folder)
+        self.front = FrontPicture(sweep.folder, sweep.space.constraints)
         found = statuses(sweep.trials_folder)
         self._unended = deque(unended(found))
         for name, status in found.items():

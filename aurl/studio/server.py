@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 
@@ -114,10 +114,10 @@ class Server:
         return answer
 
     def _refused(self, request: web.Request) -> str:
-        if urlsplit(f"//{request.host}").hostname not in HERE:
+        if _address(f"//{request.host}").hostname not in HERE:
             return "the studio answers requests to this machine only."
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
+        if origin is not None and _address(origin).netloc != request.host:
             return "the studio answers its own page only."
         token = request.path.split("/")[1]
         if not hmac.compare_digest(token.encode(), self.token.encode()):
@@ -159,6 +159,14 @@ class Server:
         return await asyncio.get_running_loop().run_in_executor(self.worker, call)
 
 
+def _address(text: str) -> SplitResult:
+    """The parts of an address; of one that cannot be read, none."""
+    try:
+        return urlsplit(text)
+    except ValueError:  # such as http://[
+        return urlsplit("")
+
+
 @web.middleware
 async def _in_one_line(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What is wrong with a request, as the command line says it."""
@@ -166,6 +174,8 @@ async def _in_one_line(request: web.Request, handler: Handler) -> web.StreamResp
         return await handler(request)
     except AurlError as error:
         return _said(str(error), 400)
+    except web.RequestPayloadError:
+        return _said("the body of a request must be what its headers say, got other bytes.", 400)
     except web.HTTPRequestEntityTooLarge:
         return _said(f"a file must have {MAX_BYTES} bytes at most, got more.", 413)
     except web.HTTPException as error:
