@@ -134,7 +134,7 @@ def shares(
         if own.sum() < LEAST_CASES or len(np.unique(pieces[own])) < 2:
             continue
         followed, stayed = (
-            mean_interval(each[own, column].astype(np.float64), pieces[own])
+            mean_interval(each[own, column].astype(np.float64), pieces[own], within=(0.0, 1.0))
             for each in (swaps.followed, swaps.stayed)
         )
         found[name] = Share(attribute=name, cases=int(own.sum()), followed=followed, stayed=stayed)
@@ -232,7 +232,8 @@ def locality(
     if covered.all() or not covered.any():
         raise ValueError(f"covered must be some bars and not all, got {covered.tolist()}.")
     inside, outside = (
-        mean_interval(change[:, bars].mean(axis=1), pieces) for bars in (covered, ~covered)
+        mean_interval(change[:, bars].mean(axis=1), pieces, within=(0.0, 1.0))
+        for bars in (covered, ~covered)
     )
     return Locality(inside=inside, outside=outside)
 

@@ -102,6 +102,7 @@ def effects(
             continue
         ordered = not ground.readings.categorical[column]
         sizes = _slopes(curve, steps) / ground.scale[column] if ordered else _changes(curve)
+        within = (-np.inf, np.inf) if ordered else (0.0, 1.0)
         known = np.isfinite(sizes)
         if len(np.unique(ground.pieces[known])) < 2:
             continue
@@ -109,7 +110,7 @@ def effects(
             Effect(
                 attribute=name,
                 unit="deviations" if ordered else "changed",
-                size=mean_interval(sizes[known], ground.pieces[known]),
+                size=mean_interval(sizes[known], ground.pieces[known], within=within),
                 monotonicity=monotonicity(_means(curve)) if ordered else 0.0,
                 windows=int(known.sum()),
             )

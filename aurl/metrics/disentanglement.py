@@ -243,7 +243,7 @@ def torn_rows(
     """Rows to take in place of each one's own, so that all belong elsewhere.
 
     Each group takes the rows of one drawn group, in their order from a drawn one on, all around
-    and spread over its own size: what is alike within a group is so afterwards, in as large groups.
+    and spread over its own size: groups are as alike within, and as large, as they were.
     """
     groups = np.arange(n) if groups is None else groups
     _, position, sizes = np.unique(groups, return_inverse=True, return_counts=True)
