@@ -90,6 +90,11 @@ def score_intervals(
     higher. That bias is removed: an interval lies around the score as its resamples lie around
     their own mean.
 
+    It is of the score at this size, not of that of endless music. What few pieces tell by chance
+    is in both: about a true 0, intervals of MIG leave 0 out in a quarter of the cases with 1,000
+    windows that are alike in nothing and in three fifths with 30 pieces of ten. Hold a score
+    against its floor, not against 0.
+
     Args:
         scores: Scores in [0, 1] from rows, some of which are given more than once.
         pieces: Piece of every row; each its own where rows are independent.
