@@ -88,7 +88,8 @@ def effects(
 
     Attributes that do not vary in the music, and those that windows of one piece only show, are
     left out. No correction is made for looking at many dimensions: of twenty intervals around
-    nothing, one excludes 0.
+    nothing, one excludes 0, so that of 20 dimensions and 12 attributes that have nothing to do
+    with each other some 14 effects are "certain".
 
     Args:
         curves: What is heard.

@@ -104,8 +104,8 @@ class Place:
 def lower_bound(scores: Sequence[float]) -> float:
     """Mean less its standard error, to order by: no bound that the truth is sure to be above.
 
-    Of normal scores it is above the truth in 21 of 100 cases with three runs, in 19 with five; that
-    of the first of three finalists that are alike, with three runs each, in 51.
+    Of normal scores it is above the truth in 21 of 100 cases with three runs, in 19 with five; the
+    one of the first of three finalists that are alike, with three runs each, in 51.
     """
     values = np.asarray(scores, dtype=np.float64)
     return float(values.mean() - values.std(ddof=1) / math.sqrt(len(values)))
