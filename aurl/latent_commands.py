@@ -54,11 +54,18 @@ def run_traverse(args: Namespace) -> int:
             for effect in row.get("effects", [])
             if effect["is_certain"]
         ]
-        state = f"moves {', '.join(moves) or 'nothing for certain'}" if row["live"] else "dead"
+        state = f"moves {', '.join(moves) or 'nothing that shows'}" if row["live"] else "dead"
         tells = f", tells {row['tells']}" if row["tells"] else ""
         lines.append(f"{row['dimension']:14} {row['rate_nats']:6.2f} nats{tells}; {state}")
         if row["live"]:
             tracks.append(Track(name=row["dimension"].replace("/", "_"), caption=lines[-1]))
+    each = [
+        effect["is_certain"] for row in found["dimensions"] for effect in row.get("effects", [])
+    ]
+    lines.append(
+        f"An effect is named if its own 95 % interval leaves 0 out: {sum(each)} of {len(each)} "
+        f"are, and of as many that are none about {0.05 * len(each):.0f} would be."
+    )
     return _told(args, found, lines, tracks)
 
 

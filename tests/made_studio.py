@@ -19,6 +19,9 @@ from tests.test_latent_tools import LEVELS, lively
 from tests.test_musical import untrained
 from tests.tiny import small_config, tiny_corpus
 
+N_WINDOWS = 192
+"""Of its music: of fewer pieces, codes of random music are not known to tell of anything."""
+
 
 @cache
 def made_studio(*, with_music: bool = True) -> Studio:
@@ -26,7 +29,7 @@ def made_studio(*, with_music: bool = True) -> Studio:
     model = Model(trained=lively(untrained(small_config(latent__levels=LEVELS))))
     if not with_music:
         return Studio.of("tiny", model, None, "The music is not here.")
-    return Studio.of("tiny", model, Study(Subject(model.trained.model, tiny_corpus())))
+    return Studio.of("tiny", model, Study(Subject(model.trained.model, tiny_corpus(N_WINDOWS))))
 
 
 def a_move(studio: Studio, **changes: Any) -> Move:

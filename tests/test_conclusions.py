@@ -111,8 +111,8 @@ def test_of_many_parameters_the_answer_names_those_that_mattered(
     named = " ".join(f"beta.a{index}={index}" for index in (1, 2, 3, 4, 7, 8))
     assert f"t0000 with {named} and 3 more: score" in lines[0]
     assert lines[-1] == (
-        "What moved the score most is objective.beta.a6: 0.30 of what single parameters explain "
-        f"({hint})."
+        "What moved the score most is objective.beta.a6: 0.30 of what single parameters explain, "
+        f"be it much or next to nothing ({hint})."
     )
 
 

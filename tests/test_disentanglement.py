@@ -223,6 +223,20 @@ def test_permutation_floor_of_pieces_keeps_the_likeness_within_a_piece() -> None
     assert grouped.mig_rank32 > 3.0 * alone.mig_rank32
 
 
+def test_a_torn_piece_takes_the_rows_of_one_piece_however_long_each_is() -> None:
+    pieces = np.random.default_rng(0).permutation(np.repeat(np.arange(12), np.arange(1, 13)))
+    order = torn_rows(len(pieces), pieces, np.random.default_rng(0))
+    taken = {piece: set(pieces[order[pieces == piece]]) for piece in range(12)}
+    assert sorted(other for others in taken.values() for other in others) == list(range(12))
+    sizes = np.bincount(pieces)
+    for piece, (other,) in taken.items():
+        times = np.bincount(order[pieces == piece], minlength=len(pieces))[
+            pieces == other
+        ]  # spread evenly
+        assert times.sum() == sizes[piece]
+        assert times.max() - times.min() <= 1
+
+
 def test_rows_of_a_single_piece_are_torn_too() -> None:
     order = torn_rows(9, np.zeros(9, np.int64), np.random.default_rng(0))
     assert sorted(order.tolist()) == list(range(9))

@@ -133,6 +133,16 @@ def test_interval_is_wider_for_fewer_pieces_than_windows() -> None:
     assert by_piece.high - by_piece.low > 2 * (by_window.high - by_window.low)
 
 
+def test_interval_covers_what_five_other_pieces_give() -> None:
+    piece, found = np.repeat(np.arange(5), 14), []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        data = 0.8 * rng.normal(size=5)[piece] + 0.6 * rng.normal(size=70)
+        found.append(between(rng.normal(size=256) + 1.0, data, piece).overlap)
+    mean = np.mean([each.mean for each in found])
+    assert np.mean([each.low <= mean <= each.high for each in found]) > 0.9  # three errors: 0.05
+
+
 def test_the_mean_over_quantities_comes_with_its_own_interval() -> None:
     rng = np.random.default_rng(0)
     ours = {name: rng.integers(0, 5, (40, 3)) for name in ("a", "b")}

@@ -62,7 +62,7 @@ def test_windows_of_one_piece_widen_the_interval() -> None:
     assert width(pieces) > 2.0 * width(np.arange(600))
     whole, torn = (evidence(codes, factors, groups) for groups in (pieces, np.arange(600)))
     name = "factors/mig_rank32/floor"
-    assert whole[name] > 4.0 * torn[name]  # of 30 pieces some agree by chance
+    assert whole[name] > 2.0 * torn[name]  # of 30 pieces some agree by chance
 
 
 def test_nothing_alive_and_one_piece_are_defined() -> None:

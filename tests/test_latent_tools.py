@@ -104,10 +104,13 @@ def test_traverse_moves_the_live_dimensions_and_names_the_dead(run: Callable[...
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > 0.0
     lines = told.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert lines[1].startswith(f"{DEAD} ")
     assert lines[1].endswith("; dead")
-    assert lines[3] == "Written: moved. To see and hear: moved/sheet.html"
+    each = [effect for row in rows.values() for effect in row.get("effects", [])]
+    certain = sum(effect["is_certain"] for effect in each)
+    assert f"leaves 0 out: {certain} of {len(each)} are" in lines[3]
+    assert lines[4] == "Written: moved. To see and hear: moved/sheet.html"
 
 
 def test_interpolate_goes_from_one_file_to_the_other(run: Callable[..., str]) -> None:

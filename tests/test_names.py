@@ -50,6 +50,18 @@ def test_the_likeness_of_windows_within_a_piece_is_no_evidence() -> None:
     assert torn_apart.names != [None] * 3  # windows as their own pieces would be fooled
 
 
+def test_pieces_of_unequal_length_are_no_evidence_either() -> None:
+    """A piece of many windows, torn up among others, would be evidence many times over."""
+    fooled = 0
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        pieces = np.repeat(np.arange(30), np.exp(rng.normal(2.3, 0.8, 30)).astype(int) + 1)
+        codes = rng.normal(size=(30, 4))[pieces]
+        factors = rng.integers(0, 6, size=(30, 3))[pieces]
+        fooled += named(codes, factors, "abc", pieces).names != [None] * 4
+    assert fooled <= 1  # of five draws; one of a hundred is
+
+
 def test_coordinates_are_labelled_by_level_dimension_and_slot() -> None:
     layout = LatentLayout.of(
         [

@@ -36,4 +36,8 @@ def test_the_gain_is_over_z_at_zero_with_the_pieces_of_these_windows() -> None:
     interval = mean_interval(gain, found.piece)
     ends = (said["reconstruction_score/gain/low"], said["reconstruction_score/gain/high"])
     assert ends == (interval.low, interval.high)
+    found.piece = np.zeros(6, np.int64)
+    alone = found.summary()  # nothing is known but what a difference of shares can be
+    assert alone["reconstruction_score/gain/low"] == -1.0
+    assert alone["reconstruction_score/gain/high"] == 1.0
     assert said["reconstruction_score/zero_z"] == pytest.approx(0.25)

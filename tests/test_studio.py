@@ -19,7 +19,7 @@ from aurl.studio.controls import WORDS
 from aurl.studio.instrument import drawable
 from aurl.studio.move import LARGEST, MOST_SEED, Move, parsed
 from aurl.studio.sources import dropped
-from tests.made_studio import a_move, made_studio
+from tests.made_studio import N_WINDOWS, a_move, made_studio
 from tests.test_latent_tools import DEAD
 from tests.tiny import N_BARS, random_piece, tiny_corpus
 
@@ -130,7 +130,7 @@ def test_the_same_seed_is_the_same_music() -> None:
 
 
 def test_held_out_pieces_are_those_of_the_test_split() -> None:
-    studio, corpus = made_studio(), tiny_corpus()
+    studio, corpus = made_studio(), tiny_corpus(N_WINDOWS)
     pieces = {corpus.piece_names[piece] for piece in corpus.piece[corpus.indices("test")]}
     found = [studio.piece("held-out", {"seed": str(seed)}, b"") for seed in range(len(pieces) + 1)]
     assert {source.name for source in found} == pieces

@@ -137,6 +137,9 @@ def test_levels_that_carry_an_attribute_alike_are_not_apart() -> None:
     apart = separation(found["global"], found["local"], PIECES)
     assert apart is not None
     assert apart.mean < 0.15
+    followed = found["global"].followed
+    unlike = shares(found["global"], ["both"], followed[:, 0].astype(np.int64))["both"].followed
+    assert (unlike.low, unlike.high) == (0.0, 1.0)  # of two pieces, and a share all the same
 
 
 def test_an_attribute_with_too_few_cases_is_left_out() -> None:
@@ -191,5 +194,7 @@ def test_locality_is_the_mean_change_inside_and_outside() -> None:
     change = np.array([[1.0, 0.0], [1.0, 0.5], [0.0, 0.0], [1.0, 0.0]])
     found = locality(change, np.array([True, False]), np.arange(4))
     assert (found.inside.mean, found.outside.mean) == (0.75, 0.125)
+    assert found.outside.low == 0.0
+    assert found.inside.high == 1.0
     with pytest.raises(ValueError, match="covered must be some bars and not all"):
         locality(change, np.array([True, True]), np.arange(4))

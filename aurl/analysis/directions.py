@@ -51,7 +51,8 @@ class Direction:
     mean."""
 
     r2_interval: Interval
-    """Of the same, with what is below 0 counted as 0."""
+    """Of the same, with what is below 0 counted as 0. It covered 83 to 97 % where 4, 10 and 20
+    pieces were held out, the least about an R2 of 0.25."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -88,7 +88,8 @@ def effects(
 
     Attributes that do not vary in the music, and those that windows of one piece only show, are
     left out. No correction is made for looking at many dimensions: of twenty intervals around
-    nothing, one excludes 0.
+    nothing, one excludes 0, so that of 20 dimensions and 12 attributes that have nothing to do
+    with each other some 14 effects are "certain".
 
     Args:
         curves: What is heard.
@@ -102,6 +103,7 @@ def effects(
             continue
         ordered = not ground.readings.categorical[column]
         sizes = _slopes(curve, steps) / ground.scale[column] if ordered else _changes(curve)
+        within = (-np.inf, np.inf) if ordered else (0.0, 1.0)
         known = np.isfinite(sizes)
         if len(np.unique(ground.pieces[known])) < 2:
             continue
@@ -109,7 +111,7 @@ def effects(
             Effect(
                 attribute=name,
                 unit="deviations" if ordered else "changed",
-                size=mean_interval(sizes[known], ground.pieces[known]),
+                size=mean_interval(sizes[known], ground.pieces[known], within=within),
                 monotonicity=monotonicity(_means(curve)) if ordered else 0.0,
                 windows=int(known.sum()),
             )

@@ -135,18 +135,19 @@ def permutation_floor(
 ) -> Disentanglement:
     """The same scores when codes and factors have nothing to do with each other.
 
-    The rows of ``factors`` are permuted together. With ``groups`` whole pieces change places (and
-    shift), so that the likeness of windows within a piece, which raises the floor, is kept.
+    All factors of a row are torn from it together. With ``groups`` whole pieces change places, so
+    that the likeness of windows within a piece, which raises the floor, is kept.
 
     Args:
         codes: As in :func:`disentanglement`, and so are the other arguments.
-        factors: Permuted with the seed of ``settings``.
+        factors: Torn with the seed of ``settings``.
         live: Codes that count.
         groups: Piece of every sample.
         settings: Forest, split and seed.
 
     Returns:
-        What a score must exceed to mean anything.
+        One draw of what chance scores: half of such draws are higher, so a score that is not well
+        above it means nothing.
     """
     order = torn_rows(len(factors), groups, np.random.default_rng([settings.seed, 1]))
     return disentanglement(codes, factors[order], live=live, groups=groups, settings=settings)
@@ -239,11 +240,17 @@ def _nothing(status: Status, factors: np.ndarray) -> Disentanglement:
 def torn_rows(
     n: int, groups: Int[np.ndarray, " sample"] | None, rng: np.random.Generator
 ) -> Int[np.ndarray, " sample"]:
-    """Row indices in an order that tears rows from their places, whole groups at a time."""
+    """Rows to take in place of each one's own, so that all belong elsewhere.
+
+    Each group takes the rows of one drawn group, in their order from a drawn one on, all around
+    and spread over its own size: groups are as alike within, and as large, as they were.
+    """
     groups = np.arange(n) if groups is None else groups
-    labels, position = np.unique(groups, return_inverse=True)
+    _, position, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     by_group = np.argsort(position, kind="stable")
-    moved = np.argsort(rng.permutation(labels.size)[position], kind="stable")
+    own, first = position[by_group], np.cumsum(sizes) - sizes
+    taken = rng.permutation(sizes.size)[own]
+    place = (np.arange(n) - first[own]) * sizes[taken] // sizes[own] + rng.integers(sizes)[taken]
     order = np.empty(n, dtype=np.int64)
-    order[by_group] = np.roll(moved, int(rng.integers(1, max(n, 2))))
+    order[by_group] = by_group[first[taken] + place % sizes[taken]]
     return order

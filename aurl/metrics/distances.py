@@ -26,10 +26,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from aurl.metrics.bootstrap import Interval
+from aurl.metrics.bootstrap import Interval, widening
 
 N_BINS = 10
 N_RESAMPLES = 1000
+_LEVEL = 0.95
 DECIMALS = 9  # values closer than this are the same, whatever order sums were taken in
 
 
@@ -88,8 +89,9 @@ def distances(
 
     The intervals resample the samples and, together, all rows of a piece of the data. A bootstrap
     has the small-sample bias twice, so its spread is put around the value: the interval is of the
-    estimate at these sizes, not of the distance between endless samples. It covered 93 to 100 % in
-    simulations of 256 samples and 150 pieces, the most where there is no difference.
+    estimate at these sizes, not of the distance between endless samples. It covered 92 to 100 % in
+    simulations of 256 samples and 134, 10, 5 and 2 pieces, the most where there is no difference.
+    Of one piece it does not say how others would differ.
 
     Args:
         samples: Counts by quantity; the rows are independent.
@@ -115,14 +117,17 @@ def distances(
     n_samples = len(next(iter(samples.values())))
     ours = _resampled(n_samples, n_resamples, rng)
     _, position = np.unique(piece, return_inverse=True)
-    theirs = _resampled(int(position.max()) + 1, n_resamples, rng)[:, position]
+    n_pieces = int(position.max()) + 1
+    theirs = _resampled(n_pieces, n_resamples, rng)[:, position]
     drawn = {
         name: _compared(ours @ samples[name], theirs @ data[name]) for name in sorted(samples)
     }
     drawn[""] = np.mean(list(drawn.values()), axis=0)
+    wider = widening(max(2, n_pieces), _LEVEL)
     return {
         name: Distance(
-            overlap=_estimate(overlap, highest=1.0), kl_nats=_estimate(kl, highest=np.inf)
+            overlap=_estimate(overlap, wider, highest=1.0),
+            kl_nats=_estimate(kl, wider, highest=np.inf),
         )
         for name, (overlap, kl) in drawn.items()
     }
@@ -147,8 +152,8 @@ def _compared(
     return np.stack([overlap, (smooth_q * np.log(smooth_q / smooth_p)).sum(axis=1)])
 
 
-def _estimate(draws: Float[np.ndarray, " draw"], *, highest: float) -> Interval:
+def _estimate(draws: Float[np.ndarray, " draw"], wider: float, *, highest: float) -> Interval:
     value, resampled = float(draws[0]), draws[1:]
-    spread = np.quantile(resampled, [0.025, 0.975]) - resampled.mean()
-    low, high = np.clip(value + spread, 0.0, highest)
+    bounds = np.quantile(resampled, [(1.0 - _LEVEL) / 2.0, (1.0 + _LEVEL) / 2.0])
+    low, high = np.clip(value + wider * (bounds - resampled.mean()), 0.0, highest)
     return Interval(mean=value, low=float(min(low, value)), high=float(max(high, value)))

@@ -125,7 +125,7 @@ def _what_mattered(found: Findings) -> list[str]:
             few = f", from {each.trials} trials" if each.trials < FEW_TRIALS else ""
             return [
                 f"What moved the score most is {name}: {share:.2f} of what single parameters "
-                f"explain ({hint}{few})."
+                f"explain, be it much or next to nothing ({hint}{few})."
             ]
     return []
 

@@ -40,7 +40,7 @@ def leaderboard_table(
 ) -> Table:
     """The ranked trials; ``*`` marks the Pareto front, ``!`` what is infeasible.
 
-    Where finalists were trained again, ``low`` is what their score is at least.
+    Where finalists were trained again, ``low`` is their mean score less its standard error.
 
     Args:
         places: From :func:`aurl.search.ranking.ranked`, in the order that is shown.

@@ -5,6 +5,8 @@ parameters https://arxiv.org/abs/2601.20800) says what sets the trials nearest t
 apart from the others. fANOVA (Hutter, Hoos and Leyton-Brown 2014) says which parameter's main
 effect explains the variance of one score in a random forest. Shares add up to 1 among the
 parameters that are compared, whether they mean much or little: with few trials, they are hints.
+Of six parameters that move nothing, the first had 0.36 by fANOVA with 8 trials and 0.34 with 20,
+in the median; one in twenty times more than 0.59 and 0.56.
 """
 
 import logging

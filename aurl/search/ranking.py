@@ -1,8 +1,8 @@
 """Which trial of a sweep is better: read from its folder alone.
 
 A trial that completed is ranked. Feasible trials come first; of those, finalists that were trained
-again with other seeds, by what their score is at least; then the Pareto front of the three
-objectives, the front behind it, and so on, within a front by ``val/score``. A trial that was
+again with other seeds, by the mean of these less its standard error; then the Pareto front of the
+three objectives, the front behind it, and so on, within a front by ``val/score``. A trial that was
 stopped or failed has no rank, because its metrics were not measured on a finished run; it is
 counted and listed, with its reason. docs/decisions/0010 argues for this order.
 """
@@ -84,7 +84,7 @@ class TrialStatus:
 
     @property
     def score_low(self) -> float | None:
-        """What the score is at least, by its runs with other seeds; None unless all have one."""
+        """:func:`lower_bound` of its runs with other seeds; None unless all have a score."""
         scores = [score for score in self.seed_scores if score is not None]
         whole = len(scores) == len(self.seed_scores) >= 2
         return lower_bound(scores) if whole else None
@@ -102,7 +102,11 @@ class Place:
 
 
 def lower_bound(scores: Sequence[float]) -> float:
-    """Mean less its standard error: above the truth in about one of six cases, were it normal."""
+    """Mean less its standard error, to order by: no bound that the truth is sure to be above.
+
+    Of normal scores it is above the truth in 21 of 100 cases with three runs, in 19 with five; the
+    one of the first of three finalists that are alike, with three runs each, in 51.
+    """
     values = np.asarray(scores, dtype=np.float64)
     return float(values.mean() - values.std(ddof=1) / math.sqrt(len(values)))
 

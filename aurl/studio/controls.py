@@ -50,7 +50,7 @@ class Slider:
     """What music becomes at its left and at its right end."""
 
     moves: Sequence[Effect] = ()
-    """The attributes that it moves for certain, the most moved first."""
+    """The attributes that it moves, each by an interval of its own, the most moved first."""
 
     tells: Name | None = None
     """What it tells about the music, in the slot that tells most; None if that is no more than

@@ -66,7 +66,7 @@ class Reconstructions:
         if self.without is None:
             return values
         gain = self.score - self.without
-        interval = interval_by_piece(gain, self.piece)
+        interval = interval_by_piece(gain, self.piece, within=(-1.0, 1.0))
         return values | {
             "reconstruction_score/zero_z": float(self.without.mean()),
             "reconstruction_score/gain": float(gain.mean()),
@@ -105,9 +105,12 @@ def notes_of(tokens: np.ndarray, model: Vae) -> Notes:
 
 
 def interval_by_piece(
-    values: Float[np.ndarray, " sample"], piece: Int[np.ndarray, " sample"]
+    values: Float[np.ndarray, " sample"],
+    piece: Int[np.ndarray, " sample"],
+    *,
+    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
-    """95 % interval of the mean over pieces; unbounded where there is one piece only."""
+    """95 % interval of the mean over pieces; all of ``within`` where there is one piece only."""
     if len(np.unique(piece)) < 2:
-        return Interval(mean=float(values.mean()), low=-np.inf, high=np.inf)
-    return mean_interval(values, piece)
+        return Interval(mean=float(values.mean()), low=within[0], high=within[1])
+    return mean_interval(values, piece, within=within)

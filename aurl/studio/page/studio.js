@@ -199,8 +199,8 @@ function known(slider) {
   const signed = (value) => (value > 0 ? "+" : "") + value.toFixed(2);
   const moves = slider.moves.map((each) => `${words(each.attribute)} ${signed(each.size.mean)}`);
   const tells = slider.tells ? `; tells ${words(slider.tells.attribute)}, ${slider.tells.share.toFixed(2)} of its entropy` : "";
-  return `${slider.name}: +1 moves ${moves.join(", ") || "nothing for certain"}` +
-    `${moves.length ? " (standard deviations in the music)" : ""}${tells}; ${slider.rate_nats.toFixed(2)} nats a slot`;
+  return `${slider.name}: +1 moves ${moves.join(", ") || "nothing that shows"}` +
+    `${moves.length ? " (standard deviations in the music; each by its own 95 % interval: of twenty that are none, one passes)" : ""}${tells}; ${slider.rate_nats.toFixed(2)} nats a slot`;
 }
 
 function makeSliders() {
@@ -216,7 +216,7 @@ function makeSliders() {
       () => state.sliders[index],
       (value) => ({ sliders: replaced(state.sliders, index, value) }),
     );
-    if (about.held_out) made.append(ends(slider.ends ?? ["moves nothing for certain"]));
+    if (about.held_out) made.append(ends(slider.ends ?? ["moves nothing that shows"]));
     groups.get(level).push(made);
   });
   for (const [level, made] of groups) {
