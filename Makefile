@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE  # what one process has compiled, the next does
 .PHONY: sweep test hosts check bench clean
 
 sweep: .venv/installed
-	@$(BIN)/python run_sweep.py $(SPACE) --name "$(NAME)" $(if $(DATA),--data "$(DATA)") $(ARGS)
+	@$(BIN)/python run_sweep.py "$(SPACE)" --name "$(NAME)" $(if $(DATA),--data "$(DATA)") $(ARGS)
 	@echo "These commands are in .venv: source .venv/bin/activate"
 
 test: .venv/installed-dev

@@ -88,7 +88,8 @@ def rendered(piece: Piece) -> Sound:
     lasts = float(seconds(piece, ends_at)[0])
     if lasts > MOST_SECONDS:
         raise DataError(
-            f"a piece must last {MOST_SECONDS} s at most to be played, got {lasts:.0f}."
+            f"a piece must last {MOST_SECONDS} s at most to be played, got {lasts:.0f}. "
+            "Ask for less at a time."
         )
     starts = seconds(piece, notes["onset"])
     held = seconds(piece, notes["onset"] + notes["duration"]) - starts

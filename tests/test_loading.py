@@ -167,6 +167,11 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
         ),
         (lambda: model().interpolate("a", "b", steps=1), ConfigError, "steps must be >= 2, got 1"),
         (lambda: model().sample(0), ConfigError, "count must be >= 1, got 0"),
+        (
+            lambda: model().write([random_piece(np.random.default_rng(1))], tmp_path / "x.ogg"),
+            ConfigError,
+            r"path must end in \.mid, \.midi or \.wav, got ",
+        ),
         (lambda: model().write([], tmp_path / "x.mid"), ConfigError, "pieces must hold a piece"),
     ]
     for call, error, words in refused:

@@ -14,10 +14,10 @@ pieces Hesterberg 2015, "What teachers should know about the bootstrap", The Ame
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import ndtri, stdtrit
 
 _BLOCK = 1_000_000  # draws held in memory at once
 
@@ -143,11 +143,8 @@ def widening(n: int, level: float) -> float:
     1.02 of 134. The first factor is how much less resamples spread than the pieces do; the second
     is for a spread that is itself an estimate.
     """
-    angle = np.linspace(0.0, math.pi / 2.0, 10_001)  # Student's t is a tangent times a root
-    density = np.cos(angle) ** (n - 2)
-    below = np.cumsum(density) - 0.5 * (density + density[0])
-    t = math.sqrt(n - 1) * math.tan(np.interp(level, below / below[-1], angle))
-    return math.sqrt(n / (n - 1)) * t / NormalDist().inv_cdf((1.0 + level) / 2.0)
+    above = (1.0 + level) / 2.0
+    return math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, above) / ndtri(above))
 
 
 def _check(level: float, n_resamples: int) -> None:

@@ -167,12 +167,15 @@ class Model:
             path: Of a MIDI file, or of the sound of it if it ends in ``.wav``.
 
         Raises:
-            ConfigError: If there is no piece.
+            ConfigError: If there is no piece, or the file would be neither.
         """
         if not pieces:
             raise ConfigError("pieces must hold a piece at least, got none.")
+        kind = Path(path).suffix.lower()
+        if kind not in (".mid", ".midi", ".wav"):
+            raise ConfigError(f"path must end in .mid, .midi or .wav, got {path}.")
         joined = in_sequence(pieces, bars_each=self.n_bars, gap_bars=0)
-        write = write_wav if Path(path).suffix.lower() == ".wav" else write_midi
+        write = write_wav if kind == ".wav" else write_midi
         write(joined, Path(path))
 
     def _windows(self, music: Music) -> list[Int[np.ndarray, " token"]]:
