@@ -1,6 +1,7 @@
 """A small sweep that is killed and gone on with, and what is wrong with its folder then.
 
-What :mod:`experiments.faults` and :mod:`experiments.storages` have in common.
+What :mod:`experiments.faults`, :mod:`experiments.random_kills` and :mod:`experiments.storages`
+have in common.
 """
 
 import csv
@@ -262,9 +263,7 @@ def hold_against(sweep: Disturbed, calm: Path) -> list[str]:
             list((wanted[params] / "pictures").iterdir())
         ):
             wrong.append(f"{path.name} lacks pictures")
-    storage = JournalStorage(JournalFileBackend(str(sweep.folder / "study.journal")))
-    study = optuna.load_study(study_name=None, storage=storage)
-    states = [trial.state.name for trial in study.get_trials()]
+    states = study_states(sweep)
     if states.count("COMPLETE") != TRIALS or {"RUNNING", "WAITING"} & set(states):
         wrong.append(f"Optuna has {states}")
     parts = [path for path in sweep.folder.rglob(".*") if path.suffix in (".part", ".old")]
@@ -272,6 +271,13 @@ def hold_against(sweep: Disturbed, calm: Path) -> list[str]:
     if not (sweep.folder / "best" / "model.safetensors").exists():
         wrong.append("nothing was exported")
     return wrong
+
+
+def study_states(sweep: Disturbed) -> list[str]:
+    """What Optuna has of each trial."""
+    storage = JournalStorage(JournalFileBackend(str(sweep.folder / "study.journal")))
+    study = optuna.load_study(study_name=None, storage=storage)
+    return [trial.state.name for trial in study.get_trials()]
 
 
 def _params(trial: Path) -> str:
