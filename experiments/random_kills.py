@@ -92,7 +92,7 @@ def disturbed(place: Path, chance: random.Random, kills: int) -> tuple[Disturbed
         assert sweep.driver is not None
         try:
             ends.append(
-                sweep.driver.wait(chance.uniform(3, 50) if len(killed) < kills else MOST_S)
+                sweep.driver.wait(chance.uniform(2, 25) if len(killed) < kills else MOST_S)
             )
         except subprocess.TimeoutExpired:
             if len(killed) == kills:
