@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_pieces import random_tune
+from made_pieces import random_tune, tune
 
 from aurl.data import corpus as corpora
 from aurl.data.attributes import ATTRIBUTES
 from aurl.data.corpus import ARRAYS, TARGET_RATE_NATS_PER_BAR, Corpus, load, load_named, save
+from aurl.data.events import Events
 from aurl.data.metrical import Metrical
+from aurl.data.piece import Piece
 from aurl.data.tokenizer import encode
 from aurl.errors import DataError
+from aurl.metrics.music import empty_bar_rate, note_density
 
 VOCABULARY = Metrical(velocity_bins=0, programs=False, tempo=False)
 
@@ -54,6 +57,17 @@ def test_a_corpus_is_its_windows_by_split() -> None:
     lengths = np.diff(corpus.offsets)
     assert corpus.max_tokens == lengths.max()
     assert corpus.mean_tokens == pytest.approx(lengths.mean())
+
+
+def test_music_has_the_silent_bars_at_its_end() -> None:
+    note = tune([60], ticks=32).notes  # half a second of four
+    tokens = Events().encode(Piece(ticks_per_quarter=32, notes=note), 2)
+    ends = np.asarray([0, len(tokens)])
+    (heard,) = replace(small(), vocabulary=Events(), tokens=tokens, offsets=ends).music(ends[:1])
+    said = Events().decode(tokens)
+    assert said.n_bars == 1  # it has no word for a bar
+    assert (heard.n_bars, empty_bar_rate(heard), note_density(heard)) == (2, 0.5, 1 / 8)
+    assert np.array_equal(heard.notes, said.notes)
 
 
 def test_what_is_saved_is_what_is_loaded_and_lies_on_disk(saved: Path) -> None:

@@ -417,6 +417,18 @@ def test_given_rates_say_what_is_live_and_kl_what_the_total_is() -> None:
     assert kl_health(broken, TARGET).status == "non_finite"
 
 
+def test_whatever_the_prior_a_dimension_carries_neither_its_place_nor_what_the_prior_knows() -> (
+    None
+):
+    seen = evidence([0.875] * 4 + [0.0] * 4)
+    off = replace(seen, mean=seen.mean + 2.0, kl=seen.kl + 2.0)  # a KL of 2 nats for its place
+    assert kl_health(off, TARGET).live.tolist() == [True] * 4 + [False] * 4
+    beside_a_mixture = replace(off, rates=off.kl.mean(axis=0))  # the levels with a closed form
+    assert kl_health(beside_a_mixture, TARGET).live.tolist() == [True] * 4 + [False] * 4
+    foreseen = replace(seen, kl=np.where(np.arange(8) < 2, seen.kl, 0.01))  # by coarser codes
+    assert kl_health(foreseen, TARGET).live.tolist() == [True] * 2 + [False] * 6
+
+
 @settings(max_examples=15)
 @given(st.integers(1, 40))
 def test_dimensions_that_are_not_needed_change_nothing(spare: int) -> None:

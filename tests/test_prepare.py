@@ -107,7 +107,7 @@ def test_every_note_of_every_kept_file_is_in_its_windows(mixed: Any) -> None:
 
 
 @pytest.mark.usefixtures("_here")
-def test_notes_that_are_one_on_the_grid_are_counted(tmp_path: Path) -> None:
+def test_notes_that_are_left_out_in_reading_are_counted(tmp_path: Path) -> None:
     (tmp_path / "midi").mkdir()
     metres = (
         Metre(tick=0, numerator=4, denominator=4),
@@ -118,9 +118,17 @@ def test_notes_that_are_one_on_the_grid_are_counted(tmp_path: Path) -> None:
         notes["duration"][13] = 13  # the last note of the second bar, which is 168 ticks from 0
         twice = np.repeat(notes, 2)  # two voices in unison
         piece = Piece(ticks_per_quarter=24, notes=twice, metres=metres)
-        write_midi(piece, tmp_path / "midi" / f"{seed}.mid")
+        path = tmp_path / "midi" / f"{seed}.mid"
+        write_midi(piece, path)
+        end = b"\x01\xff\x2f\x00"
+        assert path.read_bytes().endswith(end)
+        held = bytes([0, 0x90, 60, 80, 0, 0x90, 60, 90, 0, 0x80, 60, 0, 0, 0x95, 60, 80]) + end
+        data = path.read_bytes()[: -len(end)] + held
+        at = data.rindex(b"MTrk") + 4
+        path.write_bytes(data[:at] + (len(data) - at - 4).to_bytes(4, "big") + data[at + 4 :])
     summary = prepare(tmp_path / "midi", tmp_path / "data", QUICK)
-    assert (summary.notes, summary.notes_not_said) == (60, {"doubled": 60})
+    found = {"doubled": 60, "unclosed": 6}  # struck twice and closed once, and on another channel
+    assert (summary.notes, summary.notes_not_said) == (63, found)
     assert (summary.metres, summary.notes_clipped) == ({"3/4": 3}, 3)
 
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int, Integer
 
 from aurl.config import MelodiesConfig
 from aurl.data.duplicates import SPLITS
-from aurl.data.piece import Piece
+from aurl.data.piece import Piece, sliced
 from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import AurlError, ConfigError, DataError
 from aurl.files import atomic, file_hash, read_json, write_json
@@ -94,8 +94,9 @@ class Corpus:
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
     def music(self, windows: Int[np.ndarray, " some"]) -> list[Piece]:
-        """What some windows say."""
-        return [self.vocabulary.decode(self.window(index)) for index in windows.tolist()]
+        """What some windows say, each with all its bars, silent ones at its end too."""
+        said = (self.vocabulary.decode(self.window(index)) for index in windows.tolist())
+        return [sliced(piece, 0, self.n_bars) for piece in said]
 
     def indices(self, split: Split) -> Int[np.ndarray, " window"]:
         """The windows of a split, ascending."""

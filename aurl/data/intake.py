@@ -31,8 +31,8 @@ class Kept:
 
     source: Source
     piece: Piece
-    n_doubled: int
-    """Notes of the file that the piece is without, because another is the same on the grid."""
+    without: dict[str, int]
+    """Notes of the file that the piece is without, by why: ``doubled``, ``unclosed``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,9 @@ class Refusal:
 
 
 def read_all(
-    sources: Sequence[Source], effort: Effort, read: Callable[[Path], tuple[Piece, int]]
+    sources: Sequence[Source],
+    effort: Effort,
+    read: Callable[[Path], tuple[Piece, dict[str, int]]],
 ) -> tuple[list[Kept], list[Refusal]]:
     """The pieces of the files that can be read and are not copies, in the order of the files.
 
@@ -54,7 +56,7 @@ def read_all(
     Args:
         sources: The files.
         effort: What may be spent.
-        read: Of a file the piece, and the notes that it is without.
+        read: Of a file the piece, and how many notes it is without, by why.
     """
     copies = _copies(sources)
     asked = [source for source in sources if source.name not in copies]
@@ -63,25 +65,25 @@ def read_all(
     ]
     total = 2 * len(sources)
     effort.progress(len(copies), total)
-    pieces: dict[int, tuple[Piece, int]] = {}
+    pieces: dict[int, tuple[Piece, dict[str, int]]] = {}
     paths = [source.path for source in asked]
     outcomes = each_isolated(read, paths, workers=effort.workers, limits=effort.limits)
     for done, (index, outcome) in enumerate(outcomes, start=len(copies) + 1):
         if isinstance(outcome, Failure):
             refusals.append(_refusal(asked[index], outcome))
         else:
-            piece, n_doubled = outcome
-            pieces[index] = replace(piece, name=asked[index].name), n_doubled
+            piece, without = outcome
+            pieces[index] = replace(piece, name=asked[index].name), without
         effort.progress(done, total)
     kept: dict[str, Kept] = {}
     for index in sorted(pieces):
-        source, (piece, n_doubled) = asked[index], pieces[index]
+        source, (piece, without) = asked[index], pieces[index]
         key = content_key(piece)
         if key in kept:
             first = kept[key].source.name
             refusals.append(Refusal(file=source.name, reason="duplicate_of", detail=first))
         else:
-            kept[key] = Kept(source=source, piece=piece, n_doubled=n_doubled)
+            kept[key] = Kept(source=source, piece=piece, without=without)
     return list(kept.values()), refusals
 
 

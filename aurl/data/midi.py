@@ -61,12 +61,21 @@ def read_midi(path: Path) -> Piece:
         DataError: The reason code, then what was found: ``unreadable``, ``too_large``,
             ``bad_division``, ``bad_metre``, ``absurd_length``, ``too_many_notes``, ``no_notes``.
     """
-    return parse_midi(read_bytes(path), name=printable(path.stem))
+    return read_midi_counted(path)[0]
+
+
+def read_midi_counted(path: Path) -> tuple[Piece, int]:
+    """:func:`read_midi`, and how many notes of the file are left out: those never closed."""
+    return _parsed(read_bytes(path), printable(path.stem))
 
 
 def parse_midi(data: bytes, *, name: str = "") -> Piece:
     """:func:`read_midi` for bytes that are already in memory."""
-    checked = reduced(data)
+    return _parsed(data, name)[0]
+
+
+def _parsed(data: bytes, name: str) -> tuple[Piece, int]:
+    checked, n_unclosed = reduced(data)
     try:
         midi = miditoolkit.MidiFile(file=io.BytesIO(checked))
     except (
@@ -80,7 +89,7 @@ def parse_midi(data: bytes, *, name: str = "") -> Piece:
     ) as error:
         reason = printable(str(error)) or "without a message"
         raise DataError(f"unreadable: {type(error).__name__}, {reason}.") from error
-    return _piece(midi, name)
+    return _piece(midi, name), n_unclosed
 
 
 def write_midi(piece: Piece, path: Path) -> None:

@@ -57,8 +57,8 @@ class Header(NamedTuple):
     ticks_per_quarter: int
 
 
-def reduced(data: bytes) -> bytes:
-    """The music of a MIDI file as a new MIDI file, free of everything else.
+def reduced(data: bytes) -> tuple[bytes, int]:
+    """The music of a MIDI file as a new MIDI file, and how many of its notes are never closed.
 
     The metres, tempos and keys of all tracks are gathered in the first track; the tracks of a
     format-2 file, which are independent patterns, follow one another. What comes after the last
@@ -80,7 +80,7 @@ def reduced(data: bytes) -> bytes:
     changes.sort(key=lambda event: event.tick)
     _check_metres(changes)
     tracks = [track for track in music.tracks if track]
-    return _written(header.ticks_per_quarter, [changes, *tracks])
+    return _written(header.ticks_per_quarter, [changes, *tracks]), music.n_unclosed
 
 
 class _Music:
@@ -90,7 +90,7 @@ class _Music:
         self.ticks_per_quarter = ticks_per_quarter
         self.changes: list[Event] = []
         self.tracks: list[list[Event]] = []
-        self.n_notes = 0
+        self.n_notes = self.n_unclosed = 0
         self.last_note = 0
 
     def played(self, events: Iterator[Event]) -> Iterator[Event]:
@@ -121,6 +121,7 @@ class _Music:
                     written[channel] = program
                     yield Event(event.tick, PROGRAM | channel, program)
                 yield self._note(event, n_new=int(struck))
+        self.n_unclosed += sum(map(len, sounding.values()))
 
     def _change(self, event: Event) -> None:
         self.changes.append(event)

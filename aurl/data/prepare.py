@@ -105,7 +105,8 @@ class Summary:
     """By split."""
 
     notes_not_said: dict[str, int]
-    """Notes of the files that the tokens leave out or change, by how; see ``Events.said``."""
+    """Notes of the files that the tokens leave out or change, by how; see ``Events.said`` and
+    ``read_counted``."""
 
     windows_left_out: dict[str, int]
     """By why: ``empty``, ``too_long``, ``metre``."""
@@ -242,7 +243,7 @@ def _summary(gathered: _Gathered, corpus: Corpus, seconds: float) -> Summary:
     sizes = [size for size in Counter(gathered.groups).values() if size > 1]
     left_out = sum((Counter(each.left_out) for each in gathered.windows), Counter[str]())
     not_said = sum((Counter(each.not_said) for each in gathered.windows), Counter[str]())
-    not_said += Counter(doubled=sum(each.n_doubled for each in gathered.kept))  # if there are any
+    not_said += sum((Counter(each.without) for each in gathered.kept), Counter[str]())
     has_metre = not isinstance(gathered.vocabulary, Events)
     metres = Counter(_main_metre(piece) for piece in pieces if has_metre)
     n_notes = sum(each.n_notes for each in gathered.windows)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aurl.data.bars import with_pickup
 from aurl.data.clock import clocked
-from aurl.data.midi import MAX_BYTES, read_midi
+from aurl.data.midi import MAX_BYTES, read_midi_counted
 from aurl.data.piece import Piece, quantized
 from aurl.errors import DataError
 from aurl.plain import printable
@@ -66,17 +66,18 @@ def read_source(path: Path, *, is_timed: bool = False) -> Piece:
     return read_counted(path, is_timed=is_timed)[0]
 
 
-def read_counted(path: Path, *, is_timed: bool) -> tuple[Piece, int]:
-    """What :func:`read_source` reads, and how many notes it is without.
+def read_counted(path: Path, *, is_timed: bool) -> tuple[Piece, dict[str, int]]:
+    """What :func:`read_source` reads, and how many notes it is without, by why.
 
-    These are of the onset, pitch and instrument of another once on the grid.
+    ``doubled`` are of the onset, pitch and instrument of another once on the grid, ``unclosed``
+    have no end in the file.
 
     Raises:
         DataError: As :func:`~aurl.data.midi.read_midi`.
     """
-    written = read_midi(path)
+    written, n_unclosed = read_midi_counted(path)
     piece = clocked(written) if is_timed else with_pickup(quantized(written))
-    return piece, len(written.notes) - len(piece.notes)
+    return piece, {"doubled": len(written.notes) - len(piece.notes), "unclosed": n_unclosed}
 
 
 def _paths(folder: Path) -> Iterator[Path]:

@@ -12,8 +12,8 @@ The geometric mean of five terms in [0, 1], each floored, all published; the las
 
 All KL here is raw, in nats, before free bits. Rates are per latent dimension (the mean over its
 slots), totals are per sequence (see ``dimensions``). What a dimension carries is its KL without
-what it pays for being off its prior; under a learned prior ``rates`` says it, and the aggregate
-posterior is held against ``prior_samples``.
+what it pays for being off its prior, and never more than its rate; where a prior has no closed
+form ``rates`` says that, and the aggregate posterior is held against ``prior_samples``.
 
 Source: own; docs/decisions/0009 and 0020. The fourth is the moment-matched form of the marginal KL
 of Hoffman & Johnson 2016, "ELBO surgery", which is also what a dimension pays for being off its
@@ -105,8 +105,8 @@ class LatentEvidence:
     """Dimension of every coordinate, numbered from 0; None if each is its own."""
 
     rates: Float[np.ndarray, " coordinate"] | None = None
-    """Nats that each coordinate carries, where that is not its mean ``kl``: under a prior without
-    a closed form, its information about the data. None if it is."""
+    """Rate of each coordinate in nats, where that is not its mean ``kl``: under a prior without a
+    closed form, its information about the data. None if it is."""
 
     prior_samples: Float[np.ndarray, "draw coordinate"] | None = None
     """Draws from a learned prior; None if the prior is standard normal."""
@@ -177,10 +177,8 @@ def _judged(
     given = evidence.rates
     kl = evidence.kl.astype(np.float64).mean(axis=0)
     rates = over_slots(kl if given is None else given, evidence.dimension)
-    if given is None:
-        carried = over_slots(carried_nats(evidence.mean, evidence.log_var), evidence.dimension)
-    else:
-        carried = rates
+    told = over_slots(carried_nats(evidence.mean, evidence.log_var), evidence.dimension)
+    carried = np.minimum(told, rates)  # a conditional prior may know some of it
     live = carried >= settings.live_threshold_nats
     total = float(evidence.kl.astype(np.float64).sum(axis=1).mean())
     right, wrong = (float(loss.astype(np.float64).mean()) for loss in losses)

@@ -1,6 +1,7 @@
 """What training minimises, in nats per sequence.
 
-It is ``reconstruction + beta * kl_charged + weight * regularizer + ...``.
+It is ``reconstruction + beta * kl_charged + weight * regularizer + ...``, and of levels that are
+not open yet :data:`CLOSED` times their KL.
 """
 
 from collections.abc import Mapping, Sequence

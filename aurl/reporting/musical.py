@@ -23,8 +23,9 @@ def musical_metrics(
 ) -> dict[str, float]:
     """The metrics of :mod:`aurl.metrics.musical_evaluation` under their full names.
 
-    The control is as many training windows as there are samples, and the chord model is of other
-    training pieces; both are fixed by the corpus, so two models are held against the same music.
+    The control is as many training windows as there are samples, or all of half the training
+    pieces where these have fewer, and the chord model is of the others; both are fixed by the
+    corpus, so two models are held against the same music.
 
     Args:
         samples: Draws from the prior.
