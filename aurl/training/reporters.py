@@ -168,7 +168,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         is_whole = type(row.get("step")) is int and isinstance(row.get(NON_FINITE, []), list)
         if not is_whole or not all(isinstance(value, int | float) for value in values):
             raise ConfigError(
-                f"{folder / METRICS_FILE} is damaged: row {number} is no row of a trial, which has "
+                f"{folder / METRICS_FILE} is damaged: row {number} is no row of a trial, with "
                 "a step and numbers. Take it out."
             )
     return rows
