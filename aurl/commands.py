@@ -18,7 +18,7 @@ from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_value
 from aurl.model.generation import Sampling
-from aurl.plain import Plain, overridden, printable
+from aurl.plain import Plain, dotted, overridden, printable
 from aurl.reporting import export as exports
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.listening import write_music
@@ -116,9 +116,9 @@ def run_train(args: Namespace) -> int:
     """Train one configuration at full size."""
     shape = shape_of(args)
     config, _ = read_config(args.config)
-    changed = overrides_of(args.set)
+    held = overrides_of(args.set)
     scaled, changes = full_run.scaled(config, args.preset)
-    scaled = from_plain(overridden(to_plain(scaled), changed))
+    scaled, changed = from_plain(overridden(to_plain(scaled), held)), dotted(held)
     corpus = music_of(scaled, args.data)
     exports.check_corpus(scaled, corpus)
     named = corpora.from_anywhere(args.data or scaled.data.corpus)

@@ -54,14 +54,15 @@ def build(cls: type[ConfigT], values: Mapping[str, Any], *, at: str = "") -> Con
 def overridden(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
     """``values`` with the settings of dotted keys changed; sections as by :func:`merged`.
 
-    An entry of a list of named mappings is addressed by its name.
+    An entry of a list of named mappings is addressed by its name. A section comes before its
+    settings, whatever the order of ``changes``.
 
     Raises:
         ConfigError: If a key passes through something that holds no settings.
     """
     result = copy.deepcopy(dict(values))
-    for key, value in changes.items():
-        _override(result, key, value)
+    for key in sorted(changes, key=lambda key: key.count(".")):
+        _override(result, key, changes[key])
     return result
 
 

@@ -505,11 +505,14 @@ def test_a_run_names_the_corpus_that_it_was_given_and_keeps_what_is_set(
     monkeypatch.setattr(full_run, "run", lambda *_: None)
     monkeypatch.setattr("aurl.commands.copy_of_stdout", lambda: Console(quiet=True))
     words = ("train", "run.yaml", "--out", "run", "--data", "corpus", "--preset", "base")
-    assert cli.main([*words, "--set", "training.steps=7"]) == 0
+    held = ("--set", "training={steps: 7}", "--set", "optimizer.lr=0.5")
+    assert cli.main([*words, *held]) == 0
     monkeypatch.chdir("/")
     config = read_yaml(place / "run" / "config.yaml")
     assert (config["training"]["steps"], config["model"]["d_model"]) == (7, 32)
-    assert config["made_by"]["changed"]["training.steps"] == 7
+    changed = config["made_by"]["changed"]
+    assert (changed["training.steps"], changed["optimizer.lr"]) == (7, 0.5)
+    assert "training" not in changed
     data = config["data"]
     assert corpora.load_named(data["corpus"]).fingerprint == data["fingerprint"]
     assert data["fingerprint"] == tiny_corpus().fingerprint

@@ -127,11 +127,14 @@ def test_a_report_copies_what_is_new(root: Path) -> None:
 def test_a_damaged_archive_is_named(root: Path) -> None:
     made = begin(root)
     assert made.remote is not None
-    last = list(archives(made, "t0000"))[-1]
-    made.remote.below("trials", "t0000").write(last, b"no archive")
+    last, there = list(archives(made, "t0000"))[-1], made.remote.below("trials", "t0000")
+    odd = bytearray(there.read(last) or b"")
+    odd[odd.rfind(b"PK\1\2") + 6] ^= 0x80  # one bit: made for a zip that nobody knows
     shutil.rmtree(made.folder)
-    with pytest.raises(SweepError, match=rf"trials/t0000: {last} is damaged\. Remove what is the"):
-        planned(root)
+    for damaged in (b"no archive", bytes(odd)):
+        there.write(last, damaged)
+        with pytest.raises(SweepError, match=rf"trials/t0000: {last} is damaged\. Remove what is"):
+            planned(root)
     assert not made.folder.exists()
 
 

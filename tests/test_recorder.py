@@ -127,6 +127,9 @@ def test_a_status_that_lacks_what_a_resume_needs_is_damaged(tmp_path: Path, key:
         statuses(tmp_path)
     with pytest.raises(SweepError, match=r"status\.json is damaged"):
         recorder(tmp_path).start(NAME)  # as `aurl train` does of its run
+    path.write_text(json.dumps({**read_json(path), key: "odd"}))
+    with pytest.raises(SweepError, match=r"status\.json is damaged"):
+        statuses(tmp_path)
 
 
 @pytest.mark.parametrize("number", [0, 7, 123, 12345])

@@ -129,13 +129,13 @@ def test_rewind_drops_the_rows_after_the_checkpoint_and_a_torn_line(tmp_path: Pa
     assert read_lines(folder / "metrics.jsonl") == []
 
 
-@pytest.mark.parametrize("row", ['{"a": 1.0}', '{"step": "2"}', '{"step": true}'])
-def test_a_row_of_no_step_is_named(tmp_path: Path, row: str) -> None:
+@pytest.mark.parametrize("row", ['{"a": 1.0}', '{"step": true}', '{"step": 2, "a": null}'])
+def test_a_row_of_no_step_or_of_no_numbers_is_named(tmp_path: Path, row: str) -> None:
     folder = trial(tmp_path)
     append_lines(folder / "metrics.jsonl", [{"step": 1}])
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(f"{row}\n")
-    with pytest.raises(ConfigError, match=r"metrics\.jsonl is damaged: row 2 is of no step\."):
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl is damaged: row 2 is no row of a"):
         read_rows(folder)
 
 

@@ -275,10 +275,10 @@ def test_optuna_says_nothing_on_the_terminal(
 def test_a_configuration_that_comes_again_has_another_seed_each_time() -> None:
     config = small_config()
     repeats = Repeats([{"a": 1, "b": 2}])
-    again = [repeats.seeded({"b": 2, "a": 1}, config).seed for _ in range(2)]
+    again = [repeats.seeded({"b": two, "a": 1}, config).seed for two in (2, 2.0)]
     assert len({config.seed, *again}) == 3
-    seeds = [repeats.seeded({"a": 2}, config).seed for _ in range(2)]
-    assert seeds == [config.seed, again[0]]
+    seeds = [repeats.seeded({"a": yes}, config).seed for yes in (True, 1, True)]
+    assert seeds == [config.seed, config.seed, again[0]]
     assert Repeats([{"seed": 0}]).seeded({"seed": 0}, config) == config
 
 

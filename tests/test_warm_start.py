@@ -1,6 +1,7 @@
 """What a sweep begins with: results that hold here too, and what is tried first."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from aurl.config import to_plain
 from aurl.errors import ConfigError, SweepError
 from aurl.files import write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
+from aurl.plain import overridden
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
@@ -92,14 +94,40 @@ def test_parameters_that_are_searched_no_more_are_left_out(tmp_path: Path) -> No
     found = read_beginnings(earlier(tmp_path), space({LR: VARIED[LR]}))
     # t0001 has the default schedule, so it is the same run; t0000 is the front, with another.
     assert found == [
-        Beginning(params={LR: 0.001}),
         Beginning(params={LR: 0.002}, metrics=scored(0.3)),
+        Beginning(params={LR: 0.001}),
     ]
     decay = {"optimizer.weight_decay": {"uniform": [0.0, 0.1]}}
     sometimes = {key: {**values, "when": {SCHEDULE: "linear"}} for key, values in decay.items()}
     always, sometimes = space(VARIED | decay), space(VARIED | sometimes)
     write_trial(tmp_path / "x", "t0000", PLAIN | dict.fromkeys(decay, 0.05), always)
     assert read_beginnings(tmp_path / "x", sometimes) == [Beginning(params=PLAIN)]
+
+
+def test_what_was_held_and_is_searched_now_has_the_value_that_it_had(tmp_path: Path) -> None:
+    clip = {"optimizer.gradient_clip": {"choice": [1, 3]}}
+    was = {"optimizer.gradient_clip": 1.0}  # as by default
+    sweep, wider = earlier(tmp_path), space(VARIED | clip)
+    assert read_beginnings(sweep, wider) == [
+        Beginning(params=GOOD | was, metrics=scored(0.6)),
+        Beginning(params=PLAIN | was, metrics=scored(0.3)),
+    ]
+    other = space(VARIED | {"optimizer.gradient_clip": {"choice": [2, 3]}})
+    assert read_beginnings(sweep, other) == [Beginning(params=GOOD)], "no run of this space"
+
+
+def test_a_configuration_that_was_run_twice_is_told_or_tried_once(tmp_path: Path) -> None:
+    sweep, again = earlier(tmp_path), overridden(space().base, {"seed": 5})
+    seeded = replace(space(), base=again)
+    write_trial(sweep, "t0004", GOOD, seeded, metrics={**scored(0.5), OBJECTIVES[1]: 0.7})
+    assert read_beginnings(sweep, space()) == [
+        Beginning(params=GOOD, metrics=scored(0.6)),
+        Beginning(params=PLAIN, metrics=scored(0.3)),
+    ]
+    assert read_beginnings(sweep, space(steps=12)) == [Beginning(params=GOOD)]
+    metrics = {name: x for name, x in scored(0.9).items() if name != OBJECTIVES[1]}
+    write_trial(sweep, "t0001", PLAIN, space(), metrics=metrics)  # which Optuna cannot be told
+    assert read_beginnings(sweep, space()) == [Beginning(params=GOOD, metrics=scored(0.6))]
 
 
 def test_a_list_of_configurations_is_read(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ _ARCHIVE = re.compile(rf"(trials|{FINALISTS})/({RUN_ID.pattern})/(\d{{6}})\.(?:a
 _MEMBER = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*")
 """A file of a trial's folder, or of a folder in it: no name leads elsewhere."""
 
+_NO_ARCHIVE = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError)
+"""What Python raises of an archive that is damaged."""
+
 _GROWS = re.compile(rf"{re.escape(METRICS_FILE)}|events\.out\.tfevents\.\d+")
 """A file that an attempt only appends to: what is new of it is its end."""
 
@@ -168,7 +171,7 @@ def _restore(place: Remote, folder: Path) -> None:
         for name in archives[begin:]:
             try:
                 _unpack(there.read(name) or b"", folder / kind / own)
-            except zipfile.BadZipFile as error:
+            except _NO_ARCHIVE as error:
                 raise SweepError(
                     f"{there.uri}: {name} is damaged. Remove what is there of {own}: its trial is "
                     "lost then, but the sweep is not."

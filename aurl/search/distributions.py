@@ -132,6 +132,8 @@ def read_choice(at: str, values: list[Any]) -> Choice:
     options = tuple(as_value(value) for value in values)
     if len({(isinstance(option, bool), option) for option in options}) < len(options):
         raise ConfigError(f"{at} must list distinct values, got {values!r}.")
+    if not all(isinstance(option, str) or _is_finite(option) for option in options):
+        raise ConfigError(f"{at} must list finite values, got {str(values)[:80]}.")
     return Choice(options)
 
 

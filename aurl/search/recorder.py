@@ -286,8 +286,9 @@ def _read_status(path: Path) -> dict[str, Any]:
         finite = all(math.isfinite(value) for value in metrics.values())
         known = (*UNENDED, *get_args(End))
         whole = finite and status["status"] in known and isinstance(status["params"], dict)
-        whole &= {"started", "seconds", "attempts"} <= status.keys()
-    except (ConfigError, KeyError, TypeError, AttributeError, OverflowError):
+        whole &= isinstance(status["seconds"], float | int) and type(status["attempts"]) is int
+        datetime.fromisoformat(status["started"])
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         whole, status = False, {}
     if not whole:
         raise SweepError(

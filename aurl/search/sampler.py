@@ -205,7 +205,9 @@ class Repeats:
 
 
 def _words(params: Mapping[str, Value]) -> str:
-    return json.dumps(dict(params), sort_keys=True)
+    """Parameters as text, a number in one way: 1 and 1.0 are the same run."""
+    same = {key: float(x) if type(x) is int else x for key, x in params.items()}
+    return json.dumps(same, sort_keys=True)
 
 
 def _asked_for(trial: FrozenTrial) -> dict[str, Value] | None:

@@ -5,14 +5,17 @@ included, is not run again: its result is told to Optuna. Of the others, those o
 front are tried first, as is every configuration of a list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from aurl.config import to_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
-from aurl.search.distributions import Value, as_value
+from aurl.metrics.score import OBJECTIVES
+from aurl.plain import setting
+from aurl.search.distributions import Value, as_value, holds
 from aurl.search.provenance import read_config
 from aurl.search.ranking import Place, ranked, read_trials
 from aurl.search.space import Space
@@ -48,7 +51,7 @@ def read_beginnings(path: Path, space: Space) -> list[Beginning]:
     if path.is_dir():
         places = ranked(read_trials(path))
         found = [_of_trial(path / "trials" / place.trial.trial, place, space) for place in places]
-        return [beginning for beginning in found if beginning is not None]
+        return _distinct(each for each in found if each is not None)
     entries = read_yaml(path).get("configurations")
     if not isinstance(entries, list) or not entries:
         raise ConfigError(
@@ -59,22 +62,37 @@ def read_beginnings(path: Path, space: Space) -> list[Beginning]:
         _listed(f"{path} configuration {number}", entry, space)
         for number, entry in enumerate(cast("list[Any]", entries), start=1)
     ]
-    return [each for index, each in enumerate(listed) if each not in listed[:index]]
+    return _distinct(listed)
+
+
+def _distinct(found: Iterable[Beginning]) -> list[Beginning]:
+    """Each configuration once; results that are known first, so that none is tried again."""
+    ordered = sorted(found, key=lambda each: each.metrics is None)
+    kept: list[Beginning] = []
+    for each in ordered:
+        if all(each.params != other.params for other in kept):
+            kept.append(each)
+    return kept
 
 
 def _of_trial(folder: Path, place: Place, space: Space) -> Beginning | None:
     """What a trial of an earlier sweep gives; None if nothing."""
-    if place.rank is None or not place.trial.metrics:
-        return None
-    params: dict[str, Any] = {}
-    for parameter in space.parameters:
-        if parameter.exists(params) and parameter.key in place.trial.params:
-            params[parameter.key] = place.trial.params[parameter.key]
-    if space.named(params) is None:
+    if place.rank is None or not all(name in place.trial.metrics for name in OBJECTIVES):
         return None
     try:
         before, _ = read_config(folder / "config.yaml")
-        same = space.config_of(params) == before
+        had = to_plain(before)
+        params: dict[str, Any] = {}
+        for parameter in space.parameters:
+            value = place.trial.params.get(parameter.key)
+            if value is None and holds(parameter.distribution, setting(had, parameter.key)):
+                value = setting(had, parameter.key)
+            if value is not None and parameter.exists(params):
+                params[parameter.key] = value
+        if space.named(params) is None:
+            return None
+        whole = all(each.key in params for each in space.parameters if each.exists(params))
+        same = whole and space.config_of(params) == before
     except ConfigError:
         return None
     if same:

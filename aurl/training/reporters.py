@@ -164,9 +164,12 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     """
     rows = read_lines(folder / METRICS_FILE)
     for number, row in enumerate(rows, start=1):
-        if type(row.get("step")) is not int:
+        values = (value for name, value in row.items() if name != NON_FINITE)
+        is_whole = type(row.get("step")) is int and isinstance(row.get(NON_FINITE, []), list)
+        if not is_whole or not all(isinstance(value, int | float) for value in values):
             raise ConfigError(
-                f"{folder / METRICS_FILE} is damaged: row {number} is of no step. Take it out."
+                f"{folder / METRICS_FILE} is damaged: row {number} is no row of a trial, with "
+                "a step and numbers. Take it out."
             )
     return rows
 
