@@ -106,6 +106,8 @@ def test_what_has_ended_is_not_foretold_again(place: Path) -> None:
             made.trials_folder / trial_id(number) / "config.yaml", made.space.config_of(params), {}
         )
         write_status(made.folder, trial_id(number), params=params, metrics=metrics)
+    again = made.space.config_of({"optimizer.lr": 0.002})
+    write_config(made.folder / FINALISTS / "t0001.2" / "config.yaml", again, {})
     foretold = []
     for done in ("completed", "failed", "running"):
         write_status(made.folder, "t0001.2", FINALISTS, status=done, metrics=metrics)

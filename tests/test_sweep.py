@@ -41,6 +41,7 @@ from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.provenance import read_config
 from aurl.search.recorder import Recorder, trial_number
 from aurl.search.sampler import Proposals
+from aurl.search.settings import SeedsConfig
 from aurl.search.slot import scalars
 from aurl.search.space import Space
 from aurl.training import checkpoint
@@ -685,6 +686,15 @@ def test_a_resumed_sweep_goes_on_with_the_seeds_that_have_not_ended(tmp_path: Pa
     task = again.suggest("again-0")["task"]
     assert task.checkpoint_folder.parent.name == "t0002.3"
     assert read_json(made.folder / "finalists" / "t0002.3" / "status.json") == before
+    # Whoever the finalists are now, what was begun comes to its end.
+    fewer = SeedsConfig(finalists=1)
+    complete(made.trials_folder / "t0003", 0.7)
+    for seeds in (fewer, None):
+        later = finals_of(replace(made, space=replace(made.space, seeds=seeds)))
+        assert later.remaining == (4 if seeds else 1)
+        task = later.suggest("later-0")["task"]
+        assert task.checkpoint_folder.parent.name == "t0002.3"
+        assert read_json(made.folder / "finalists" / "t0002.3" / "status.json") == before
 
 
 def test_a_sweep_that_has_ended_may_be_given_more_trials(tmp_path: Path) -> None:

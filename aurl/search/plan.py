@@ -339,11 +339,10 @@ def _resumed(before: Plain, now: Plain) -> Plain:
     if now["made_by"] != makers[-1]:
         makers.append(now["made_by"])
     since = {"resumed_by": makers[1:]} if len(makers) > 1 else {}
-    began = {"warm_start": before["warm_start"]} if "warm_start" in before else {}
+    began = {name: before[name] for name in ("warm_start", "checkpoints") if name in before}
     commands = [*before.get("commands", [])]
     commands += [each for each in now["commands"] if each not in commands[-1:]]
-    kept = {"checkpoints": before["checkpoints"]} if "checkpoints" in before else {}
-    return {**now, "made_by": makers[0], **since, **began, **kept, "commands": commands}
+    return {**now, "made_by": makers[0], **since, **began, "commands": commands}
 
 
 def _check_same(before: Plain, now: Plain, folder: Path) -> None:
@@ -382,16 +381,19 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
 def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
     """Name, parameters and configuration of the finalists' runs with other seeds still to do.
 
-    None while a trial is paused: who the finalists are is known when it has ended.
+    None while a trial is paused: who is a finalist is known then. What was begun goes on first.
     """
-    if sweep.space.seeds is None or unended(statuses(sweep.trials_folder)):
+    if unended(statuses(sweep.trials_folder)):
         return []
-    runs: list[tuple[str, Mapping[str, Any], RunConfig]] = []
-    found = statuses(sweep.folder / FINALISTS)
-    ended = found.keys() - unended(found)
+    again = sweep.folder / FINALISTS
+    found = statuses(again)
+    begun = unended(found)
+    runs = [(name, found[name]["params"], config_in(again / name)) for name in begun]
+    if sweep.space.seeds is None:
+        return runs
     for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
         config = config_in(sweep.trials_folder / trial.trial)
         for number in range(1, sweep.space.seeds.runs + 1):
             seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
             runs.append((f"{trial.trial}.{number}", trial.params, replace(config, seed=seed)))
-    return [run for run in runs if run[0] not in ended]
+    return [run for index, run in enumerate(runs) if index < len(begun) or run[0] not in found]
