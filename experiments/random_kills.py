@@ -18,6 +18,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ SAMPLERS = (
     "{name: tpe, seed: 1, startup_trials: 2, groups: true}",
     "{name: nsga2, seed: 2, population: 3}",
 )
+SERVERS = ("raylet", "gcs")
 MOST_S = 900.0
 """For a sweep that nobody kills any more to end."""
 
@@ -86,9 +88,13 @@ def disturbed(place: Path, chance: random.Random, kills: int) -> tuple[Disturbed
     sweep = Disturbed(place, "sweep", tuple(options))
     killed: list[str] = []
     ends: list[int | None] = []
+    wrong: list[str] = []
+    gangs = 0
     while not sweep.finished() and len(ends) < 5 * kills:
         if not sweep.runs():
+            wrong += look_at(sweep)
             sweep.start()
+            gangs = 0
         assert sweep.driver is not None
         try:
             ends.append(
@@ -98,16 +104,18 @@ def disturbed(place: Path, chance: random.Random, kills: int) -> tuple[Disturbed
             if len(killed) == kills:
                 os.kill(sweep.pid, signal.SIGKILL)
                 break
-            killed.append(kill_one(sweep, chance))
-    return sweep, {**about, "killed": killed, "ends": ends}
+            # A third would be one too many for a trial that lost its workers to the others.
+            killed.append(kill_one(sweep, chance, TITLES if gangs < 2 else SERVERS))
+            gangs += killed[-1] not in ("driver", *SERVERS)
+    return sweep, {**about, "killed": killed, "ends": ends, "wrong": wrong}
 
 
-def kill_one(sweep: Disturbed, chance: random.Random) -> str:
-    """SIGKILL the driver, or one of those below it; says which kind it was."""
+def kill_one(sweep: Disturbed, chance: random.Random, kinds: Collection[str]) -> str:
+    """SIGKILL the driver, or one of some kinds below it; says which kind it was."""
     below = {pid: title(pid) for pid in descendants(sweep.pid)}
     found = {
-        kind: [pid for pid, name in below.items() if any(each in name for each in titles)]
-        for kind, titles in TITLES.items()
+        kind: [pid for pid, name in below.items() if any(each in name for each in TITLES[kind])]
+        for kind in kinds
     }
     kind = chance.choice(["driver", "driver", *(kind for kind, pids in found.items() if pids)])
     pid = sweep.pid if kind == "driver" else chance.choice(found[kind])
@@ -181,7 +189,7 @@ def main() -> None:
         began = time.monotonic()
         sweep, row = disturbed((args.out / str(number)).absolute(), chance, args.kills)
         row["seconds"] = round(time.monotonic() - began)
-        row["wrong"] = what_is_wrong(sweep, row["workers"]) if sweep.finished() else ["hangs"]
+        row["wrong"] += what_is_wrong(sweep, row["workers"]) if sweep.finished() else ["hangs"]
         print(json.dumps(row), flush=True)
         append_lines(args.out / "random_kills.jsonl", [row])
 
