@@ -109,8 +109,7 @@ def setting(values: Plain, key: str) -> Any:  # noqa: ANN401
     node: Any = values
     for part in key.split("."):
         if isinstance(node, list):
-            entries = enumerate(cast("list[Any]", node))
-            node = {_entry_name(entry, index): entry for index, entry in entries}
+            node = _by_name(cast("list[Any]", node))
         node = cast("Plain", node).get(part) if isinstance(node, dict) else None
     return node
 
@@ -129,11 +128,10 @@ def _override(values: Plain, key: str, value: Any) -> None:  # noqa: ANN401
 
 def _child(node: Any, part: str, key: str) -> Any:  # noqa: ANN401
     if isinstance(node, list):
-        entries = cast("list[Any]", node)
-        names = [_entry_name(entry, index) for index, entry in enumerate(entries)]
-        if part in names:
-            return entries[names.index(part)]
-        raise ConfigError(f"{key} is not a setting: {part!r} is none of {names}.")
+        entries = _by_name(cast("list[Any]", node))
+        if part in entries:
+            return entries[part]
+        raise ConfigError(f"{key} is not a setting: {part!r} is none of {[*entries]}.")
     if isinstance(node, dict):
         return cast("Plain", node).setdefault(part, {})
     raise ConfigError(f"{key} is not a setting.")
@@ -216,6 +214,10 @@ def as_number(value: Any) -> float | int | None:  # noqa: ANN401
         except ValueError:
             return None
     return None
+
+
+def _by_name(entries: list[Any]) -> Plain:
+    return {_entry_name(entry, index): entry for index, entry in enumerate(entries)}
 
 
 def _entry_name(entry: Any, index: int) -> str:  # noqa: ANN401

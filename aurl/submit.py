@@ -3,15 +3,14 @@
 import re
 from argparse import Namespace
 from pathlib import Path
-from typing import cast
 
 from aurl.commands import overrides_of, shape_of
 from aurl.data import corpus as corpora
 from aurl.errors import SweepError
 from aurl.files import read_yaml
-from aurl.plain import Plain
 from aurl.search.jobs import Jobs, token, travels_in_the_clear
 from aurl.search.plan import folder_name
+from aurl.search.settings import with_trials
 from aurl.search.space import space_of
 from aurl.training.store import storage_at
 
@@ -60,10 +59,8 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
             f"--out must be a folder of the cluster, from its root, got {args.out}: the folder "
             "that a job runs in is removed when it ends."
         )
-    overrides, values = overrides_of(args.set), read_yaml(args.space)
-    if args.trials is not None and isinstance(budget := values.get("budget"), dict):
-        values = {**values, "budget": {**cast("Plain", budget), "trials": args.trials}}
-    space_of(values, overrides=overrides)
+    overrides = overrides_of(args.set)
+    space_of(with_trials(read_yaml(args.space), args.trials), overrides=overrides)
     if args.storage:
         storage_at(args.storage)
     shape = shape_of(args)

@@ -26,16 +26,15 @@ from tests.processes import PROC, alive
 ROOT = Path(__file__).parents[1]
 TRIALS = 4
 STEPS = 80
-SPACE = f"""
-question: What is lost when a sweep is killed?
+BASE = """
 base:
-  data: {{corpus: melodies, melodies: {{train: 1000}}}}
-  model: {{d_model: 32, n_heads: 2, encoder_layers: 3, decoder_layers: 2}}
+  data: {corpus: melodies, melodies: {train: 1000}}
+  model: {d_model: 32, n_heads: 2, encoder_layers: 3, decoder_layers: 2}
   latent:
     levels:
-      - {{name: global, dim: 4, span: sequence}}
-      - {{name: local, dim: 2, span: 1}}
-  training: {{batch_size: 8, log_every: 2}}
+      - {name: global, dim: 4, span: sequence}
+      - {name: local, dim: 2, span: 1}
+  training: {batch_size: 8, log_every: 2}
   evaluation:
     every: 8
     windows: 16
@@ -44,6 +43,12 @@ base:
     samples: 16
     importance_windows: 4
     importance_samples: 2
+"""
+"""Small models of melodies."""
+
+SPACE = f"""
+question: What is lost when a sweep is killed?
+{BASE}
 scientific:
   objective.beta.schedule: {{choice: [constant, linear]}}
   objective.beta.value: {{log_uniform: [0.01, 0.3]}}

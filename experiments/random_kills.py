@@ -29,28 +29,13 @@ from aurl.files import append_lines, read_json
 from aurl.search.provenance import read_config
 from aurl.training.loop import Run, train
 from aurl.training.workers import Workers
-from experiments.disturbed import CLOCKED, Disturbed, curve, look_at, study_states
+from experiments.disturbed import BASE, CLOCKED, Disturbed, curve, look_at, study_states
 from experiments.faults import TITLES
 from tests.processes import descendants, title
 
 SPACE = """
 question: What is lost when anybody is killed at any time?
-base:
-  data: {{corpus: melodies, melodies: {{train: 1000}}}}
-  model: {{d_model: 32, n_heads: 2, encoder_layers: 3, decoder_layers: 2}}
-  latent:
-    levels:
-      - {{name: global, dim: 4, span: sequence}}
-      - {{name: local, dim: 2, span: 1}}
-  training: {{batch_size: 8, log_every: 4}}
-  evaluation:
-    every: 8
-    windows: 16
-    final_windows: 64
-    reconstructions: 4
-    samples: 16
-    importance_windows: 4
-    importance_samples: 2
+{base}
 scientific:
   objective.beta.schedule: {{choice: [constant, linear, target_kl]}}
   objective.beta.value: {{log_uniform: [0.01, 0.3]}}
@@ -81,7 +66,9 @@ def disturbed(place: Path, chance: random.Random, kills: int) -> tuple[Disturbed
         "workers": chance.choice([1, 1, 2]),
     }
     (place / "store").mkdir(parents=True)
-    text = SPACE.format(trials=TRIALS, sampler=about["sampler"], scheduler=about["scheduler"])
+    text = SPACE.format(
+        base=BASE, trials=TRIALS, sampler=about["sampler"], scheduler=about["scheduler"]
+    )
     (place / "space.yaml").write_text(text)
     options = ["--workers-per-trial", str(about["workers"])]
     options += ["--storage", f"file://{place}/store"] if about["storage"] else []

@@ -71,9 +71,8 @@ def mean_interval(
         raise ValueError(f"pieces must name at least 2 pieces, got {labels.size}.")
     sums = np.bincount(position, weights=values)
     means = _resampled_means(sums, np.bincount(position), n_resamples, np.random.default_rng(seed))
-    bounds = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     mean = float(values.mean())
-    low, high = np.clip(mean + widening(labels.size, level) * (bounds - mean), *within)
+    low, high = np.clip(mean + spread(means, mean, labels.size, level), *within)
     return Interval(mean=mean, low=float(low), high=float(high))
 
 
@@ -125,13 +124,22 @@ def score_intervals(
         ]
     )
     score = scores(np.arange(position.size))
-    bounds = np.quantile(values, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
-    spread = widening(labels.size, level) * (bounds - values.mean(axis=0))
-    low, high = np.clip(score + spread, 0.0, 1.0)
+    low, high = np.clip(score + spread(values, values.mean(axis=0), labels.size, level), 0.0, 1.0)
     return [
         Interval(mean=float(each), low=float(lower), high=float(upper))
         for each, lower, upper in zip(score, low, high, strict=True)
     ]
+
+
+def spread(
+    draws: Float[np.ndarray, "draw ..."],
+    centre: float | np.ndarray,
+    n_pieces: int,
+    level: float,
+) -> Float[np.ndarray, "2 ..."]:
+    """How far below and above a value its bounds are, by resamples that lie around ``centre``."""
+    bounds = np.quantile(draws, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
+    return widening(n_pieces, level) * (bounds - centre)
 
 
 def widening(n: int, level: float) -> float:

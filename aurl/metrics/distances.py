@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from aurl.metrics.bootstrap import Interval, widening
+from aurl.metrics.bootstrap import Interval, spread
 
 N_BINS = 10
 N_RESAMPLES = 1000
@@ -123,11 +123,10 @@ def distances(
         name: _compared(ours @ samples[name], theirs @ data[name]) for name in sorted(samples)
     }
     drawn[""] = np.mean(list(drawn.values()), axis=0)
-    wider = widening(max(2, n_pieces), _LEVEL)
     return {
         name: Distance(
-            overlap=_estimate(overlap, wider, highest=1.0),
-            kl_nats=_estimate(kl, wider, highest=np.inf),
+            overlap=_estimate(overlap, n_pieces, highest=1.0),
+            kl_nats=_estimate(kl, n_pieces, highest=np.inf),
         )
         for name, (overlap, kl) in drawn.items()
     }
@@ -152,8 +151,8 @@ def _compared(
     return np.stack([overlap, (smooth_q * np.log(smooth_q / smooth_p)).sum(axis=1)])
 
 
-def _estimate(draws: Float[np.ndarray, " draw"], wider: float, *, highest: float) -> Interval:
+def _estimate(draws: Float[np.ndarray, " draw"], n_pieces: int, *, highest: float) -> Interval:
     value, resampled = float(draws[0]), draws[1:]
-    bounds = np.quantile(resampled, [(1.0 - _LEVEL) / 2.0, (1.0 + _LEVEL) / 2.0])
-    low, high = np.clip(value + wider * (bounds - resampled.mean()), 0.0, highest)
+    around = spread(resampled, float(resampled.mean()), max(2, n_pieces), _LEVEL)
+    low, high = np.clip(value + around, 0.0, highest)
     return Interval(mean=value, low=float(min(low, value)), high=float(max(high, value)))

@@ -200,14 +200,13 @@ def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
     """
     config, made_by = read_config(folder / "config.yaml")
     model = _made(config, corpus.vocabulary, corpus.n_bars)
-    place = place_of(folder / "checkpoint")
-    checkpoint.load_run_weights(place, model)
+    step = checkpoint.load_run_weights(place_of(folder / "checkpoint"), model)
     return TrainedModel(
         model=model.double().eval(),
         config=config,
         n_bars=corpus.n_bars,
         max_tokens=corpus.max_tokens,
-        made_by={**made_by, "step": checkpoint.step_of(place)},
+        made_by={**made_by, "step": step},
     )
 
 

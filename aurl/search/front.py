@@ -39,7 +39,7 @@ class FrontPicture:
         self._sweep = sweep
         self._constraints = constraints
         self._trials: dict[str, list[float]] = {}
-        self._feasible: dict[str, bool] = {}
+        self._feasible: set[str] = set()
         self._drawn = 0
 
     @property
@@ -52,7 +52,8 @@ class FrontPicture:
         values = [metrics.get(name, math.nan) for name in OBJECTIVES]
         if np.isfinite(values).all():
             self._trials[trial] = values
-            self._feasible[trial] = not violation(metrics, self._constraints)[1]
+            if not violation(metrics, self._constraints)[1]:
+                self._feasible.add(trial)
 
     def draw(self, *, even_if_drawn: bool = True) -> None:
         """Draw the trials that are there; a picture that fails ends no sweep.
@@ -64,7 +65,7 @@ class FrontPicture:
             return
         self._drawn = len(self._trials)
         values = np.array(list(self._trials.values()))
-        on_front = np.array(list(self._feasible.values()))
+        on_front = np.array([name in self._feasible for name in self._trials])
         on_front[on_front] = non_dominated_fronts(values[on_front]) == 0
         trials = Trials(
             names=list(self._trials),

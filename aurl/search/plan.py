@@ -21,6 +21,7 @@ from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
 from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, finalists
 from aurl.search.recorder import statuses, unended
+from aurl.search.settings import with_trials
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.seeding import stream_seed
@@ -101,8 +102,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     overrides = _with_music(options.overrides, options.data)
     before = read_yaml(about) if exists or again else {}
     trials = before.get("trials") if options.trials is None else options.trials
-    if trials is not None and isinstance(values.get("budget"), dict):
-        values = {**values, "budget": {**values["budget"], "trials": trials}}
+    values = with_trials(values, trials)
     space, corpus = _on_corpus(space_of(values, overrides=overrides))
     space, note = within_budget(space, corpus, options.shape.workers_per_trial)
     for example in examples(space):
@@ -387,13 +387,14 @@ def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
         return []
     again = sweep.folder / FINALISTS
     found = statuses(again)
-    begun = unended(found)
-    runs = [(name, found[name]["params"], config_in(again / name)) for name in begun]
+    runs = [(name, found[name]["params"], config_in(again / name)) for name in unended(found)]
     if sweep.space.seeds is None:
         return runs
     for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
         config = config_in(sweep.trials_folder / trial.trial)
         for number in range(1, sweep.space.seeds.runs + 1):
             seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
-            runs.append((f"{trial.trial}.{number}", trial.params, replace(config, seed=seed)))
-    return [run for index, run in enumerate(runs) if index < len(begun) or run[0] not in found]
+            name = f"{trial.trial}.{number}"
+            if name not in found:
+                runs.append((name, trial.params, replace(config, seed=seed)))
+    return runs

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aurl.errors import ConfigError
+from aurl.plain import Plain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,13 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not value >= 1:
                 raise ConfigError(f"budget.{name} must be >= 1, got {value}.")
+
+
+def with_trials(values: Plain, trials: int | None) -> Plain:
+    """A search space's file with so many trials in its budget, or as many as it says."""
+    if trials is None or not isinstance(values.get("budget"), dict):
+        return values
+    return {**values, "budget": {**values["budget"], "trials": trials}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

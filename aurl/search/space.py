@@ -156,26 +156,27 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     question = values.get("question")
     if not isinstance(question, str) or not question.strip():
         raise ConfigError(f"question must be a sentence, got {question!r}.")
-    base, held = _mapping(values, "base"), _mapping(values, "fixed")
-    if any("training.steps" in dotted(each) for each in (base, held, overrides)):
+    base, fixed = _mapping(values, "base"), _mapping(values, "fixed")
+    given = dotted(overrides)
+    held = {**dotted(fixed), **given}
+    if "training.steps" in {**dotted(base), **held}:
         raise ConfigError(
             "training.steps must be left out of a search space: budget.steps_per_trial sets it."
         )
-    base = overridden(overridden(merged(to_plain(RunConfig()), base), held), overrides)
-    overrides = dotted(overrides)
+    base = overridden(overridden(merged(to_plain(RunConfig()), base), fixed), overrides)
     roles: tuple[Role, ...] = ("scientific", "nuisance")
     parameters = tuple(
         parameter
         for role in roles
         for key, entry in _mapping(values, role).items()
-        if key not in overrides
+        if key not in given
         for parameter in _alternatives(key, entry, role)
     )
     space = Space(
         question=question.strip(),
         base=base,
-        parameters=_with_held_conditions(parameters, overrides),
-        fixed=_in_effect({**dotted(held), **overrides}, base),
+        parameters=_with_held_conditions(parameters, given),
+        fixed=_in_effect(held, base),
         budget=build(Budget, _mapping(values, "budget"), at="budget"),
         sampler=build(SamplerConfig, _mapping(values, "sampler"), at="sampler"),
         scheduler=build(SchedulerConfig, _mapping(values, "scheduler"), at="scheduler"),

@@ -78,9 +78,10 @@ def restore(
         DataError: If it is damaged or belongs to another architecture.
         StorageError: If it cannot be read now.
     """
-    tensors = _stored(place)
-    if tensors is None:
+    stored = _stored(place)
+    if stored is None:
         return 0
+    tensors, step = stored
     _load(model, _weights(tensors), _named(place))
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -91,7 +92,7 @@ def restore(
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     if schedule is not None:
         _load_schedule(schedule, tensors, _named(place))
-    return step_of(place)
+    return step
 
 
 def step_of(place: Place) -> int:
@@ -120,10 +121,17 @@ def _step_at(remote: Remote) -> int:
         return 0
     try:
         load(data)  # whole, or it is damaged
-        size = int.from_bytes(data[:8], "little")
-        return int(json.loads(data[8 : 8 + size])["__metadata__"]["step"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except SafetensorError as error:
         raise DataError(f"{_named(remote)} is not a checkpoint: {error}.") from error
+    return _step_in(data, _named(remote))
+
+
+def _step_in(data: bytes, name: str) -> int:
+    size = int.from_bytes(data[:8], "little")
+    try:
+        return int(json.loads(data[8 : 8 + size])["__metadata__"]["step"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{name} is not a checkpoint: {error}.") from error
 
 
 def remove(place: Place) -> None:
@@ -134,16 +142,18 @@ def remove(place: Place) -> None:
         (place / FILE_NAME).unlink(missing_ok=True)
 
 
-def load_run_weights(place: Place, model: nn.Module) -> None:
-    """Read only the weights of a run's checkpoint.
+def load_run_weights(place: Place, model: nn.Module) -> int:
+    """Read only the weights of a run's checkpoint; returns its step.
 
     Raises:
         DataError: If it is missing, damaged or belongs to another architecture.
     """
-    tensors = _stored(place)
-    if tensors is None:
+    stored = _stored(place)
+    if stored is None:
         raise DataError(f"{_named(place)} cannot be read as model weights: it is not there.")
+    tensors, step = stored
     _load_finite(model, _weights(tensors), _named(place))
+    return step
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
@@ -184,17 +194,19 @@ def _named(place: Place) -> str:
     return f"{place.uri}/{FILE_NAME}" if isinstance(place, Remote) else str(place / FILE_NAME)
 
 
-def _stored(place: Place) -> dict[str, Tensor] | None:
-    """The tensors of a run's checkpoint; None if there is none."""
+def _stored(place: Place) -> tuple[dict[str, Tensor], int] | None:
+    """The tensors of a run's checkpoint and its step; None if there is none."""
     if not isinstance(place, Remote):
         path = place / FILE_NAME
         if not path.exists():
             return None
         _check_readable(path)
-        return _read(path)
+        return _read(path), step_of(path.parent)
     data = place.read(FILE_NAME)
+    if data is None:
+        return None
     try:
-        return None if data is None else load(data)
+        return load(data), _step_in(data, _named(place))
     except SafetensorError as error:
         raise DataError(f"{_named(place)} cannot be read as model weights: {error}.") from error
 
