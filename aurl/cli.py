@@ -343,7 +343,10 @@ def _add_cluster_options(command: argparse.ArgumentParser) -> None:
 
 def _add_shape(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--workers-per-trial", type=int, default=1, help="Ray Train workers that share each batch"
+        "--workers-per-trial",
+        default="1",
+        metavar="N",
+        help="Ray Train workers that share each batch; 2:4 on a cluster begins with 2 if it must",
     )
     command.add_argument(
         "--gpus-per-worker", type=float, default=0.0, help="GPUs of a worker; 0.25 shares one"

@@ -27,12 +27,12 @@ from aurl.reporting.progress import Progress as SweepProgress
 from aurl.reporting.space_tables import parameter_tree, sample_lines, space_record
 from aurl.reporting.tables import latent_use, leaderboard_table
 from aurl.search import full_run
-from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
 from aurl.search.provenance import provenance, read_config, write_config
 from aurl.search.ranking import read_reruns
+from aurl.search.shape import Shape
 from aurl.training.fits import check_fits
 
 SAMPLES_SHOWN = 5
@@ -270,11 +270,30 @@ def shape_of(args: Namespace) -> Shape:
     """How a command is to use a cluster."""
     if args.grow_to is not None and not args.address:
         raise SweepError("--grow-to must come with --address: this machine alone does not grow.")
+    least, workers = _workers_of(args.workers_per_trial)
+    if least is not None and not args.address:
+        raise SweepError(
+            "--workers-per-trial LEAST:MOST must come with --address: this machine alone is as "
+            f"large as it is. Give one number, such as {least}."
+        )
     return Shape(
-        workers_per_trial=args.workers_per_trial,
+        workers_per_trial=workers,
+        workers_at_least=least,
         gpus_per_worker=args.gpus_per_worker,
         grow_to=args.grow_to,
     )
+
+
+def _workers_of(text: str) -> tuple[int | None, int]:
+    """The least workers of a trial, None if that is not said, and the most."""
+    least, colon, most = text.rpartition(":")
+    try:
+        return int(least) if colon else None, int(most)
+    except ValueError as error:
+        raise SweepError(
+            "--workers-per-trial must be a number, such as 4, or LEAST:MOST, such as 2:4, got "
+            f"{text!r}."
+        ) from error
 
 
 def overrides_of(words: list[str]) -> dict[str, Any]:

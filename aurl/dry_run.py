@@ -94,6 +94,8 @@ def lines(sweep: Sweep) -> list[str]:
     with connected(sweep.address):
         at_a_time = slots(shape, max(1, runs))
     gpus = f" with {shape.gpus_per_worker:g} GPU each" if shape.gpus_per_worker else ""
+    least, most = shape.workers_at_least, shape.workers_per_trial
+    workers = f"{most} workers" if least is None else f"{least} to {most} workers"
     where = "this machine" if sweep.address is None else f"the Ray cluster {sweep.address}"
     said = {
         "question": space.question,
@@ -104,7 +106,7 @@ def lines(sweep: Sweep) -> list[str]:
         "steps": f"{space.budget.steps_per_trial} a run",
         "search": f"{space.sampler.name}, scheduler {space.scheduler.name}, "
         f"stopper {space.stopper.name}",
-        "resources": f"{shape.workers_per_trial} workers of 1 CPU{gpus} for a trial, on {where}",
+        "resources": f"{workers} of 1 CPU{gpus} for a trial, on {where}",
         "slots": f"{at_a_time} trials at a time",
         "note": sweep.note,
         "cost": _cost(sweep, runs, at_a_time),

@@ -80,7 +80,7 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
         files += needed
     given = {
         "--trials": args.trials,
-        "--workers-per-trial": shape.workers_per_trial,
+        "--workers-per-trial": args.workers_per_trial,
         "--gpus-per-worker": shape.gpus_per_worker,
         "--grow-to": shape.grow_to,
         "--storage": args.storage or None,

@@ -34,10 +34,10 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.tables import status_table
 from aurl.search import gang, sweep
-from aurl.search.cluster import Shape
 from aurl.search.front import FrontPicture
 from aurl.search.plan import SweepOptions, plan
 from aurl.search.ranking import read_trials
+from aurl.search.shape import Shape
 from aurl.search.slot import TrialSlot
 from aurl.training.look import Look
 from aurl.training.loop import Run, train

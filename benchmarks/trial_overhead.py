@@ -32,10 +32,11 @@ from aurl.config import RunConfig
 from aurl.data.corpus import Corpus, load_named
 from aurl.files import write_yaml
 from aurl.search import sweep
-from aurl.search.cluster import Shape, connected
+from aurl.search.cluster import connected
 from aurl.search.gang import shared
 from aurl.search.plan import SweepOptions, plan
 from aurl.search.provenance import read_config
+from aurl.search.shape import Shape
 from aurl.training.loop import Run, train
 from aurl.training.messages import Row
 from aurl.training.workers import Workers

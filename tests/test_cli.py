@@ -21,7 +21,7 @@ from aurl.data import corpus as corpora
 from aurl.errors import StorageError, SweepError
 from aurl.files import read_yaml, write_text, write_yaml
 from aurl.search import full_run, plan
-from aurl.search.cluster import Shape
+from aurl.search.shape import Shape
 from tests.tiny import small_config, tiny_corpus
 
 ROOT = Path(__file__).parents[1]

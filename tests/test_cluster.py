@@ -17,7 +17,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from aurl.errors import SweepError
 from aurl.search import cluster
-from aurl.search.cluster import STARTS, Shape, connected, held, slots
+from aurl.search.cluster import STARTS, connected, held, slots
+from aurl.search.shape import Shape
 
 
 @pytest.mark.parametrize(

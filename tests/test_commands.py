@@ -9,8 +9,8 @@ from rich.console import Console
 from aurl import commands
 from aurl.errors import SweepError
 from aurl.files import read_yaml, write_json
-from aurl.search.cluster import Shape
 from aurl.search.plan import Sweep
+from aurl.search.shape import Shape
 from aurl.search.space import space_of
 from tests.fake_sweep import fake_sweep
 from tests.tiny import tiny_corpus

@@ -13,11 +13,11 @@ from aurl.data.corpus import save
 from aurl.dry_run import Cost
 from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES
-from aurl.search.cluster import Shape
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.provenance import write_config
 from aurl.search.ranking import FINALISTS, SCORE
 from aurl.search.recorder import trial_id
+from aurl.search.shape import Shape
 from tests.fake_sweep import write_status
 from tests.test_cli import SPACE
 from tests.tiny import small_config, tiny_corpus

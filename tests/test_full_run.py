@@ -8,8 +8,8 @@ from rich.console import Console
 from aurl.errors import SweepError
 from aurl.reporting.progress import Progress
 from aurl.search import full_run
-from aurl.search.cluster import Shape
 from aurl.search.full_run import scaled
+from aurl.search.shape import Shape
 from tests.tiny import small_config, tiny_corpus
 
 

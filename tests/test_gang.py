@@ -20,13 +20,23 @@ from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.tune.experiment import Trial
+from ray.util.placement_group import PlacementGroup
 
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError, StorageError, SweepError
 from aurl.search import gang as gang_module
 from aurl.search.cluster import connected
-from aurl.search.gang import Gang, GangSettings, MachineTakenError, shared, task_for
+from aurl.search.gang import (
+    Gang,
+    GangSettings,
+    MachineTakenError,
+    RemoteGang,
+    shared,
+    task_for,
+)
+from aurl.search.placement import free_orphans
+from aurl.search.shape import Shape
 from aurl.search.slot import scalars
 from aurl.training import checkpoint, ray_worker
 from aurl.training.look import unpacked
@@ -60,7 +70,7 @@ def measured(text: str) -> None:
 class Slot:
     """A gang and a folder for its trials."""
 
-    def __init__(self, gang: Gang, size: int, folder: Path) -> None:
+    def __init__(self, gang: RemoteGang, size: int, folder: Path) -> None:
         self.gang = gang
         self.size = size
         self.folder = folder
@@ -103,10 +113,9 @@ def slot(
     size: int = request.param
     folder = tmp_path_factory.mktemp("gang")
     started = time.monotonic()
-    settings = GangSettings(
-        workers=size, gpus_per_worker=0.0, scratch=str(folder / "scratch"), corpus=corpus
-    )
-    gang = Gang(settings, f"gang-{size}")
+    shape = Shape(workers_per_trial=size)
+    settings = GangSettings(shape=shape, scratch=str(folder / "scratch"), corpus=corpus)
+    gang = RemoteGang(settings, f"gang-{size}")
     made = Slot(gang, size, folder)
     made.run(small_config(training__steps=1))
     measured(f"gang of {size}: {time.monotonic() - started:.2f} s from nothing to a trial's end")
@@ -217,6 +226,53 @@ def test_a_failing_trial_says_why_and_the_gang_lives_on(
     assert workers_of_ray() == processes
 
 
+def held() -> Any:
+    """An actor that holds a processor, so that nobody else has it."""
+
+    class Holder:
+        def is_there(self) -> bool:
+            return True
+
+    holder: Any = ray.remote(num_cpus=1)(Holder).remote()
+    assert ray.get(holder.is_there.remote())
+    return holder
+
+
+@pytest.mark.cluster
+def test_a_gang_has_as_many_workers_as_there_is_room_for_and_goes_on_when_that_changes(
+    corpus: list[ray.ObjectRef[Corpus]], tmp_path: Path
+) -> None:
+    config = small_config(training__steps=60, training__log_every=1, evaluation__every=4)
+    shape = Shape(workers_per_trial=2, workers_at_least=1)
+    scratch = str(tmp_path / "scratch")
+    settings = GangSettings(shape=shape, scratch=scratch, corpus=corpus, look_s=0.0)
+    holder = held()
+    gang = RemoteGang(settings, "gang-of-1-or-2")
+    task = task_for(tmp_path, config)
+    gang.submit(task)
+    sizes: list[int] = []
+    rows: list[Row] = []
+    while not (event := gang.next_event()).ended:
+        sizes.append(len(workers_of_ray()))
+        rows += event.rows
+        if len(sizes) == 3:
+            ray.kill(holder)
+            until(lambda: ray.available_resources().get("CPU", 0.0) >= 1.0, 30.0, "its processor")
+        gang.answer(go_on=True)
+    assert event.failure == ""
+    assert sizes == [1] * 3 + [2] * 12
+    gang.close()
+    until(lambda: not workers_of_ray(), 30.0, "the end of its workers")
+    alone = untimed(rows_alone(tmp_path / "alone", config))
+    together = untimed(rows)
+    assert [row["step"] for row in together] == [row["step"] for row in alone]
+    for one, other in zip(alone, together, strict=True):
+        for name, value in one.items():
+            tolerance = 1e-6 if one["step"] <= 12 else 1e-3
+            wanted = pytest.approx(value, rel=tolerance, abs=tolerance)
+            assert other[name] == wanted, (one["step"], name)
+
+
 # What a worker does with an exception, without Ray
 
 
@@ -296,9 +352,11 @@ def lost(
         return waiting.popleft() if waiting else None
 
     monkeypatch.setattr(gang_module, "ray", Mock(get=get))
-    monkeypatch.setattr(gang_module, "_GangTrainer", Mock(return_value=Mock(fit=fit)))
-    corpus = [ray.ObjectRef.nil()]
-    settings = GangSettings(workers=1, gpus_per_worker=0.0, scratch="", corpus=corpus)
+    monkeypatch.setattr(gang_module, "GangTrainer", Mock(return_value=Mock(fit=fit)))
+    room = PlacementGroup(ray.PlacementGroupID.nil(), [{"CPU": 1.0}])
+    monkeypatch.setattr(gang_module, "reserve", lambda *_, **__: room)
+    monkeypatch.setattr(gang_module, "remove_placement_group", Mock())
+    settings = GangSettings(shape=Shape(), scratch="", corpus=[ray.ObjectRef.nil()])
     gang = Gang(settings, "gang")
     for event in events:
         assert gang.next_event() == event
@@ -404,13 +462,12 @@ def owner() -> Any:
 
     class Owner:
         def hold(self) -> int:
-            from aurl.search.gang import _Workers
+            import threading
 
-            workers: Any = _Workers
-            asked = SimpleNamespace(
-                resources_per_worker={"memory": 1e6}, num_workers=1, placement_strategy="PACK"
-            )
-            assert workers._create_placement_group(None, None, asked).wait(30.0)
+            from aurl.search.placement import reserve
+
+            asked: Any = SimpleNamespace(worker={"memory": 1e6}, sizes=[1])
+            assert reserve(asked, leave=threading.Event()) is not None
             return os.getpid()
 
     return ray.remote(num_cpus=0)(Owner).remote()
@@ -424,8 +481,8 @@ def test_what_a_killed_slot_held_is_freed_and_what_a_living_one_holds_is_not(
     _, process = ray.get([living.hold.remote(), killed.hold.remote()])
     before = ray.available_resources()["memory"]
     os.kill(process, signal.SIGKILL)
-    until(lambda: gang_module.free_orphans() == 1, 30.0, "what the killed one held")
+    until(lambda: free_orphans() == 1, 30.0, "what the killed one held")
     until(lambda: ray.available_resources()["memory"] == before + 1e6, 30.0, "its room")
-    assert gang_module.free_orphans() == 0
+    assert free_orphans() == 0
     ray.kill(living)
-    until(lambda: gang_module.free_orphans() == 1, 30.0, "what the other held")
+    until(lambda: free_orphans() == 1, 30.0, "what the other held")

@@ -19,8 +19,8 @@ import pytest
 
 from aurl.data.corpus import save
 from aurl.files import read_json, read_lines
+from aurl.search.gang import ATTEMPTS
 from aurl.search.provenance import read_config
-from aurl.search.sweep import ATTEMPTS
 from aurl.training.checkpoint import step_of
 from aurl.training.loop import Run, train
 from aurl.training.messages import Row

@@ -8,8 +8,8 @@ from ray.tune.search import Searcher
 
 from aurl.errors import SweepError
 from aurl.search import room
-from aurl.search.cluster import Shape
 from aurl.search.room import Patience, Room
+from aurl.search.shape import Shape
 
 
 class Endless(Searcher):

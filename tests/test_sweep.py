@@ -36,12 +36,13 @@ from aurl.files import append_lines, read_json, read_lines
 from aurl.interrupts import terminated_as_interrupted
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import sweep
-from aurl.search.cluster import Shape
+from aurl.search.gang import ATTEMPTS
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.provenance import read_config
 from aurl.search.recorder import Recorder, trial_number
 from aurl.search.sampler import Proposals
 from aurl.search.settings import SeedsConfig
+from aurl.search.shape import Shape
 from aurl.search.slot import scalars
 from aurl.search.space import Space
 from aurl.training import checkpoint
@@ -584,13 +585,13 @@ def test_a_trial_whose_slot_dies_before_it_begins_is_given_again(tmp_path: Path)
 
     first = supply.suggest("tune-0")
     assert supply.left == 11
-    for index in range(1, sweep.ATTEMPTS):
+    for index in range(1, ATTEMPTS):
         assert dies(f"tune-{index - 1}", tries_left=True) == "running"
         assert supply.left == 12
         assert supply.suggest(f"tune-{index}") == first
         assert supply.left == 11
     of_ray = RayTaskError("step", "At:\n  its slot", RuntimeError("it was\nkilled"))
-    assert dies(f"tune-{sweep.ATTEMPTS - 1}", tries_left=True, error=of_ray) == "failed"
+    assert dies(f"tune-{ATTEMPTS - 1}", tries_left=True, error=of_ray) == "failed"
     status = read_json(made.trials_folder / supply.name_of("tune-0") / "status.json")
     assert status["reason"] == "killed"
     supply.suggest("tune-9")

@@ -6,8 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,10 @@ from aurl.errors import OutageError, SweepError
 from aurl.interrupts import terminated_as_interrupted
 from aurl.search.journal import last_words
 from aurl.search.scratch import scratch_folder
+from aurl.search.shape import Shape
 
 _log = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 256 * 2**20
-SMALLEST_SHARE = 1e-4
-"""Of a GPU: Ray knows no smaller one."""
-
 STARTS = 3
 """Times that Ray is started on this machine, if it gives itself up after its 30 seconds."""
 
@@ -58,39 +55,6 @@ _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
 }
 _OF_WORKERS = ("RAY_TRAIN_", "OMP_", "MALLOC_")
 """Of these, what a cluster that is joined is told: the sweep's processes there inherit nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """How a sweep uses a cluster."""
-
-    workers_per_trial: int = 1
-    gpus_per_worker: float = 0.0
-    grow_to: int | None = None
-    """Trials at a time on a cluster that starts machines for them; None: as many as fit now."""
-
-    def __post_init__(self) -> None:
-        if not self.workers_per_trial >= 1:
-            raise SweepError(
-                f"--workers-per-trial must be >= 1, got {self.workers_per_trial}. "
-                "Ask for 1 or more."
-            )
-        if not 0.0 <= self.gpus_per_worker < float("inf"):
-            raise SweepError(
-                f"--gpus-per-worker must be >= 0, got {self.gpus_per_worker}. Ask for 0 or more."
-            )
-        if 0.0 < self.gpus_per_worker < SMALLEST_SHARE:
-            raise SweepError(
-                f"--gpus-per-worker must be 0 or >= {SMALLEST_SHARE}, got "
-                f"{self.gpus_per_worker:g}. Ask for a share that a worker's model fits into."
-            )
-        if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
-            raise SweepError(
-                "--gpus-per-worker must be a share of one GPU or a whole number, got "
-                f"{self.gpus_per_worker:g}. Ask for {int(self.gpus_per_worker)}."
-            )
-        if self.grow_to is not None and not self.grow_to >= 1:
-            raise SweepError(f"--grow-to must be >= 1, got {self.grow_to}. Ask for 1 or more.")
 
 
 @contextlib.contextmanager
@@ -297,18 +261,18 @@ def slots(shape: Shape, trials: int) -> int:
     if shape.grow_to is not None:
         return min(shape.grow_to, trials)
     have = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = sum(int(each.get("CPU", 0)) for each in have)
-    if shape.workers_per_trial > cpus:
+    cpus, least = sum(int(each.get("CPU", 0)) for each in have), shape.sizes[-1]
+    if least > cpus:
         raise SweepError(
             f"--workers-per-trial must be at most the cluster's {cpus} CPUs, "
-            f"got {shape.workers_per_trial}. Ask for fewer, or join a larger cluster."
+            f"got {least}. Ask for fewer, or join a larger cluster."
         )
     fitting = held(shape)
     if not fitting:
         gpus = sum(each.get("GPU", 0.0) for each in have)
         raise SweepError(
             f"--gpus-per-worker must fit the cluster's {gpus:g} GPUs, got "
-            f"{shape.gpus_per_worker:g} for each of {shape.workers_per_trial} workers. Ask for "
+            f"{shape.gpus_per_worker:g} for each of {least} workers. Ask for "
             "fewer, or join a cluster with GPUs."
         )
     return min(fitting, trials)
@@ -318,15 +282,8 @@ def held(shape: Shape) -> int:
     """Trials of ``shape`` that the connected cluster holds at a time, as it is now.
 
     A worker is on one machine, and a share of a GPU is of one GPU: three workers with 0.6 GPUs
-    each need three GPUs. The workers of a trial may be on several machines.
+    each need three GPUs. The workers of a trial may be on several machines. Where there is no room
+    for all workers of one, but for as few as it may have, it is one.
     """
-    workers = sum(_workers_on(node["Resources"], shape) for node in ray.nodes() if node["Alive"])
-    return workers // shape.workers_per_trial
-
-
-def _workers_on(have: Mapping[str, float], shape: Shape) -> int:
-    cpus, gpus, each = int(have.get("CPU", 0)), int(have.get("GPU", 0)), shape.gpus_per_worker
-    if not each:
-        return cpus
-    fitting = gpus * int(1 / each + 1e-9) if each <= 1 else int(gpus // each)
-    return min(cpus, fitting)
+    workers = sum(shape.workers_on(node["Resources"]) for node in ray.nodes() if node["Alive"])
+    return max(workers // shape.sizes[0], min(1, workers // shape.sizes[-1]))

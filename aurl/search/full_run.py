@@ -7,14 +7,23 @@ from pathlib import Path
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data.corpus import Corpus
 from aurl.errors import StorageError, SweepError
-from aurl.files import remove_parts
+from aurl.files import read_json, remove_parts
 from aurl.plain import Plain, overridden
-from aurl.search.cluster import Shape, connected, slots
-from aurl.search.gang import Gang, GangSettings, shared, task_for
+from aurl.search.cluster import connected, slots
+from aurl.search.gang import (
+    ATTEMPTS,
+    GangSettings,
+    LostError,
+    RemoteGang,
+    shared,
+    task_for,
+)
 from aurl.search.journal import journal
 from aurl.search.probe import check_storage
 from aurl.search.recorder import Display, Recorder
+from aurl.search.room import Orphans, Patience
 from aurl.search.scratch import scratch_folder
+from aurl.search.shape import Shape
 
 PRESETS: dict[str, Callable[[RunConfig], Plain]] = {
     "same": lambda config: {},
@@ -77,7 +86,6 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
                 check_storage(folder)
             if not (folder / "status.json").exists():
                 recorder.propose(name, {}, full_run.config)
-            recorder.start(name)
             with scratch_folder() as scratch:
                 failure = _train(full_run, recorder, scratch)
             metrics = recorder.end(name, "failed" if failure else "completed", failure)
@@ -87,17 +95,37 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
 
 
 def _train(full_run: FullRun, recorder: Recorder, scratch: str) -> str:
-    gang = Gang(
-        GangSettings(
-            workers=full_run.shape.workers_per_trial,
-            gpus_per_worker=full_run.shape.gpus_per_worker,
-            scratch=scratch,
-            corpus=shared(full_run.corpus),
-        ),
-        "train",
-    )
-    gang.submit(task_for(full_run.folder, full_run.config))
+    """Train, also on after workers have died; returns why the run failed, if it did.
+
+    Like a trial, it is tried again, from its last checkpoint: without end where a machine was
+    taken away that Ray had warned of, else so many times in a row without a step gained.
+    """
+    folder = full_run.folder
+    settings = GangSettings(shape=full_run.shape, scratch=scratch, corpus=shared(full_run.corpus))
+    patience = [] if full_run.address is None else [Patience(full_run.shape, recorder.tell)]
+    looks = [Orphans().look, *(each.look for each in patience)]
+
+    def meanwhile() -> None:
+        for look in looks:
+            look()
+
+    tries, gained = 0, 0
+    while True:
+        recorder.start(folder.name)
+        step = read_json(folder / "status.json")["step"]
+        tries, gained = (0 if step > gained else tries), step
+        try:
+            return _attempt(full_run, recorder, RemoteGang(settings, "train", meanwhile))
+        except LostError as error:
+            tries += not error.was_taken
+            if tries == ATTEMPTS:
+                return str(error).rstrip(".")
+            recorder.tell(f"{error} It goes on from its last checkpoint.")
+
+
+def _attempt(full_run: FullRun, recorder: Recorder, gang: RemoteGang) -> str:
     try:
+        gang.submit(task_for(full_run.folder, full_run.config))
         while True:
             event = gang.next_event()
             if event.outage:
@@ -106,6 +134,7 @@ def _train(full_run: FullRun, recorder: Recorder, scratch: str) -> str:
                 return event.failure
             recorder.report(full_run.folder.name, event.rows)
             recorder.show(full_run.folder.name, event.look)
-            gang.answer(go_on=True)
+            if not event.noted:
+                gang.answer(go_on=True)
     finally:
         gang.close()

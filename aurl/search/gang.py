@@ -8,10 +8,10 @@ A trial slot imports this, and nothing in it needs torch: each second and megaby
 once for every trial that runs at the same time.
 """
 
-import asyncio
 import contextlib
 import threading
-import uuid
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,24 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 from ray import train
-from ray._private.state import actors
-from ray.exceptions import RayActorError
-from ray.train.v2._internal.execution.controller import TrainController
-from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
-from ray.train.v2._internal.execution.worker_group import WorkerGroup, worker_group
-from ray.train.v2._internal.execution.worker_group.placement_group_handle import (
-    DefaultPlacementGroupHandle,
-)
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.util.placement_group import (
-    PlacementGroup,
-    placement_group,
-    placement_group_table,
-    remove_placement_group,
-)
+from ray.exceptions import RayActorError, RayError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from aurl.errors import SweepError
 from aurl.search.mailbox import Mailbox
+from aurl.search.placement import has_room_for_more, reserve
+from aurl.search.shape import Shape
+from aurl.search.trainer import GangTrainer
 from aurl.training.messages import Event, Task
 from aurl.training.place import place_of
 from aurl.training.store import Remote
@@ -44,28 +34,29 @@ from aurl.training.store import Remote
 if TYPE_CHECKING:
     from aurl.data.corpus import Corpus
 
+ATTEMPTS = 3
+"""Times a trial is tried whose workers die; an exception in training is not tried again."""
+
 _POLL_S = 0.5
 _LEAVE_S = 20.0
 """For Ray Train to free what the workers of a gang held."""
-
-_OF_SLOT = "aurl-slot-"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GangSettings:
     """What every gang of a sweep has in common."""
 
-    workers: int
-    """Ray Train workers that share each batch."""
-
-    gpus_per_worker: float
-    """GPUs of each worker; a fraction shares one, 0 computes on the CPU."""
+    shape: Shape
+    """Ray Train workers that share each batch, and the GPUs of each."""
 
     scratch: str
     """Folder for Ray Train's own files, which nothing reads."""
 
     corpus: "list[ray.ObjectRef[Corpus]]"
     """The corpus in Ray's object store (in a list, so that it is passed as a reference)."""
+
+    look_s: float = 30.0
+    """Between two looks whether more workers would find room."""
 
 
 class MachineTakenError(RayActorError):
@@ -78,109 +69,17 @@ class MachineTakenError(RayActorError):
         super().__init__(error_msg=message, preempted=True)
 
 
-class _Unscaled(FixedScalingPolicy):
-    """So many workers, and nobody is told of them.
+class LostError(SweepError):
+    """A gang is gone, of which its owner hears from afar.
 
-    Ray Train tells an actor what it would like to have. The placement group of a gang says the
-    same to Ray's autoscaler, and that actor is 110 MB, and waited for before the first step.
+    Args:
+        message: What it died of.
+        was_taken: Whether it is for a :class:`MachineTakenError`.
     """
 
-    def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ANN401
-        pass
-
-    def _maybe_send_resource_request(self) -> None:
-        pass
-
-
-class _GangTrainer(DataParallelTrainer):
-    """A trainer without the processes that a gang has no use for.
-
-    Ray Train's controller is a process of its own, to outlive the one that asked for it. A gang
-    ends with its slot, and the controller runs in that: an import of Ray Train and 200 MB less for
-    each slot. A driver, which is no actor, has none to give the workers, and starts one as usual.
-
-    One callback's actor cleans up after trials whose driver was killed: a gang's driver outlives
-    its trials and closes the gang itself, and that actor needs Ray's dashboard to judge by. The
-    others hand out shards of Ray Datasets, of which there are none. One more actor is for workers
-    that report to Ray Train: those of a gang meet at its mailbox, which stands there and ends with
-    them. Each costs over 100 MB a gang. Should Ray rename one of these, or how a controller is
-    run, its actors come back.
-    """
-
-    UNUSED = ("PlacementGroupCleanerCallback", "DatasetsCallback")
-
-    def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
-        return [c for c in callbacks if type(c).__name__ not in self.UNUSED]
-
-    def _initialize_and_run_controller(self, **given: Any) -> train.Result:  # noqa: ANN401
-        given["scaling_policy"] = _Unscaled(self.scaling_config)  # pyrefly: ignore[bad-argument-type]
-        if ray.get_runtime_context().get_actor_id() is None:
-            return super()._initialize_and_run_controller(**given)
-        mailbox = (self.train_loop_config or {})["mailbox"]
-        vars(worker_group)["SynchronizationActor"] = _Meeting(mailbox)  # of this slot alone
-        return asyncio.run(_controlled(given))
-
-
-@dataclass(frozen=True)
-class _Meeting:
-    """What Ray Train makes an actor of, and there is one."""
-
-    actor: Any
-
-    def options(self, **_: Any) -> "_Meeting":  # noqa: ANN401
-        return self
-
-    def remote(self, **_: Any) -> Any:  # noqa: ANN401
-        return self.actor
-
-
-class _Workers(WorkerGroup):
-    """Workers whose placement group says whose they are; see :func:`free_orphans`."""
-
-    def _create_placement_group(
-        self,
-        scaling_config: train.ScalingConfig,
-        worker_group_context: Any,  # noqa: ANN401 - Ray's, which is private
-    ) -> DefaultPlacementGroupHandle:
-        slot, each = ray.get_runtime_context().get_actor_id(), uuid.uuid4().hex[:8]
-        group = placement_group(
-            [worker_group_context.resources_per_worker] * worker_group_context.num_workers,
-            strategy=worker_group_context.placement_strategy,
-            name=f"{_OF_SLOT}{slot}-{each}",
-        )
-        return DefaultPlacementGroupHandle(group)
-
-
-class _Controller(TrainController):
-    worker_group_cls = _Workers
-
-
-def free_orphans() -> int:
-    """Free what the workers of slots held that are dead; returns how many there were.
-
-    Ray keeps the placement group of an actor that was killed as long as the job lasts. The next
-    gang would wait for ever for the processors that nobody uses.
-    """
-    orphans = [
-        PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group["placement_group_id"])))
-        for group in placement_group_table().values()
-        if group["name"].startswith(_OF_SLOT) and group["state"] != "REMOVED"
-        if _is_dead(group["name"].removeprefix(_OF_SLOT).partition("-")[0])
-    ]
-    for each in orphans:
-        remove_placement_group(each)
-    return len(orphans)
-
-
-def _is_dead(actor: str) -> bool:
-    return actors(actor).get("State") == "DEAD"
-
-
-async def _controlled(given: dict[str, Any]) -> train.Result:
-    controller = _Controller(**given)
-    await controller.run()
-    return controller.get_result()
+    def __init__(self, message: str, *, was_taken: bool) -> None:
+        super().__init__(message)
+        self.was_taken = was_taken
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -200,7 +99,11 @@ def _backend(workers: int) -> train.BackendConfig:
 
 
 class Gang:
-    """A running worker group and its mailbox, seen from the process that owns it.
+    """A running worker group and its mailbox, seen from the actor that owns it.
+
+    Where there may be fewer workers, it starts with as many as there is room for, and is
+    assembled anew when there is room for more: before a task, or at a report, from whose
+    checkpoint the task goes on.
 
     Args:
         settings: Size and music.
@@ -208,25 +111,51 @@ class Gang:
     """
 
     def __init__(self, settings: GangSettings, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._unheard: Event | None = None
+        self._assemble()
+
+    def _assemble(self) -> None:
         node = ray.get_runtime_context().get_node_id()
         actor: Any = ray.remote(Mailbox)
         self._mailbox = actor.options(
             num_cpus=0, max_concurrency=64, label_selector={"ray.io/node-id": node}
         ).remote()
-        resources = {"CPU": 1.0}
-        if settings.gpus_per_worker:
-            resources["GPU"] = settings.gpus_per_worker
-        self._trainer = _GangTrainer(
+        self._is_leaving = False
+        self._size = 0
+        self._looked = time.monotonic()
+        self._error: BaseException | None = None
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            room = reserve(self._settings.shape, leave=self._leave)
+            if room is None:
+                return
+            try:
+                self._size = room.bundle_count
+                self._train(room)
+            finally:
+                remove_placement_group(room)
+        except Exception as error:  # noqa: BLE001 - handed to the owner by next_event
+            self._error = error
+
+    def _train(self, room: PlacementGroup) -> None:
+        settings = self._settings
+        trainer = GangTrainer(
             serve,
             train_loop_config={"mailbox": self._mailbox, "corpus": settings.corpus[0]},
             scaling_config=train.ScalingConfig(
-                num_workers=settings.workers,
-                use_gpu=settings.gpus_per_worker > 0,
-                resources_per_worker=resources,
+                num_workers=room.bundle_count,
+                use_gpu=settings.shape.gpus_per_worker > 0,
+                resources_per_worker=settings.shape.worker,
             ),
-            backend_config=_backend(settings.workers),
+            backend_config=_backend(room.bundle_count),
             run_config=train.RunConfig(
-                name=name,
+                name=self._name,
                 storage_path=settings.scratch,
                 # Tune tries a trial again, on a new gang: Train must not, also not where a machine
                 # was taken away, for workers that begin anew know nothing of the mailbox's tasks.
@@ -237,24 +166,42 @@ class Gang:
                 ),
             ),
         )
-        self._error: BaseException | None = None
-        self._is_leaving = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._trainer.fit()
-        except Exception as error:  # noqa: BLE001 - handed to the owner by next_event
-            self._error = error
+        trainer.room = room
+        trainer.fit()
 
     def submit(self, task: Task) -> None:
         """Start a task; the one before must have ended."""
+        if self._may_grow():
+            self.close()
+            self._assemble()
+        self._task, self._step = task, 0
         self._reply(self._mailbox.submit.remote(task))
 
     def answer(self, *, go_on: bool) -> None:
         """Let the workers go on after a report, or stop their task."""
-        self._reply(self._mailbox.answer.remote(go_on))
+        is_last = self._step >= self._task.config.training.steps
+        grows = go_on and not is_last and self._may_grow()
+        self._reply(self._mailbox.answer.remote(go_on and not grows))
+        if grows:
+            self._grow()
+
+    def _may_grow(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked < self._settings.look_s:
+            return False
+        self._looked = now
+        return has_room_for_more(self._settings.shape, self._size)
+
+    def _grow(self) -> None:
+        """Go on with the task, which was told to stop, in a larger group."""
+        while not (event := self.next_event()).ended:
+            pass
+        if event.failure:
+            self._unheard = event
+            return
+        self.close()
+        self._assemble()
+        self._reply(self._mailbox.submit.remote(self._task))
 
     def next_event(self) -> Event:
         """Wait for the next event of the task.
@@ -263,16 +210,21 @@ class Gang:
             MachineTakenError: If the worker group died after a machine of it was drained.
             SweepError: If it died otherwise.
         """
+        if self._unheard is not None:
+            event, self._unheard = self._unheard, None
+            return event
         while True:
             event: Event | None = self._reply(self._mailbox.next_event.remote(_POLL_S))
             if event is not None:
                 self._is_leaving |= event.noted
+                self._step = event.rows[-1]["step"] if event.rows else self._step
                 return event
             if not self._thread.is_alive():
                 raise self._death()
 
     def close(self) -> None:
         """Send the workers home and wait for Ray Train to free what they held."""
+        self._leave.set()
         with contextlib.suppress(RayActorError):  # they died, and it with them
             ray.get(self._mailbox.close.remote())
         self._thread.join(_LEAVE_S)
@@ -288,6 +240,55 @@ class Gang:
     def _death(self) -> Exception:
         kind = MachineTakenError if self._is_leaving else SweepError
         return kind(f"the trial's workers died: {_cause(self._error).rstrip('.')}.")
+
+
+class RemoteGang:
+    """A gang in an actor of its own, for a process that is none; see :class:`Gang`.
+
+    Its methods raise :class:`LostError` if it is gone.
+
+    Args:
+        settings: Size and music.
+        name: For Ray's logs.
+        meanwhile: Called each second in which there is no answer.
+    """
+
+    def __init__(
+        self, settings: GangSettings, name: str, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        actor: Any = ray.remote(Gang)
+        # Two calls at a time: it may be closed while the next event is waited for.
+        own = actor.options(num_cpus=0, max_concurrency=2, label_selector=here)
+        self._gang = own.remote(settings, name)
+        self._meanwhile = meanwhile
+
+    def submit(self, task: Task) -> None:
+        """See :class:`Gang`."""
+        self._answer(self._gang.submit.remote(task))
+
+    def answer(self, *, go_on: bool) -> None:
+        """See :class:`Gang`."""
+        self._answer(self._gang.answer.remote(go_on=go_on))
+
+    def next_event(self) -> Event:
+        """See :class:`Gang`."""
+        return self._answer(self._gang.next_event.remote())
+
+    def close(self) -> None:
+        """See :class:`Gang`."""
+        with contextlib.suppress(RayActorError):  # it is dead
+            ray.get(self._gang.close.remote())
+
+    def _answer(self, reply: Any) -> Any:  # noqa: ANN401 - a reference, and what it is to
+        while not ray.wait([reply], timeout=1.0)[0]:
+            self._meanwhile()
+        try:
+            return ray.get(reply)
+        except RayError as error:
+            cause = getattr(error, "cause", error)
+            was_taken = isinstance(cause, MachineTakenError)
+            raise LostError(last_line(cause), was_taken=was_taken) from error
 
 
 def shared(corpus: "Corpus") -> "list[ray.ObjectRef[Corpus]]":

@@ -15,13 +15,13 @@ from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
 from aurl.plain import Plain, build
-from aurl.search.cluster import Shape
 from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
 from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, finalists
 from aurl.search.recorder import statuses, unended
 from aurl.search.settings import with_trials
+from aurl.search.shape import Shape
 from aurl.search.space import Space, examples, load_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.seeding import stream_seed

@@ -9,8 +9,9 @@ from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from aurl.errors import SweepError
-from aurl.search.cluster import Shape, held
-from aurl.search.gang import free_orphans
+from aurl.search.cluster import held
+from aurl.search.placement import free_orphans
+from aurl.search.shape import Shape
 
 _log = logging.getLogger(__name__)
 PATIENCE_S = 600.0
@@ -74,6 +75,10 @@ class Orphans(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         """See Ray: called often, whatever the trials do."""
+        self.look()
+
+    def look(self) -> None:
+        """Free what has been left since the last look, if that is some seconds ago."""
         if self._pace.is_due() and (found := free_orphans()):
             _log.warning("freed what %d slots held that have died", found)
 
@@ -102,7 +107,11 @@ class Patience(tune.Callback):
             )
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
-        """See Ray: called often, whatever the trials do.
+        """See Ray: called often, whatever the trials do."""
+        self.look()
+
+    def look(self) -> None:
+        """See whether the cluster holds a trial, if the last look is some seconds ago.
 
         Raises:
             SweepError: If the cluster has held no trial for so long.
@@ -114,7 +123,7 @@ class Patience(tune.Callback):
             self._held, self._told = now, False
         elif now - self._held > self._most_s:
             raise SweepError(
-                f"the cluster must hold a trial of {self._shape.workers_per_trial} workers, and "
+                f"the cluster must hold a trial of {self._shape.sizes[-1]} workers, and "
                 f"has not for {self._most_s / 60:g} minutes: {self._why} What was finished is "
                 "kept. Give the same command with --resume once there are machines."
             )

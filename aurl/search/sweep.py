@@ -23,7 +23,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.cluster import connected, slots
 from aurl.search.front import FrontPicture, conditional, domains
-from aurl.search.gang import GangSettings, last_line, shared, task_for
+from aurl.search.gang import ATTEMPTS, GangSettings, last_line, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep, final_runs
@@ -50,9 +50,6 @@ from aurl.training.fits import check_fits
 from aurl.training.reporters import read_rows, write_experiment
 
 _log = logging.getLogger(__name__)
-ATTEMPTS = 3
-"""Times a trial is tried whose workers die; an exception in training is not tried again."""
-
 INVALID_IN_A_ROW = 100
 """Proposals that make no valid run before a search space is given up."""
 
@@ -110,12 +107,7 @@ def _tidy(sweep: Sweep) -> None:
 
 
 def _tuner(sweep: Sweep, queue: "_Queue", n_slots: int, scratch: str) -> tune.Tuner:
-    settings = GangSettings(
-        workers=sweep.shape.workers_per_trial,
-        gpus_per_worker=sweep.shape.gpus_per_worker,
-        scratch=scratch,
-        corpus=shared(sweep.corpus),
-    )
+    settings = GangSettings(shape=sweep.shape, scratch=scratch, corpus=shared(sweep.corpus))
     slot = tune.with_resources(
         tune.with_parameters(TrialSlot, settings=settings),
         tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
