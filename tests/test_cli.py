@@ -134,6 +134,14 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "no draws": ((*SHOWN_SPACE, "--samples", "0"), "--samples must be >= 1, got 0."),
     "no trials": ((*TINY, "--trials", "0"), "budget.trials must be >= 1, got 0."),
     "no workers": ((*TINY, "--workers-per-trial", "0"), "--workers-per-trial must be >= 1, got 0"),
+    "workers no number": (
+        (*TINY, "--workers-per-trial", "2:x"),
+        "--workers-per-trial must be a number, such as 4, or LEAST:MOST, such as 2:4, got '2:x'.",
+    ),
+    "fewer workers alone": (
+        (*TINY, "--workers-per-trial", "2:4"),
+        "--workers-per-trial LEAST:MOST must come with --address: this machine alone is as large",
+    ),
     "uneven share": (
         (*TINY, "--workers-per-trial", "3"),
         "training.batch_size must be a multiple of the workers per trial, got batch_size=8, work",

@@ -69,6 +69,9 @@ def on_machines(monkeypatch: pytest.MonkeyPatch, *have: dict[str, float]) -> Non
         pytest.param(Shape(gpus_per_worker=0.5), 3, id="and_so_is_a_cpu"),
         pytest.param(Shape(workers_per_trial=2, gpus_per_worker=1), 1, id="a_gang_on_gpus"),
         pytest.param(Shape(gpus_per_worker=2), 0, id="no_machine_has_two"),
+        pytest.param(Shape(workers_per_trial=12, workers_at_least=6), 1, id="as_few_as_may_be"),
+        pytest.param(Shape(workers_per_trial=12, workers_at_least=12), 0, id="no_fewer"),
+        pytest.param(Shape(workers_per_trial=2, workers_at_least=1), 3, id="as_many_as_with_most"),
     ],
 )
 def test_a_worker_is_on_one_machine_and_a_gang_may_be_on_several(
@@ -113,6 +116,11 @@ def test_ray_places_as_many_gangs_as_are_counted() -> None:
             {"CPU": 8.0, "GPU": 1.0},
             Shape(workers_per_trial=3, gpus_per_worker=0.5),
             r"--gpus-per-worker must fit the cluster's 1 GPUs, got 0\.5 for each of 3 workers\.",
+        ),
+        (
+            {"CPU": 2.0},
+            Shape(workers_per_trial=6, workers_at_least=3),
+            r"at most the cluster's 2 CPUs, got 3\. Ask",
         ),
     ],
 )
@@ -291,3 +299,15 @@ def test_ray_that_gives_itself_up_is_started_again(
     assert len(tries) == min(failures + 1, STARTS)
     if failures < STARTS:
         assert signal.getsignal(signal.SIGTERM) is before, "what follows hears SIGTERM as before"
+
+
+@pytest.mark.parametrize("least", [0, -2, 3, 8])
+def test_a_least_that_makes_no_equal_shares_is_refused(least: int) -> None:
+    message = rf"LEAST:MOST must have a LEAST that divides MOST, .* got {least}:4\."
+    with pytest.raises(SweepError, match=message):
+        Shape(workers_per_trial=4, workers_at_least=least)
+
+
+def test_a_trial_has_numbers_of_workers_that_divide_the_most() -> None:
+    assert Shape(workers_per_trial=12, workers_at_least=2).sizes == [12, 6, 4, 3, 2]
+    assert Shape(workers_per_trial=12).sizes == [12]

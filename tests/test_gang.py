@@ -138,6 +138,53 @@ def rows_alone(folder: Path, config: RunConfig) -> list[Row]:
     return rows
 
 
+def held() -> Any:
+    """An actor that holds a processor, so that nobody else has it."""
+
+    class Holder:
+        def is_there(self) -> bool:
+            return True
+
+    holder: Any = ray.remote(num_cpus=1)(Holder).remote()
+    assert ray.get(holder.is_there.remote())
+    return holder
+
+
+@pytest.mark.cluster
+def test_a_gang_has_as_many_workers_as_there_is_room_for_and_goes_on_when_that_changes(
+    corpus: list[ray.ObjectRef[Corpus]], tmp_path: Path
+) -> None:
+    config = small_config(training__steps=60, training__log_every=1, evaluation__every=4)
+    shape = Shape(workers_per_trial=2, workers_at_least=1)
+    scratch = str(tmp_path / "scratch")
+    settings = GangSettings(shape=shape, scratch=scratch, corpus=corpus, look_s=0.0)
+    holder = held()  # of the two there are: no other gang of this module has begun
+    gang = RemoteGang(settings, "gang-of-1-or-2")
+    task = task_for(tmp_path, config)
+    gang.submit(task)
+    sizes: list[int] = []
+    rows: list[Row] = []
+    while not (event := gang.next_event()).ended:
+        sizes.append(len(workers_of_ray()))
+        rows += event.rows
+        if len(sizes) == 3:
+            ray.kill(holder)
+            until(lambda: ray.available_resources().get("CPU", 0.0) >= 1.0, 30.0, "its processor")
+        gang.answer(go_on=True)
+    assert event.failure == ""
+    assert sizes == [1] * 3 + [2] * 12
+    gang.close()
+    until(lambda: not workers_of_ray(), 30.0, "the end of its workers")
+    alone = untimed(rows_alone(tmp_path / "alone", config))
+    together = untimed(rows)
+    assert [row["step"] for row in together] == [row["step"] for row in alone]
+    for one, other in zip(alone, together, strict=True):
+        for name, value in one.items():
+            tolerance = 1e-6 if one["step"] <= 12 else 1e-3
+            wanted = pytest.approx(value, rel=tolerance, abs=tolerance)
+            assert other[name] == wanted, (one["step"], name)
+
+
 @pytest.mark.cluster
 def test_one_set_of_processes_trains_every_trial_and_none_leaves_a_trace(slot: Slot) -> None:
     processes = workers_of_ray()
@@ -224,53 +271,6 @@ def test_a_failing_trial_says_why_and_the_gang_lives_on(
     assert re.match(message, outcome.failure), outcome.failure
     assert slot.run(small_config()).failure == ""
     assert workers_of_ray() == processes
-
-
-def held() -> Any:
-    """An actor that holds a processor, so that nobody else has it."""
-
-    class Holder:
-        def is_there(self) -> bool:
-            return True
-
-    holder: Any = ray.remote(num_cpus=1)(Holder).remote()
-    assert ray.get(holder.is_there.remote())
-    return holder
-
-
-@pytest.mark.cluster
-def test_a_gang_has_as_many_workers_as_there_is_room_for_and_goes_on_when_that_changes(
-    corpus: list[ray.ObjectRef[Corpus]], tmp_path: Path
-) -> None:
-    config = small_config(training__steps=60, training__log_every=1, evaluation__every=4)
-    shape = Shape(workers_per_trial=2, workers_at_least=1)
-    scratch = str(tmp_path / "scratch")
-    settings = GangSettings(shape=shape, scratch=scratch, corpus=corpus, look_s=0.0)
-    holder = held()
-    gang = RemoteGang(settings, "gang-of-1-or-2")
-    task = task_for(tmp_path, config)
-    gang.submit(task)
-    sizes: list[int] = []
-    rows: list[Row] = []
-    while not (event := gang.next_event()).ended:
-        sizes.append(len(workers_of_ray()))
-        rows += event.rows
-        if len(sizes) == 3:
-            ray.kill(holder)
-            until(lambda: ray.available_resources().get("CPU", 0.0) >= 1.0, 30.0, "its processor")
-        gang.answer(go_on=True)
-    assert event.failure == ""
-    assert sizes == [1] * 3 + [2] * 12
-    gang.close()
-    until(lambda: not workers_of_ray(), 30.0, "the end of its workers")
-    alone = untimed(rows_alone(tmp_path / "alone", config))
-    together = untimed(rows)
-    assert [row["step"] for row in together] == [row["step"] for row in alone]
-    for one, other in zip(alone, together, strict=True):
-        for name, value in one.items():
-            tolerance = 1e-6 if one["step"] <= 12 else 1e-3
-            wanted = pytest.approx(value, rel=tolerance, abs=tolerance)
-            assert other[name] == wanted, (one["step"], name)
 
 
 # What a worker does with an exception, without Ray

@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from aurl.config import from_plain, to_plain
 from aurl.data.corpus import save
-from aurl.files import read_json, read_lines
+from aurl.files import read_json, read_lines, read_yaml, write_yaml
+from aurl.plain import overridden
 from aurl.search.gang import ATTEMPTS
 from aurl.search.provenance import read_config
 from aurl.training.checkpoint import step_of
@@ -51,6 +53,12 @@ sampler: {{name: random, seed: 0}}
 scheduler: {{name: none}}
 stopper: {{name: none}}
 """
+FULL = {
+    "training.steps": 1200,
+    "training.log_every": 50,
+    "evaluation.every": 100,
+    "optimizer.lr": 1e-4,
+}
 QUICK_TO_MISS = {  # Ray's defaults take a minute to give up a host that is silent
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
@@ -338,6 +346,57 @@ def test_a_trial_whose_machines_are_drained_and_taken_goes_on_from_their_last_se
     assert cluster.status("drain", "t0000")["status"] == "running", "to be gone on with"
     alone = rows_alone(trial, tmp_path, kept)
     assert untimed(cluster.rows("drain", "t0000")) == alone, "its curve shows none of it"
+
+
+@hosts
+def test_a_full_size_run_goes_on_with_the_workers_there_are(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    for host in cluster.others:
+        if not host.is_up:
+            host.boot()
+            cluster.join(host)
+    stays, goes = cluster.others
+    folder = cluster.out / "full"
+    config = from_plain(overridden(read_yaml(cluster.out.parent / "space.yaml")["base"], FULL))
+    write_yaml(cluster.out.parent / "full.yaml", to_plain(config))
+    command = ("aurl", "train", "full.yaml", "--data", "tiny")
+    shape = ("--address", "auto", "--workers-per-trial", "1:2", "--preset", "same")
+    driver = cluster.head.start(*command, "--out", "/mnt/aurl/out/full", *shape)
+
+    def said() -> dict[str, Any]:
+        path = folder / "status.json"
+        return read_json(path) if path.exists() else {"step": 0, "attempts": 0}
+
+    def at_work() -> tuple[int, int]:
+        first, second = (len(workers_of_ray(host.pid)) for host in cluster.others)
+        return first, second
+
+    until(lambda: said()["step"] >= 100, 100.0, "a checkpoint")
+    assert at_work() == (1, 1)
+    goes.kill()
+    killed = time.monotonic()
+    until(lambda: said()["attempts"] == 2, PATIENCE_S, "a second attempt")
+    step = said()["step"]
+    until(lambda: said()["step"] > step, PATIENCE_S, "progress with one worker")
+    measured(f"it went on with one worker {time.monotonic() - killed:.1f} s after the loss")
+    assert len(workers_of_ray(stays.pid)) == 1
+    goes.boot()
+    cluster.join(goes)
+    joined = time.monotonic()
+    until(lambda: at_work() == (1, 1), PATIENCE_S, "two workers again")
+    step = said()["step"]
+    until(lambda: said()["step"] > step, PATIENCE_S, "progress with two")
+    measured(f"it went on with two {time.monotonic() - joined:.1f} s after the host was back")
+    out, err = driver.communicate(timeout=PATIENCE_S)
+    assert (driver.returncode, err, said()["attempts"]) == (0, "", 2), f"growing costs none: {out}"
+    together, alone = untimed(read_lines(folder / "metrics.jsonl")), rows_alone(folder, tmp_path)
+    assert [row["step"] for row in together] == [row["step"] for row in alone]
+    assert alone[-1]["step"] > step
+    for one, other in zip(alone, together, strict=True):
+        for name in ("train/nll_nats", "val/nll_nats", "train/kl_nats"):
+            wanted = one.get(name) and pytest.approx(one[name], rel=2e-2)  # rounding has grown
+            assert other.get(name) == wanted, (one["step"], name)
 
 
 def has_tried(cluster: Cluster, name: str, times: int) -> bool:
