@@ -121,10 +121,15 @@ def test_an_evaluation_says_the_same_on_a_gpu(name: str) -> None:
 def test_a_gpu_generates_what_a_cpu_generates() -> None:
     model = trainer_of(torch.device("cpu")).model.eval()
     z = torch.randn(4, model.layout.size, generator=torch_generator(0, "z"))
-    settings: dict[str, Any] = {"max_tokens": 40, "sampling": Sampling()}
-    expected = generate(model, z, **settings)
-    found = generate(model.to(GPU), z.to(GPU), **settings)
-    assert torch.equal(found.cpu(), expected)
+    for temperature in (0.0, 1.0):
+        settings: dict[str, Any] = {
+            "max_tokens": 40,
+            "sampling": Sampling(temperature=temperature),
+        }
+        generators = [torch_generator(0, "draws") for _ in range(2)]
+        expected = generate(model.cpu(), z, generator=generators[0], **settings)
+        found = generate(model.to(GPU), z.to(GPU), generator=generators[1], **settings)
+        assert torch.equal(found.cpu(), expected)
 
 
 @pytest.mark.timeout(600)
