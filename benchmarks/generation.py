@@ -29,6 +29,7 @@ SAMPLING = Sampling(temperature=1.0)
 def without_cache(model: Vae, z: Tensor, max_tokens: int) -> Tensor:
     """The same draws as :func:`aurl.model.generation.generate`, everything read at every step."""
     vocabulary, generator = model.vocabulary, torch.Generator().manual_seed(0)
+    chances = torch.rand(len(z), max_tokens, generator=generator, dtype=torch.float64)
     tokens = torch.full((len(z), max_tokens), vocabulary.pad)
     tokens[:, 0] = vocabulary.start
     grammar = vocabulary.grammar(len(z), model.n_bars)
@@ -37,7 +38,7 @@ def without_cache(model: Vae, z: Tensor, max_tokens: int) -> Tensor:
         bar, phase = vocabulary.positions(tokens[:, :index])
         logits = model.decoder(tokens[:, :index], z, bar, phase)[:, -1]
         logits = logits.masked_fill(~grammar.allowed(max_tokens - index), -torch.inf)
-        tokens[:, index] = drawn(logits, SAMPLING, generator)
+        tokens[:, index] = drawn(logits, SAMPLING, chances[:, index])
         grammar.advance(tokens[:, index])
     return tokens
 

@@ -92,14 +92,17 @@ def test_the_cache_changes_no_token(model: Vae, sampling: Sampling, batch: int) 
         sampling=sampling,
         generator=torch.Generator().manual_seed(4),
     )
-    generator = torch.Generator().manual_seed(4)
+    chance = torch.rand(
+        batch, longest, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+    )
     tokens = torch.full((batch, 1), VOCABULARY.start)
     grammar = VOCABULARY.grammar(batch, N_BARS)
     grammar.advance(tokens[:, 0])
     while not grammar.ended.all():
         logits = model.decoder(tokens, z, *VOCABULARY.positions(tokens))[:, -1]
-        allowed = grammar.allowed(longest - tokens.shape[1])
-        chosen = drawn(logits.masked_fill(~allowed, -torch.inf), sampling, generator)
+        place = tokens.shape[1]
+        logits = logits.masked_fill(~grammar.allowed(longest - place), -torch.inf)
+        chosen = drawn(logits, sampling, chance[:, place])
         grammar.advance(chosen)
         tokens = torch.cat([tokens, chosen[:, None]], dim=1)
     assert torch.equal(cached, tokens)
@@ -161,32 +164,30 @@ def test_a_sequence_does_not_depend_on_what_is_decoded_beside_it(model: Vae) -> 
 FORBIDDEN_AT_ENDS = torch.tensor([-torch.inf, 0.3, -4.0, -torch.inf, 2.0, 1.1, -torch.inf])
 
 
+def chances(count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, generator=generator, dtype=torch.float64)
+
+
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     n, logits = 100_000, FORBIDDEN_AT_ENDS
-    generator = torch.Generator().manual_seed(0)
-    tokens = drawn(logits.expand(n, 7), Sampling(temperature=1.0), generator)
+    tokens = drawn(logits.expand(n, 7), Sampling(temperature=1.0), chances(n))
     expected = n * logits.softmax(dim=0)
     error = torch.bincount(tokens, minlength=7) - expected
     assert (error.abs() <= 4.0 * expected.sqrt()).all()
 
 
 @pytest.mark.parametrize(("number", "token"), [(0.0, 5), (1.0 - 2.0**-53, 1)])
-def test_no_random_number_draws_a_token_without_probability(
-    number: float, token: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        torch, "rand", lambda *size, **kw: torch.full(size, number, dtype=kw["dtype"])
-    )
-    logits = FORBIDDEN_AT_ENDS.expand(3, 7)
-    assert drawn(logits, Sampling(temperature=1.0), torch.Generator()).tolist() == [token] * 3
+def test_no_random_number_draws_a_token_without_probability(number: float, token: int) -> None:
+    logits, chance = FORBIDDEN_AT_ENDS.expand(3, 7), torch.full((3,), number, dtype=torch.float64)
+    assert drawn(logits, Sampling(temperature=1.0), chance).tolist() == [token] * 3
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-6, 1e6, 1e300])
 def test_no_temperature_is_too_extreme_to_draw_at(temperature: float) -> None:
     logits = torch.tensor([[0.2, 0.3, -torch.inf], [-4.0, -torch.inf, -torch.inf]])
     sampling = Sampling(temperature=temperature)
-    generator = torch.Generator().manual_seed(0)
-    drawings = torch.stack([drawn(logits, sampling, generator) for _ in range(64)])
+    drawings = torch.stack([drawn(logits, sampling, chance) for chance in chances(128).split(2)])
     assert (drawings[:, 1] == 0).all()
     share = drawings[:, 0].float().mean()
     assert share == 1.0 if temperature < 1.0 else 0.3 < share < 0.7
@@ -208,16 +209,16 @@ def test_a_limit_on_tokens_ends_the_music_and_does_not_cut_it(model: Vae, max_to
 
 def test_top_k_and_top_p_keep_only_the_likeliest() -> None:
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]]).expand(500, 4)
-    generator = torch.Generator().manual_seed(0)
-    assert set(drawn(logits, Sampling(temperature=1.0, top_k=2), generator).tolist()) == {0, 1}
+    chance = chances(500)
+    assert set(drawn(logits, Sampling(temperature=1.0, top_k=2), chance).tolist()) == {0, 1}
     even = torch.zeros_like(logits)
-    assert set(drawn(even, Sampling(temperature=1.0, top_k=2), generator).tolist()) == {0, 1}
-    assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.5), generator).tolist()) == {0}
-    assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.8), generator).tolist()) == {0, 1}
-    assert set(drawn(logits, Sampling(temperature=1.0, top_p=1e-300), generator).tolist()) == {0}
-    even = drawn(torch.zeros(100, 2), Sampling(temperature=1.0, top_p=0.5), generator)
+    assert set(drawn(even, Sampling(temperature=1.0, top_k=2), chance).tolist()) == {0, 1}
+    assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.5), chance).tolist()) == {0}
+    assert set(drawn(logits, Sampling(temperature=1.0, top_p=0.8), chance).tolist()) == {0, 1}
+    assert set(drawn(logits, Sampling(temperature=1.0, top_p=1e-300), chance).tolist()) == {0}
+    even = drawn(torch.zeros(500, 2), Sampling(temperature=1.0, top_p=0.5), chance)
     assert len(set(even.tolist())) == 1
-    assert set(drawn(logits, Sampling(temperature=1.0), generator).tolist()) == {0, 1, 2, 3}
+    assert set(drawn(logits, Sampling(temperature=1.0), chance).tolist()) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from aurl.data.batches import TokenStore
 from aurl.model.generation import Sampling, generate
 from aurl.seeding import torch_generator
 from aurl.training.evaluate import Evaluator
+from aurl.training.look import look_at
 from aurl.training.loop import DivergedError, Run, Trainer, train
 from aurl.training.workers import Workers
 from tests.tiny import small_config, tiny_corpus
@@ -116,15 +117,22 @@ def test_an_evaluation_says_the_same_on_a_gpu(name: str) -> None:
     assert evaluator.evaluate(trainer.model.to(GPU), final=True) == pytest.approx(
         on_cpu, rel=1e-2, abs=1e-2, nan_ok=True
     )
+    assert evaluator.seen is not None
+    assert look_at(trainer.model, evaluator.seen) is not None, "samples are drawn there too"
 
 
 def test_a_gpu_generates_what_a_cpu_generates() -> None:
     model = trainer_of(torch.device("cpu")).model.eval()
     z = torch.randn(4, model.layout.size, generator=torch_generator(0, "z"))
-    settings: dict[str, Any] = {"max_tokens": 40, "sampling": Sampling()}
-    expected = generate(model, z, **settings)
-    found = generate(model.to(GPU), z.to(GPU), **settings)
-    assert torch.equal(found.cpu(), expected)
+    for temperature in (0.0, 1.0):
+        settings: dict[str, Any] = {
+            "max_tokens": 40,
+            "sampling": Sampling(temperature=temperature),
+        }
+        generators = [torch_generator(0, "draws") for _ in range(2)]
+        expected = generate(model.cpu(), z, generator=generators[0], **settings)
+        found = generate(model.to(GPU), z.to(GPU), generator=generators[1], **settings)
+        assert torch.equal(found.cpu(), expected)
 
 
 @pytest.mark.timeout(600)

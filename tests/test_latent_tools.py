@@ -20,6 +20,7 @@ from aurl.data.metrical import Metrical
 from aurl.data.midi import read_midi, write_midi
 from aurl.data.piece import NOTE, Piece
 from aurl.files import read_json, write_json, write_yaml
+from aurl.model.priors import Conditioner
 from aurl.reporting import latent_tools
 from aurl.reporting.export import TrainedModel
 from aurl.training import checkpoint
@@ -410,3 +411,19 @@ def test_a_dimension_tells_what_its_codes_say_and_lives_from_five_hundredths_of_
     slots[4], slots[7] = Name(attribute="low", share=0.2), Name(attribute="high", share=0.5)
     study.__dict__["names"] = Names(names=slots, floor=0.1)
     assert study.tells == [None] * 4 + [slots[7]] + [None] * 4, "two slots of one dimension"
+
+
+def test_a_dimension_that_the_prior_knows_is_dead_in_a_study_as_in_kl_health() -> None:
+    levels = [{"name": "global", "dim": 1}, {"name": "local", "dim": 1}]
+    config = small_config(latent__levels=levels, latent__top_down=True)
+    study = Study(Subject(untrained(config).model, tiny_corpus()))
+    conditioner = study.subject.model.prior.levels[1].get_submodule("conditioner")
+    assert isinstance(conditioner, Conditioner)
+    weights = torch.zeros(2, 64, dtype=torch.float64)
+    weights[0, :2] = torch.tensor([1.0, -1.0])  # silu(x) - silu(-x) = x: what is above, again
+    conditioner.output.weight.data = weights
+    conditioner.hidden.weight.data[:2] = torch.tensor([[1.0], [-1.0]])
+    conditioner.hidden.bias.data.zero_()
+    mean = np.random.default_rng(0).normal(size=(len(study.windows), 1)).repeat(2, axis=1)
+    study.__dict__["_posterior"] = mean, np.full(mean.shape, [-9.0, 0.0])
+    assert study.live.tolist() == [True, False], "told by the code above, it costs nothing"

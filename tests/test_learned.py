@@ -54,7 +54,8 @@ def drawn_freely(model: Vae, n: int, max_tokens: int) -> np.ndarray:
     for _ in range(max_tokens - 1):
         bar, phase = (values[:, -1:] for values in model.vocabulary.positions(tokens))
         logits = model.decoder(tokens[:, -1:], z, bar, phase, caches=caches)[:, -1]
-        chosen = drawn(logits, Sampling(temperature=1.0), generator)
+        chance = torch.rand(n, generator=generator, dtype=torch.float64)
+        chosen = drawn(logits, Sampling(temperature=1.0), chance)
         tokens = torch.cat([tokens, chosen[:, None]], dim=1)
     return tokens.numpy()
 

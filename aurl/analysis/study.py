@@ -66,18 +66,27 @@ class Study:
         return Aggregate.of(self.mean, self.log_var)
 
     @cached_property
+    def _z(self) -> Float[np.ndarray, "window coordinate"]:
+        noise = numpy_generator(0, "rates").normal(size=self.mean.shape)
+        return self.mean + np.exp(0.5 * self.log_var) * noise
+
+    @cached_property
+    def _information(self) -> Float[np.ndarray, " coordinate"]:
+        return latent_information(self._z[:RATED], self.mean[:RATED], self.log_var[:RATED])
+
+    @cached_property
     def rates(self) -> Float[np.ndarray, " dimension"]:
         """What each dimension tells about the music, in nats a slot."""
-        mean, log_var = self.mean[:RATED], self.log_var[:RATED]
-        noise = numpy_generator(0, "rates").normal(size=mean.shape)
-        information = latent_information(mean + np.exp(0.5 * log_var) * noise, mean, log_var)
-        return over_slots(information, self.subject.layout.dimension.numpy())
+        return over_slots(self._information, self.subject.layout.dimension.numpy())
 
     @cached_property
     def live(self) -> Bool[np.ndarray, " dimension"]:
-        """Dimensions that carry 0.05 nats at least."""
-        carried = carried_nats(self.mean, self.log_var)
-        return over_slots(carried, self.subject.layout.dimension.numpy()) >= LIVE_THRESHOLD_NATS
+        """Dimensions that carry 0.05 nats at least, as :mod:`aurl.metrics.kl_health` counts."""
+        prior, dimension = self.subject.model.prior, self.subject.layout.dimension.numpy()
+        kl = self.subject.kl(self.windows, self._posterior, self._z)
+        rates = np.where(prior.closed_form.numpy(), kl, self._information)
+        told = over_slots(carried_nats(self.mean, self.log_var), dimension)
+        return np.minimum(told, over_slots(rates, dimension)) >= LIVE_THRESHOLD_NATS
 
     @cached_property
     def names(self) -> Names:

@@ -12,8 +12,9 @@ from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
 from aurl.data.piece import Piece, sliced
 from aurl.model.generation import Sampling, generate
-from aurl.model.latents import LatentLayout
+from aurl.model.latents import LatentLayout, Posterior
 from aurl.model.vae import Vae
+from aurl.objectives.kl import prior_kl
 
 AT_ONCE = 64  # bounds the memory of cached keys and values
 GREEDY = Sampling()
@@ -64,7 +65,8 @@ class Subject:
 
     @cached_property
     def _store(self) -> TokenStore:
-        return TokenStore(self.corpus)
+        table = self.model.prior.context
+        return TokenStore(self.corpus, context=() if table is None else table.names)
 
     @property
     def layout(self) -> LatentLayout:
@@ -86,6 +88,27 @@ class Subject:
         mean = torch.cat([part.mean for part in parts])[back]
         log_var = torch.cat([part.log_var for part in parts])[back]
         return mean.double().numpy(), log_var.double().numpy()
+
+    @torch.no_grad()
+    def kl(
+        self,
+        windows: Int[np.ndarray, " window"],
+        posterior: tuple[np.ndarray, np.ndarray],
+        z: Float[np.ndarray, "window coordinate"],
+    ) -> Float[np.ndarray, " coordinate"]:
+        """Mean KL of each coordinate in nats; without a closed form, only sums over slots count.
+
+        Args:
+            windows: Whose musical context the prior is told.
+            posterior: Means and log-variances of their codes.
+            z: A sample of each.
+        """
+        like = self.model.decoder.logits.weight
+        mean, log_var, drawn = (torch.from_numpy(each).to(like) for each in (*posterior, z))
+        context = self._store.context[torch.from_numpy(windows)]
+        base = self.model.prior.in_base(Posterior(mean, log_var), drawn, context)
+        kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
+        return kl.double().mean(dim=0).numpy()
 
     def pieces(self, z: Float[np.ndarray, "sample coordinate"]) -> list[Piece]:
         """What codes decode to, greedily; no note sounds on past the window."""

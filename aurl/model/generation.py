@@ -54,7 +54,8 @@ def generate(
         z: Latent vectors.
         max_tokens: Most tokens of a sequence, START included.
         sampling: Temperature and truncation.
-        generator: Where the draws come from; required unless the temperature is 0.
+        generator: Where the draws come from; required unless the temperature is 0. Each sequence
+            has its own, whatever is decoded after it.
         prompt: Beginnings, START first and of one length, that the sequences go on from.
 
     Returns:
@@ -83,11 +84,12 @@ def generate(
     grammar = vocabulary.grammar(batch, model.n_bars, z.device)
     _follow(grammar, prompt)
     decode = _decoding(model, z, max_tokens)
+    chances = _chances(batch, max_tokens, generator).to(z.device)
     new, places = prompt, vocabulary.positions(prompt)
     for index in range(length, max_tokens):
         logits = decode(new, *places)
         logits = logits.masked_fill(~grammar.allowed(max_tokens - index), -torch.inf)
-        chosen = drawn(logits, sampling, generator)
+        chosen = drawn(logits, sampling, chances[:, index])
         if bool((chosen == vocabulary.pad).all()):
             return tokens[:, :index]
         tokens[:, index] = chosen
@@ -121,10 +123,20 @@ def _follow(grammar: GrammarState, prompt: Int[Tensor, "batch prompt"]) -> None:
         grammar.advance(column)
 
 
+def _chances(
+    batch: int, max_tokens: int, generator: torch.Generator | None
+) -> Float[Tensor, "batch token"]:
+    """A random number for each token, in [0, 1), sequence after sequence; 0 if none is needed."""
+    if generator is None:
+        return torch.zeros(batch, max_tokens)
+    device = generator.device
+    return torch.rand(batch, max_tokens, generator=generator, device=device, dtype=torch.float64)
+
+
 def drawn(
-    logits: Float[Tensor, "batch vocab"], sampling: Sampling, generator: torch.Generator | None
+    logits: Float[Tensor, "batch vocab"], sampling: Sampling, chance: Float[Tensor, " batch"]
 ) -> Int[Tensor, " batch"]:
-    """One token per row of logits."""
+    """One token per row of logits, by a random number in [0, 1) each."""
     if sampling.temperature == 0.0:
         return logits.argmax(dim=-1)
     # Held to what single precision can divide by: beyond, the draws are the same and 0/0 is not.
@@ -141,7 +153,4 @@ def drawn(
     # By the inverse of the distribution function: one random number a row, where multinomial takes
     # one a token. Above 0 and at most the last sum, so that no token without probability is drawn.
     sums = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
-    share = 1.0 - torch.rand(
-        len(sums), 1, generator=generator, device=sums.device, dtype=sums.dtype
-    )
-    return torch.searchsorted(sums, share * sums[:, -1:])[:, 0]
+    return torch.searchsorted(sums, (1.0 - chance[:, None]) * sums[:, -1:])[:, 0]

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from aurl.analysis.subject import played
@@ -39,6 +40,9 @@ from aurl.training.evaluate import Evaluator
 from aurl.training.place import place_of
 
 EXAMPLES = 8
+BLOCK = 64
+"""Codes that are drawn from the prior together."""
+
 LEAST_EFFECT_NATS = 0.05
 """Divergence from the prior without a context from which asking for it means something."""
 
@@ -83,20 +87,26 @@ class TrainedModel:
         Args:
             count: How many.
             sampling: How tokens are drawn; by default from the model's distribution.
-            seed: Of all draws.
+            seed: Of all draws; more pieces are the same ones and others.
             given: Classes of the musical context that is asked for; the rest of the context is as
                 frequent as in the training music with what is asked for.
 
         Raises:
             ConfigError: If the training music has no window with all that is asked for.
         """
-        generator = torch_generator(seed, "prior")
+        blocks = [self._codes(seed, index, given) for index in range(-(-count // BLOCK))]
+        return self.pieces(torch.cat(blocks)[:count], sampling, seed)
+
+    def _codes(
+        self, seed: int, block: int, given: Mapping[ContextName, int] | None
+    ) -> Float[Tensor, "code coordinate"]:
+        """A block of draws of the prior: always as many, so that the first do not change."""
         table = self.model.prior.context
         context = None
         if given and table is not None:
-            context = table.draw(count, given, torch_generator(seed, "context"))
-        z = self.model.sample_prior(count, generator=generator, context=context)
-        return self.pieces(z, sampling, seed)
+            context = table.draw(BLOCK, given, torch_generator(seed, "context", block))
+        generator = torch_generator(seed, "prior", block)
+        return self.model.sample_prior(BLOCK, generator=generator, context=context)
 
     def effects(self, given: Mapping[ContextName, int]) -> dict[ContextName, float]:
         """How far each context moves the prior, in nats.
