@@ -152,7 +152,8 @@ class RegularizersConfig:
     """Of the nats by which the coordinates of z depend on each other (beta-TCVAE)."""
 
     dip_off_diagonal: float = 0.0
-    """Of the sum of squared covariances between coordinates, less the prior's (DIP-VAE)."""
+    """Of the sum of squared distances of the covariances between coordinates from the prior's
+    (DIP-VAE)."""
 
     dip_diagonal: float = 0.0
     """Of the sum of squared distances of the coordinates' variances from the prior's, which are 1

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -484,6 +485,19 @@ def test_a_trial_names_its_corpus_so_that_it_is_found_from_anywhere(
     monkeypatch.chdir("/")
     found = corpora.load_named(config.data.corpus)
     assert found.fingerprint == config.data.fingerprint == tiny_corpus().fingerprint
+
+
+@pytest.mark.usefixtures("place")
+def test_a_run_that_fails_has_an_exit_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("aurl.commands.copy_of_stdout", lambda: Console(quiet=True))
+    monkeypatch.setattr(full_run, "connected", lambda _: nullcontext())
+    monkeypatch.setattr(full_run, "slots", lambda *_: 1)
+    monkeypatch.setattr(full_run, "_train", lambda *_: "the objective is not finite")
+    given = answer(capfd, "train", "run.yaml", "--out", "run", "--data", "corpus")
+    assert given.code == 1
+    assert given.err.startswith("aurl: the run failed: the objective is not finite. See run/tr")
 
 
 @pytest.mark.usefixtures("place")
