@@ -38,6 +38,9 @@ from aurl.training.fits import check_fits
 SAMPLES_SHOWN = 5
 """Sampled configurations that ``aurl space`` prints."""
 
+WIDEST = 10_000
+"""Columns of a tree of parameters: it is cut off at its width, and a terminal breaks lines."""
+
 
 def conclude(planned: Sweep, console: Console) -> int:
     """Rank a sweep that has ended, export its best trial, and say where everything is."""
@@ -240,9 +243,9 @@ def run_space(args: Namespace) -> int:
     if not args.samples >= 1:
         raise ConfigError(f"--samples must be >= 1, got {args.samples}.")
     space, corpus = space_on_music(args.space, args.data, overrides_of(args.set))
-    console = Console()
+    console = Console(width=WIDEST)
     if not args.json:
-        console.print(parameter_tree(space), highlight=False, soft_wrap=True)
+        console.print(parameter_tree(space), highlight=False)
     proof = prove(space, corpus, samples=args.samples)
     shown = proof.samples[:SAMPLES_SHOWN]
     if args.json:

@@ -599,6 +599,7 @@ def test_a_space_is_shown_and_its_samples_are_proved(
 
 
 NEVER_THERE = """
+  augmentation.transpose: {choice: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]}
   seed: {choice: [1, 2]}
   training.log_every: [{choice: [1], when: {seed: 1}}, {choice: [2], when: {seed: 2}}]
   model.dropout: {choice: [0.1], when: {seed: 1, training.log_every: 2}}
@@ -613,6 +614,7 @@ def test_a_parameter_that_exists_in_no_sample_is_named(
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.count("existed in none") == 1
     assert "\nmodel.dropout existed in none: see its conditions.\n" in shown.out
+    assert " 10 | 11 | 12\n" in shown.out, "no line is cut off"
 
 
 NEVER_TOGETHER = """
