@@ -137,6 +137,7 @@ def metrics(args: argparse.Namespace) -> int:
     from aurl.reporting.codes import read_codes
     from aurl.reporting.score_tables import score_tables
     from aurl.reporting.scores import chosen_metrics, score_record
+    from aurl.reporting.tables import WIDEST
 
     chosen = chosen_metrics(args.metrics)
     codes = read_codes(args.codes)
@@ -146,7 +147,7 @@ def metrics(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(record, indent=2, allow_nan=False))
     else:
-        Console().print(score_tables(record), highlight=False, markup=False)
+        Console(width=WIDEST).print(score_tables(record), highlight=False, markup=False)
     return 0
 
 

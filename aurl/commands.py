@@ -25,7 +25,7 @@ from aurl.reporting.listening import write_music
 from aurl.reporting.loading import music_of, trained_model, trained_run
 from aurl.reporting.progress import Progress as SweepProgress
 from aurl.reporting.space_tables import parameter_tree, sample_lines, space_record
-from aurl.reporting.tables import latent_use, leaderboard_table
+from aurl.reporting.tables import WIDEST, latent_use, leaderboard_table
 from aurl.search import full_run
 from aurl.search.cluster import Shape
 from aurl.search.journal import copy_of_stdout
@@ -37,9 +37,6 @@ from aurl.training.fits import check_fits
 
 SAMPLES_SHOWN = 5
 """Sampled configurations that ``aurl space`` prints."""
-
-WIDEST = 10_000
-"""Columns of a tree of parameters: it is cut off at its width, and a terminal breaks lines."""
 
 
 def conclude(planned: Sweep, console: Console) -> int:
