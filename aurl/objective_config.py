@@ -108,10 +108,11 @@ class FreeBitsConfig:
     """Floor under the KL: what costs nothing to use (Kingma et al. 2016)."""
 
     threshold: float = 0.0
-    """Nats per dimension, per level or in total, by ``granularity``."""
+    """Nats that are free, by ``granularity``: of each dimension in each of its slots, or a sequence
+    of each level or in total."""
 
     granularity: Literal["dimension", "level", "total"] = "dimension"
-    """What the batch-mean KL is summed over before it is held at the threshold."""
+    """Whose batch-mean KL is held at the threshold: of a dimension, the mean over its slots."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold < float("inf"):
