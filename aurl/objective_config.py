@@ -108,8 +108,8 @@ class FreeBitsConfig:
     """Floor under the KL: what costs nothing to use (Kingma et al. 2016)."""
 
     threshold: float = 0.0
-    """Nats that are free, by ``granularity``: of each dimension in each of its slots, of each level
-    or in total a sequence."""
+    """Nats that are free, by ``granularity``: of each dimension in each of its slots, of each
+    level or in total a sequence."""
 
     granularity: Literal["dimension", "level", "total"] = "dimension"
     """Whose batch-mean KL is held at the threshold: of a dimension, the mean over its slots."""
