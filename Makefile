@@ -4,7 +4,7 @@
 #   make sweep NAME=mine           ... under a name of your own
 #   make sweep DATA=corpora/mine   ... on a corpus by `aurl prepare`
 #   make sweep ARGS="--trials 4"   ... with any other option of run_sweep.py
-#   make test                      every test that needs no GPU
+#   make test                      every test that needs neither a GPU nor root
 #   make hosts                     clusters of several hosts, as network namespaces: root, 10 minutes
 #   make check                     format, lint and types
 #   make bench                     every benchmark, one after another

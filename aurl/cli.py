@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from aurl.errors import AurlError, OutageError
+from aurl.errors import AurlError, OutageError, RunFailedError
 from aurl.interrupts import terminated_as_interrupted
 from aurl.model_options import add_latent_commands, add_metrics, add_model_commands
 from aurl.plain import printable
@@ -57,7 +57,7 @@ def _ended(args: argparse.Namespace) -> int:
     except AurlError as error:
         more = f" {_how_to_go_on(args)}" if isinstance(error, OutageError) else ""
         print(f"aurl: {printable(str(error))}{more}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, RunFailedError) else 2
     except KeyboardInterrupt:
         print(f"aurl: interrupted. {_how_to_go_on(args)}", file=sys.stderr)
         return INTERRUPTED
@@ -137,6 +137,7 @@ def metrics(args: argparse.Namespace) -> int:
     from aurl.reporting.codes import read_codes
     from aurl.reporting.score_tables import score_tables
     from aurl.reporting.scores import chosen_metrics, score_record
+    from aurl.reporting.tables import WIDEST
 
     chosen = chosen_metrics(args.metrics)
     codes = read_codes(args.codes)
@@ -146,7 +147,7 @@ def metrics(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(record, indent=2, allow_nan=False))
     else:
-        Console().print(score_tables(record), highlight=False, markup=False)
+        Console(width=WIDEST).print(score_tables(record), highlight=False, markup=False)
     return 0
 
 
@@ -322,7 +323,9 @@ def _add_train(commands: Any) -> None:  # noqa: ANN401 - argparse's type is priv
     train.add_argument("config", type=Path, help="config.yaml of an export or a trial")
     train.add_argument("--out", type=Path, required=True, help="the run's folder")
     train.add_argument("--preset", default="base", help="size: same, base or large (default base)")
-    train.add_argument("--data", default="", help="the corpus, if it is not the config's")
+    train.add_argument(
+        "--data", default="", help="where the corpus is, if not where the config says"
+    )
     _add_cluster_options(train)
     _add_set(train)
 
@@ -333,7 +336,9 @@ def _add_export(commands: Any) -> None:  # noqa: ANN401 - argparse's type is pri
     export.add_argument("source", type=Path, help="a sweep's folder, or a run's by `aurl train`")
     export.add_argument("--rank", type=int, default=1, help="place on the leaderboard (default 1)")
     export.add_argument("--out", type=Path, required=True, help="the export's folder")
-    export.add_argument("--data", default="", help="the corpus, if it is not the config's")
+    export.add_argument(
+        "--data", default="", help="where the corpus is, if not where the config says"
+    )
 
 
 def _add_cluster_options(command: argparse.ArgumentParser) -> None:

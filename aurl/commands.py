@@ -25,7 +25,7 @@ from aurl.reporting.listening import write_music
 from aurl.reporting.loading import music_of, trained_model, trained_run
 from aurl.reporting.progress import Progress as SweepProgress
 from aurl.reporting.space_tables import parameter_tree, sample_lines, space_record
-from aurl.reporting.tables import latent_use, leaderboard_table
+from aurl.reporting.tables import WIDEST, latent_use, leaderboard_table
 from aurl.search import full_run
 from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, space_on_music
@@ -240,9 +240,9 @@ def run_space(args: Namespace) -> int:
     if not args.samples >= 1:
         raise ConfigError(f"--samples must be >= 1, got {args.samples}.")
     space, corpus = space_on_music(args.space, args.data, overrides_of(args.set))
-    console = Console()
+    console = Console(width=WIDEST)
     if not args.json:
-        console.print(parameter_tree(space), highlight=False, soft_wrap=True)
+        console.print(parameter_tree(space), highlight=False)
     proof = prove(space, corpus, samples=args.samples)
     shown = proof.samples[:SAMPLES_SHOWN]
     if args.json:

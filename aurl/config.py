@@ -196,8 +196,9 @@ class EvaluationConfig:
     """K, draws of z for each of them: bounds of different K cannot be compared."""
 
     samples: int = 256
-    """Draws from the prior that an export's musical metrics are of, windows that it decodes freely
-    and windows that it bounds the likelihood of; a trial draws none."""
+    """Draws from the prior that an export's musical metrics are of; windows that it decodes
+    freely, that it bounds the likelihood of and that the use of each level is of. A trial draws
+    none, and has numbers of its own for the rest."""
 
     target_rate_nats_per_bar: float | None = None
     """Rate that ``kl_health`` holds a run against. By default the corpus's: on ``melodies`` the

@@ -2,7 +2,7 @@
 
 
 class AurlError(Exception):
-    """Base class: caught at the command line, printed as one line, exit code 2."""
+    """Base class: caught at the command line, printed as one line, exit code 2 or as it says."""
 
 
 class ConfigError(AurlError, ValueError):
@@ -23,3 +23,7 @@ class StorageError(OutageError):
 
 class SweepError(AurlError):
     """A sweep cannot start, resume or be read; the message says what to do."""
+
+
+class RunFailedError(SweepError):
+    """A run came to an end that is no result; exit code 1."""

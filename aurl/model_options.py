@@ -10,7 +10,9 @@ def add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type
     words = "all metrics of an export or a run on the test split"
     evaluate = commands.add_parser("evaluate", help=words, description=words)
     evaluate.add_argument("export", type=Path, help="a folder by `aurl export`, or a run's")
-    evaluate.add_argument("--data", default="", help="the corpus, if it is not the config's")
+    evaluate.add_argument(
+        "--data", default="", help="where the corpus is, if not where the config says"
+    )
     evaluate.add_argument("--json", action="store_true", help="for another program to read")
     words = "music from the prior"
     sample = commands.add_parser("sample", help=words, description=words)
@@ -21,13 +23,17 @@ def add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type
     sample.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (default 1)")
     sample.add_argument("--top-k", type=int, default=0, help="of the k likeliest tokens only")
     sample.add_argument("--top-p", type=float, default=1.0, help="of the likeliest share p only")
-    sample.add_argument("--seed", type=int, default=0, help="same seed, same music (default 0)")
+    sample.add_argument(
+        "--seed", type=int, default=0, help="same seed and count, same music (default 0)"
+    )
     _add_listening(sample)
     words = "held-out windows beside what the model makes of them"
     reconstruct = commands.add_parser("reconstruct", help=words, description=words)
     reconstruct.add_argument("export", type=Path, help="a folder by `aurl export`")
     reconstruct.add_argument("--out", type=Path, required=True, help="the MIDI file")
-    reconstruct.add_argument("--data", default="", help="the corpus, if it is not the config's")
+    reconstruct.add_argument(
+        "--data", default="", help="where the corpus is, if not where the config says"
+    )
     reconstruct.add_argument("--count", type=int, default=8, help="how many (default 8)")
     _add_listening(reconstruct)
 
@@ -51,7 +57,8 @@ def add_latent_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's typ
     interpolate.add_argument(
         "--path",
         choices=("linear", "spherical", "prior"),
-        help="default: through the prior if it is not standard normal, else spherical",
+        help="default: through the prior if it is not standard normal and has no context, else "
+        "spherical",
     )
     words = "one piece with a level of another's code: this rhythm, that melody"
     swap = commands.add_parser("swap", help=words, description=words)
@@ -67,7 +74,9 @@ def add_latent_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's typ
     for command, files in ((traverse, 1), (interpolate, 2), (swap, 2), (analyze, 1)):
         command.add_argument("model", type=Path, help="a folder by `aurl export`, or a run's")
         command.add_argument("--out", type=Path, required=True, help="folder for MIDI and JSON")
-        command.add_argument("--data", default="", help="the corpus, if it is not the config's")
+        command.add_argument(
+            "--data", default="", help="where the corpus is, if not where the config says"
+        )
         command.add_argument(
             "--midi",
             type=Path,

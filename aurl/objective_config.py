@@ -108,10 +108,11 @@ class FreeBitsConfig:
     """Floor under the KL: what costs nothing to use (Kingma et al. 2016)."""
 
     threshold: float = 0.0
-    """Nats per dimension, per level or in total, by ``granularity``."""
+    """Nats that are free, by ``granularity``: of each dimension in each of its slots, of each
+    level or in total a sequence."""
 
     granularity: Literal["dimension", "level", "total"] = "dimension"
-    """What the batch-mean KL is summed over before it is held at the threshold."""
+    """Whose batch-mean KL is held at the threshold: of a dimension, the mean over its slots."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold < float("inf"):
@@ -152,7 +153,8 @@ class RegularizersConfig:
     """Of the nats by which the coordinates of z depend on each other (beta-TCVAE)."""
 
     dip_off_diagonal: float = 0.0
-    """Of the sum of squared covariances between coordinates, less the prior's (DIP-VAE)."""
+    """Of the sum of squared distances of the covariances between coordinates from the prior's
+    (DIP-VAE)."""
 
     dip_diagonal: float = 0.0
     """Of the sum of squared distances of the coordinates' variances from the prior's, which are 1

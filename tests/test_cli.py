@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -495,6 +496,19 @@ def test_a_trial_names_its_corpus_so_that_it_is_found_from_anywhere(
 
 
 @pytest.mark.usefixtures("place")
+def test_a_run_that_fails_has_an_exit_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("aurl.commands.copy_of_stdout", lambda: Console(quiet=True))
+    monkeypatch.setattr(full_run, "connected", lambda _: nullcontext())
+    monkeypatch.setattr(full_run, "slots", lambda *_: 1)
+    monkeypatch.setattr(full_run, "_train", lambda *_: "the objective is not finite")
+    given = answer(capfd, "train", "run.yaml", "--out", "run", "--data", "corpus")
+    assert given.code == 1
+    assert given.err.startswith("aurl: the run failed: the objective is not finite. See run/tr")
+
+
+@pytest.mark.usefixtures("place")
 def test_what_cannot_be_put_in_place_is_told_by_its_own_name(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -593,6 +607,7 @@ def test_a_space_is_shown_and_its_samples_are_proved(
 
 
 NEVER_THERE = """
+  augmentation.transpose: {choice: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]}
   seed: {choice: [1, 2]}
   training.log_every: [{choice: [1], when: {seed: 1}}, {choice: [2], when: {seed: 2}}]
   model.dropout: {choice: [0.1], when: {seed: 1, training.log_every: 2}}
@@ -607,6 +622,7 @@ def test_a_parameter_that_exists_in_no_sample_is_named(
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.count("existed in none") == 1
     assert "\nmodel.dropout existed in none: see its conditions.\n" in shown.out
+    assert " 10 | 11 | 12\n" in shown.out, "no line is cut off"
 
 
 NEVER_TOGETHER = """

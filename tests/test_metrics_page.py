@@ -13,7 +13,7 @@ from aurl.metrics.kl_health import TERMS
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
 from aurl.objective_config import WEIGHTS
 from aurl.reporting import export as exports
-from aurl.search.constraints import MEASURED, TIMES
+from aurl.search.constraints import metric_names
 from aurl.training.loop import Run, train
 from aurl.training.media import LAYOUT
 from aurl.training.messages import Row
@@ -93,8 +93,8 @@ def test_page_lists_every_metric_and_no_other(emitted: set[str]) -> None:
 
 def test_a_space_may_bound_what_the_page_lists_of_a_trial() -> None:
     of_trials = {name for name in listed("name") if name.startswith(("<split>/", "time/"))}
-    known = {f"<split>/{name}" for name in MEASURED} | {f"time/{name}" for name in TIMES}
-    assert {"/".join(name.split("/")[:2]) for name in of_trials} == known
+    known = [name.replace("val/", "<split>/", 1) for name in metric_names(["<level>"])]
+    assert of_trials == set(known)
 
 
 def test_validation_and_test_have_the_same_names_but_for_music_and_factors(

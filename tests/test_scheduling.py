@@ -202,7 +202,8 @@ def test_a_resumed_sweep_holds_trials_against_those_of_before(
     write_json(tmp_path / "t0003" / PAUSE, {})
     assert decided("t0003", 0.2, 100) == FIFOScheduler.STOP
     ended = referee.verdict("tune-of-t0003", {"step": 100, "rung_score": 0.2})
-    assert ended.reason.startswith("asha"), "a pause would have spared it its rung"
+    name = scheduler.get("name", "asha")
+    assert ended.reason.startswith(f"{name}:"), "a pause would have spared it its rung"
     assert decided("t0010", 0.7, 100) == FIFOScheduler.CONTINUE
     assert decided("t0002", 0.1, 100) == FIFOScheduler.CONTINUE, "that was decided before"
 
@@ -238,10 +239,14 @@ def test_where_nothing_is_compared_no_rows_are_read(tmp_path: Path) -> None:
         compares.remember("t0000", 200)
 
 
-def test_a_trial_that_is_behind_has_asha_for_its_reason() -> None:
+def test_a_trial_that_is_behind_has_its_scheduler_for_its_reason() -> None:
     step, verdict = judged(None, [0.01] * 10)
     assert step == 200
     assert verdict.reason.startswith("asha: a rung score of 0.500 at step 200 was not among")
+    referee = Referee(scheduler_of(space(**HYPERBAND)), None, tiny_corpus(), Path("trials"))
+    reason = referee.verdict("tune-1", {"rung_score": 0.5, "step": 200}).reason
+    assert reason.startswith("hyperband: a rung score of 0.500 at step 200 was not among")
+    assert reason.endswith(" that far in its bracket")
 
 
 def test_a_trial_is_stopped_when_somebody_asks_but_not_at_its_last_step(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_space_is_read_whole() -> None:
         nuisance={"training.batch_size": {"choice": [8, 16]}},
         base={"model": {"d_model": 16, "n_heads": 2}},
         fixed={"seed": 3},
-        sampler={"name": "random", "seed": 5, "startup_trials": 0},
+        sampler={"name": "random", "seed": 5, "groups": True},
         scheduler={"name": "none"},
     )
     assert read.parameters == (
@@ -129,7 +129,7 @@ def test_a_space_is_read_whole() -> None:
     )
     assert read.question == "Which?"
     assert (read.budget.trials, read.budget.steps_per_trial) == (4, 6)
-    assert read.sampler == SamplerConfig(name="random", seed=5, startup_trials=0)
+    assert read.sampler == SamplerConfig(name="random", seed=5, groups=True)
     assert read.scheduler == SchedulerConfig(name="none")
     config = read.config_of({LR: 0.005, FINE: 3})
     assert (config.optimizer.lr, config.latent.levels[2].dim) == (0.005, 3)
@@ -623,10 +623,6 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ({"budget": {"trials": 1.5, "steps_per_trial": 1}}, r"trials must be a whole number"),
         ({"budget": 7}, r"^budget must be a mapping, got 7\.$"),
         ({"sampler": {"name": "gp"}}, r"sampler\.name must be one of tpe, random, nsga2, got 'gp"),
-        (
-            {"sampler": {"name": "random", "groups": True}},
-            r"sampler\.groups must be false for rand",
-        ),
         ({"sampler": {"population": 1}}, r"sampler\.population must be >= 2, got 1\.$"),
         ({"stopper": {"name": "kl"}}, r"stopper\.name must be one of health, none, got 'kl'\.$"),
         ({"stopper": {"grace": 2}}, r"stopper\.grace must be in \[0, 1\], got 2\.0\.$"),
@@ -678,6 +674,10 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         (
             {"constraints": {"time/kl": {"at_most": 1}}},
             r"^constraints\.time/kl must be a metric of",
+        ),
+        (
+            {"constraints": {"val/kl_nats/globl": {"at_most": 1}}},
+            r"^constraints\.val/kl_nats/globl must be a metric of .* mean 'val/kl_nats/global'\?$",
         ),
         ({"overrides": {"model.heads": 2}}, r"model\.heads is not a setting\. Did you mean 'n_he"),
         ({"overrides": {"model": 2}}, r"model must be a mapping of settings, got 2\.$"),

@@ -73,7 +73,7 @@ class Corpus:
     name: str = ""
     licence: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """Plain data: ``pieces``, ``options`` and ``summary`` of :mod:`aurl.data.prepare`."""
+    """Plain data: ``origin``, ``pieces`` and ``summary`` of :mod:`aurl.data.prepare`."""
 
     fingerprint: str = ""
     """SHA-256 of the content; computed where it is not given."""
@@ -274,7 +274,7 @@ def build_tunes(out: Path) -> None:
 
 
 def code_version() -> str:
-    """A hash of the code that makes corpora: the modules of this folder and the error classes."""
+    """A hash of the code that makes corpora: the modules of this folder."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())

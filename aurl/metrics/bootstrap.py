@@ -148,7 +148,7 @@ def widening(n: int, level: float) -> float:
     .. math:: \sqrt{\frac{n}{n - 1}} \; \frac{t_{n-1}}{z}
 
     with the quantiles of Student's t and the normal distribution at ``level``: 9.2 of two pieces,
-    1.02 of 134. The first factor is how much less resamples spread than the pieces do; the second
+    1.01 of 134. The first factor is how much less resamples spread than the pieces do; the second
     is for a spread that is itself an estimate.
     """
     above = (1.0 + level) / 2.0

@@ -11,7 +11,7 @@ The score is in [0, 1], about 0 on noise and 1 for one exact code per factor; it
 factor that does not vary, on either side of the split, is left out: the data decide that, not the
 model, so it is the same for every trial.
 
-Source: own combination (docs/design.md, section 8); its parts are cited in their own modules.
+Source: own combination; its parts are cited in their own modules.
 """
 
 from dataclasses import dataclass, field

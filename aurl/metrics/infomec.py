@@ -10,8 +10,9 @@ InfoC is the same with codes and factors exchanged, and InfoE the mean share of 
 that a linear classifier of all codes takes away, in nats of its log loss on the samples it was
 fitted to. A code is active if its interquartile range exceeds a tenth of the largest.
 
-For comparison only: codes of unit noise that nobody uses are active, which takes InfoM from 1 to
-0.63. Where the published form divides by zero, a code or factor without any information counts 0.
+For comparison only: codes of unit noise that nobody uses are active, which can take InfoM from
+1 to 0.63. Where the published form divides by zero, a code or factor without any information
+counts 0.
 
 Source: Hsu et al. 2023, "Disentanglement via latent quantization",
 https://arxiv.org/abs/2305.18378, and Hsu et al. 2024, "Tripod", https://arxiv.org/abs/2404.10282;

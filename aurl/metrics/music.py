@@ -60,8 +60,9 @@ def features(piece: Piece) -> Float[np.ndarray, " feature"]:
 
 
 def scale_consistency(notes: Shaped[np.ndarray, " note"]) -> float:
-    """Largest share of the notes that is in one scale, in [7/12, 1]; 0.61 to 0.64 on even noise.
+    """Largest share of the notes that is in one scale, in [7/12, 1].
 
+    Of even noise it is 0.76 with 16 notes and 0.61 with 1,000, in the mean.
     The scales are the 24 major and natural minor ones, of which 12 differ. NaN without notes.
 
     Args:

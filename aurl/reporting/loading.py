@@ -122,7 +122,7 @@ class Model:
         Args:
             count: How many pieces.
             temperature: As in :meth:`decode`.
-            seed: Same seed, same music.
+            seed: Same seed and count, same music.
             context: Musical context such as ``key=Dm,metre=6/8``, for a model trained with one.
 
         Raises:

@@ -74,7 +74,7 @@ def _pictures(folder: Path, notes: list[str]) -> list[Shown]:
     try:
         for picture in kl_over_time(read_rows(folder)).values():
             name = KL.replace("/", "_")
-            caption = "KL of every dimension while it was trained"
+            caption = "Rate of every dimension while it was trained"
             shown.append(Shown(name=name, caption=caption, png=png(picture)))
     except (OSError, ValueError, TypeError, OverflowError) as error:
         notes.append(f"Its {METRICS_FILE} cannot be read: {error}")

@@ -8,6 +8,7 @@ import numpy as np
 from aurl.config import RunConfig, to_plain
 from aurl.data.corpus import Corpus
 from aurl.data.events import Events
+from aurl.latent_config import LevelConfig
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
 from aurl.plain import Plain
 from aurl.reporting.musical import MUSIC
@@ -38,11 +39,7 @@ def model_card(
         metrics: Its metrics on the test split, under their full names.
         made_by: Where it comes from, and at which ``step`` it is.
     """
-    levels = ", ".join(
-        f"{level.name} ({level.dim} dimensions, span {level.span})"
-        for level in config.latent.levels
-        if level.dim
-    )
+    levels = ", ".join(_level(level) for level in config.latent.levels if level.dim)
     shown = {
         name: value
         for name, value in sorted(metrics.items())
@@ -104,6 +101,15 @@ is a start for a full-size run (`aurl train`), not a finished model.
 
 {origin}
 """
+
+
+def _level(level: LevelConfig) -> str:
+    """A level with what it has of its own."""
+    said = [f"{level.dim} dimensions", f"span {level.span}"]
+    said += [f"prior {level.prior}"] * (level.prior is not None)
+    said += [f"{level.free_nats or 0.0:g} nats free"] * (level.free_nats is not None)
+    said += [f"opens at {level.opens:g} of training"] * (level.opens > 0.0)
+    return f"{level.name} ({', '.join(said)})"
 
 
 def _interval(name: str, metrics: Mapping[str, float]) -> str:

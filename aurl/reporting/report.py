@@ -71,5 +71,5 @@ def _write_looks(folder: Path, seen: Sequence[Look]) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)

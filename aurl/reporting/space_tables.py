@@ -33,10 +33,11 @@ def parameter_tree(space: Space) -> Tree:
         for key, value in space.fixed.items():
             branch.add(Text(printable(f"{key}: {'nothing' if value is None else value}")))
     budget, sampler, scheduler = space.budget, space.sampler, space.scheduler
+    by_groups = " by groups" if sampler.groups and sampler.name == "tpe" else ""
     tree.add(
         Text(
             f"{budget.trials} trials of {budget.steps_per_trial} steps, proposed by "
-            f"{sampler.name}{' by groups' if sampler.groups else ''}, stopped by {scheduler.name}"
+            f"{sampler.name}{by_groups}, stopped by {scheduler.name}"
         )
     )
     return tree

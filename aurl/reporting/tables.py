@@ -22,6 +22,9 @@ from aurl.search.ranking import (
     ranked,
 )
 
+WIDEST = 10_000
+"""Columns of what may be wide and must not be cut off: a terminal breaks its lines."""
+
 STYLES: Mapping[Status, str] = {
     "completed": "green",
     "running": "cyan",

@@ -1,11 +1,12 @@
 """Which completed trials are feasible: within a space's ``constraints``, and not collapsed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from aurl.errors import ConfigError
+from aurl.metrics.kl_health import TERMS
 from aurl.plain import Plain, build, suggestion
 
 KL_HEALTH = "val/kl_health"
@@ -23,6 +24,16 @@ MEASURED = (
 follows a further ``/``, such as a level or a term."""
 
 TIMES = ("step_s", "evaluation_s")
+PARTS: Mapping[str, Sequence[str]] = {
+    "disentanglement": ("windows",),
+    "iwae_nats": ("negative_elbo",),
+    "kl_health": (*TERMS, "<level>/kl_health", *(f"<level>/{term}" for term in TERMS)),
+    "kl_nats": ("<level>",),
+    "latent_use_nats": ("<level>", "low", "high"),
+    "reconstruction_score": ("zero_z", "gain", "gain/low", "gain/high"),
+    "sequence_accuracy": ("sampled_z",),
+}
+"""What may follow a further ``/``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,21 +80,27 @@ def read_constraints(values: object) -> dict[str, Bounds]:
     return found
 
 
-def check_metrics(constraints: Mapping[str, Bounds]) -> Mapping[str, Bounds]:
-    """The constraints, if trials are measured by each of their metrics.
+def metric_names(levels: Sequence[str]) -> list[str]:
+    """Every metric that a trial of a model with these levels may end with, by its full name."""
+    parts = [f"{name}/{part}" for name, several in PARTS.items() for part in several]
+    of_levels = [part.replace("<level>", level) for part in parts for level in levels]
+    measured = dict.fromkeys([*MEASURED, *of_levels])
+    return [f"val/{name}" for name in measured] + [f"time/{name}" for name in TIMES]
+
+
+def check_metrics(constraints: Mapping[str, Bounds], levels: Sequence[str]) -> None:
+    """Refuse a constraint on what no trial is measured by.
 
     Raises:
         ConfigError: If one is not known: every trial would be infeasible for it in the end.
     """
+    known = metric_names(levels)
     for metric in constraints:
-        split, _, name = metric.partition("/")
-        if name.partition("/")[0] not in (TIMES if split == "time" else MEASURED):
-            known = [f"val/{each}" for each in MEASURED] + [f"time/{each}" for each in TIMES]
+        if metric not in known:
             raise ConfigError(
                 f"constraints.{metric} must be a metric of docs/metrics.md."
                 f"{suggestion(metric, known)}"
             )
-    return constraints
 
 
 def violation(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data.corpus import Corpus
-from aurl.errors import StorageError, SweepError
+from aurl.errors import RunFailedError, StorageError, SweepError
 from aurl.files import read_json, remove_parts
 from aurl.plain import Plain, overridden
 from aurl.search.cluster import connected, slots
@@ -73,7 +73,8 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
     """Train to the last step, from the folder's checkpoint if it has one; returns its metrics.
 
     Raises:
-        SweepError: If the cluster cannot hold the workers, or the run fails.
+        SweepError: If the cluster cannot hold the workers.
+        RunFailedError: If the run fails.
     """
     folder = full_run.folder
     name = folder.name
@@ -90,7 +91,7 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
                 failure = _train(full_run, recorder, scratch)
             metrics = recorder.end(name, "failed" if failure else "completed", failure)
     if failure:
-        raise SweepError(f"the run failed: {failure}. See {folder / 'train.log'}.")
+        raise RunFailedError(f"the run failed: {failure}. See {folder / 'train.log'}.")
     return metrics
 
 

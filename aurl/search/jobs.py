@@ -1,8 +1,8 @@
 """Sweeps as jobs of a cluster far away: submit one, follow what it prints, stop it.
 
 A job runs on the cluster's head and lives there: whoever follows it may leave and come back. Ray
-unpacks what was uploaded, the space and the corpus if it is a folder, where the job runs, and
-removes it after; what the sweep makes must therefore go to a folder of the cluster.
+unpacks what was uploaded, such as the space, where the job runs, and removes it after; what the
+sweep makes must therefore go to a folder of the cluster.
 """
 
 import asyncio

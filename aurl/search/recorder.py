@@ -1,7 +1,7 @@
 """The one writer of a sweep's trial folders: status, metrics, events.
 
 It runs in the driver. ``status.json`` is the truth about a trial: a resumed sweep reads it, the
-configuration and the checkpoint, and nothing else.
+configuration, the rows and the checkpoint.
 """
 
 import logging

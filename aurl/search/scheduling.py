@@ -175,9 +175,11 @@ class Referee(FIFOScheduler):
 
     def verdict(self, tune_trial_id: str, last: Mapping[str, Any]) -> Verdict:
         """Why a trial was stopped, given its last result."""
+        in_brackets = isinstance(self._scheduler, Brackets)
+        name, where = ("hyperband", " in its bracket") if in_brackets else ("asha", "")
         behind = (
-            f"asha: a rung score of {last['rung_score']:.3f} at step {last['step']} was not "
-            "among the best that had come that far"
+            f"{name}: a rung score of {last['rung_score']:.3f} at step {last['step']} was not "
+            f"among the best that had come that far{where}"
         )
         return self._verdicts.get(tune_trial_id, Verdict("stopped", behind))
 

@@ -49,8 +49,6 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         if not self.startup_trials >= 0:
             raise ConfigError(f"sampler.startup_trials must be >= 0, got {self.startup_trials}.")
-        if self.groups and self.name != "tpe":
-            raise ConfigError(f"sampler.groups must be false for {self.name}, got true.")
         if not self.population >= 2:
             raise ConfigError(f"sampler.population must be >= 2, got {self.population}.")
 

@@ -181,7 +181,7 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
         sampler=build(SamplerConfig, _mapping(values, "sampler"), at="sampler"),
         scheduler=build(SchedulerConfig, _mapping(values, "scheduler"), at="scheduler"),
         stopper=build(StopperConfig, _mapping(values, "stopper"), at="stopper"),
-        constraints=check_metrics(read_constraints(_mapping(values, "constraints"))),
+        constraints=read_constraints(_mapping(values, "constraints")),
         seeds=(
             build(SeedsConfig, _mapping(values, "seeds"), at="seeds")
             if values.get("seeds") is not None
@@ -218,8 +218,8 @@ def _check(space: Space) -> None:
         for other in above.setdefault(key, []):
             _check_exclusive(parameter, other, space)
         above[key].append(parameter)
-    for example in examples(space):
-        space.config_of(example)
+    configs = [space.config_of(example) for example in examples(space)]
+    check_metrics(space.constraints, [level.name for level in configs[0].latent.levels])
 
 
 def _check_not_held(key: str, fixed: Plain) -> None:

@@ -9,7 +9,9 @@ def add_studio(commands: Any) -> None:  # noqa: ANN401 - argparse's type is priv
     words = "move a model's codes by hand, on a page of this machine, and hear what comes of it"
     studio = commands.add_parser("studio", help=words, description=words)
     studio.add_argument("model", type=Path, help="a folder by `aurl export`, or a run's")
-    studio.add_argument("--data", default="", help="the corpus, if it is not the config's")
+    studio.add_argument(
+        "--data", default="", help="where the corpus is, if not where the config says"
+    )
     studio.add_argument("--port", type=int, default=0, help="of 127.0.0.1 (default: a free one)")
     studio.add_argument(
         "--no-open", dest="open", action="store_false", help="only print the address"

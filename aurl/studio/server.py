@@ -1,4 +1,4 @@
-"""The studio as a web server of this machine alone; the only place that knows aiohttp.
+"""The studio as a web server of this machine alone.
 
 Three locks. It listens on 127.0.0.1. A request must name this machine as its host, so that no
 page elsewhere can have its own name point here (DNS rebinding), and must not come from a page of

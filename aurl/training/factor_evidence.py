@@ -5,7 +5,7 @@ absolute scale. Beside it stand a floor (attributes torn from their windows, who
 time), a ceiling (the attributes themselves as the codes), the correlations of the attributes, and
 an interval over pieces.
 
-Source: docs/design.md, section 8; the parts are cited in aurl/metrics.
+Source: own; the parts are cited in aurl/metrics.
 """
 
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ def kl_over_time(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
     names = [name for name in evaluated[0] if name.startswith(RATES)]
     values = np.array([[row.get(name, np.nan) for row in evaluated] for name in names], float)
     labels = Labels(
-        title="KL of every dimension at every evaluation, nats (mean over its slots)",
+        title="Rate of every dimension at every evaluation, nats (mean over its slots)",
         rows=[name.removeprefix(RATES) for name in names],
         columns=[str(row["step"]) for row in evaluated],
         across="optimizer step",
