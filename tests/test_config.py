@@ -142,6 +142,7 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ),
         ({"augmentation.transpose": 13}, r"augmentation\.transpose must be in 0\.\.12, got 13"),
         ({"seed": -1}, r"seed must be in 0\.\.2147483647, got -1"),
+        ({".".join("a" * 600): 1}, r"^(a\.){20}\.\.\. is not a setting: none is in so many"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_key(
