@@ -193,5 +193,8 @@ def test_a_record_that_cannot_be_read_is_noted_and_the_rest_is_read(
     assert len(found.notes) == 1
     assert found.ranked[0].trial.trial == "t0000"
     assert answer(found)[0].endswith("reconstruction_score 0.500).")
+    assert answer(found)[1].endswith("; how many were planned is not on record: 1 completed.")
+    write_status(tmp_path, "t0000", status="failed")
+    assert answer(read(tmp_path)) == ["No answer: of its trials none has completed (1 failed)."]
     assert costs(found)[0].runs == 1
     assert isinstance(found.question, str)

@@ -62,7 +62,8 @@ def answer(found: Findings) -> list[str]:
     place = next(iter(found.ranked), None)
     if place is None:
         kind = "No answer yet" if found.is_running else "No answer"
-        return [f"{kind}: of {_trials(found.planned)} none has completed ({told})."]
+        among = "its trials" if found.planned is None else _trials(found.planned)
+        return [f"{kind}: of {among} none has completed ({told})."]
     best, so_far = place.trial, " so far" if found.is_running else ""
     scores = ", ".join(
         f"{name.removeprefix('val/')} {number(best.metrics.get(name))}" for name in OBJECTIVES
@@ -75,9 +76,11 @@ def answer(found: Findings) -> list[str]:
     if not best.feasible:
         lines.append(f"No completed trial is feasible; {best.trial} is {best.reason}.")
     on_front = sum(each.front == 0 for each in found.ranked)
+    of = "how many were" if found.planned is None else f"of {found.planned}"
+    unsaid = " is not on record" if found.planned is None else ""
     lines.append(
-        f"{on_front} of {len(found.ranked)} completed trials are on the Pareto front; of "
-        f"{found.planned} planned: {told}."
+        f"{on_front} of {len(found.ranked)} completed trials are on the Pareto front; {of} "
+        f"planned{unsaid}: {told}."
     )
     return [*lines, *_seeds(best), *_what_mattered(found), *_at_ends(found)]
 
