@@ -167,8 +167,9 @@ class Page:
             )
             parts += [element("p", words), few, rest]
         else:
-            needs = f"{LEAST_TRIALS} completed trials that differ and a readable journal"
-            parts.append(element("p", f"None is known: importances need {needs}."))
+            needs = f"a readable journal and {LEAST_TRIALS} completed trials that differ"
+            words = f"None is known: importances need {needs}, in two parameters at least."
+            parts.append(element("p", words))
         slices = {target: slice_figures(self._found, target) for target in TARGETS}
         if any(slices.values()):
             parts += [element("h3", "Slices"), *self._some(), self._slices(slices)]
