@@ -202,7 +202,8 @@ def test_a_resumed_sweep_holds_trials_against_those_of_before(
     write_json(tmp_path / "t0003" / PAUSE, {})
     assert decided("t0003", 0.2, 100) == FIFOScheduler.STOP
     ended = referee.verdict("tune-of-t0003", {"step": 100, "rung_score": 0.2})
-    assert ended.reason.startswith("asha"), "a pause would have spared it its rung"
+    who = scheduler.get("name", "asha")
+    assert ended.reason.startswith(f"{who}: "), "a pause would have spared it its rung"
     assert decided("t0010", 0.7, 100) == FIFOScheduler.CONTINUE
     assert decided("t0002", 0.1, 100) == FIFOScheduler.CONTINUE, "that was decided before"
 

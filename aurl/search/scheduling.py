@@ -175,8 +175,9 @@ class Referee(FIFOScheduler):
 
     def verdict(self, tune_trial_id: str, last: Mapping[str, Any]) -> Verdict:
         """Why a trial was stopped, given its last result."""
+        who = "hyperband" if isinstance(self._scheduler, Brackets) else "asha"
         behind = (
-            f"asha: a rung score of {last['rung_score']:.3f} at step {last['step']} was not "
+            f"{who}: a rung score of {last['rung_score']:.3f} at step {last['step']} was not "
             "among the best that had come that far"
         )
         return self._verdicts.get(tune_trial_id, Verdict("stopped", behind))
