@@ -64,6 +64,8 @@ class TrialStatus:
     steps: int = 0
     """Optimizer steps planned."""
     seconds: float = 0.0
+    seconds_by_gpus: Mapping[float, float] = field(default_factory=dict[float, float])
+    """These, by the GPUs that each worker had; an older aurl did not say."""
     attempts: int = 0
     started: str = ""
     """ISO 8601, UTC."""
@@ -241,7 +243,9 @@ def _score(run: TrialStatus) -> float | None:
 
 def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
     status, seconds = values["status"], float(values.get("seconds", 0.0))
-    if not math.isfinite(seconds):
+    by_gpus = values.get("seconds_by_gpus", {})
+    held = {float(gpus): float(part) for gpus, part in by_gpus.items()}
+    if not all(map(math.isfinite, (seconds, *held, *held.values()))):
         raise ValueError(f"seconds must be finite, got {seconds}")
     return TrialStatus(
         trial=name,
@@ -250,6 +254,7 @@ def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
         step=int(values.get("step", 0)),
         steps=int(values.get("steps", 0)),
         seconds=seconds,
+        seconds_by_gpus=held,
         attempts=int(values.get("attempts", 0)),
         started=str(values.get("started", "")),
         params={key: x for key, x in values.get("params", {}).items() if _is_setting(x)},
