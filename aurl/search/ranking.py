@@ -39,10 +39,11 @@ LOG = "sweep.log"
 FINALISTS = "finalists"
 """Folder of a sweep with the runs of finalists with other seeds: ``finalists/t0003.1``."""
 
-TRIAL_ID = re.compile(r"t\d{4,}")
-FINAL_ID = re.compile(rf"{TRIAL_ID.pattern}\.\d+")
+TRIAL_ID = re.compile(r"t(?:[0-9]{4}|[1-9][0-9]{4,})")
+"""Name of a trial, of which a number has one: ``t00001`` is none."""
+FINAL_ID = re.compile(rf"{TRIAL_ID.pattern}\.[1-9][0-9]*")
 """Name of a finalist's run with another seed."""
-RUN_ID = re.compile(rf"{TRIAL_ID.pattern}(?:\.\d+)?")
+RUN_ID = re.compile(rf"{TRIAL_ID.pattern}(?:\.[1-9][0-9]*)?")
 """Name of either."""
 
 Status: TypeAlias = Literal["completed", "running", "paused", "stopped", "failed", "unknown"]
