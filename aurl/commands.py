@@ -51,12 +51,14 @@ def conclude(planned: Sweep, console: Console) -> int:
         console.print("No trial completed, so there is nothing to export.")
         return 1
     has_seeds = any(place.trial.seed_scores for place in completed)
-    if planned.space.seeds and not (paused or has_seeds):
-        console.print("No completed trial is feasible, so none was trained with other seeds.")
+    unseeded = planned.space.seeds and not (paused or has_seeds)
+    so = ", so none was trained with other seeds" if unseeded else ""
     first = completed[0].trial
     best, lacking = first.trial, "" if first.feasible else first.reason
     if lacking:
-        console.print(f"No completed trial is feasible: {best} is {lacking}.", markup=False)
+        console.print(f"No completed trial is feasible{so}: {best} is {lacking}.", markup=False)
+    elif so:
+        console.print(f"No completed trial has every objective{so}.")
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
