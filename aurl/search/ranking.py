@@ -189,15 +189,20 @@ def finalists(sweep: Path, count: int) -> list[TrialStatus]:
     """The best feasible completed trials, by the run that the search made of each.
 
     That run alone chooses, so that a sweep that is resumed trains the same ones again. Of a
-    configuration that was run several times, the best run is chosen.
+    configuration that was run several times, the best run is chosen; a seed that is searched makes
+    no other configuration, for other seeds are what a finalist gets.
     """
     trials = [replace(trial, seed_scores=()) for trial in read_trials(sweep)]
     best: list[TrialStatus] = []
     for place in ranked(trials):
         is_scored = place.front is not None and SCORE in place.trial.metrics
-        if is_scored and all(place.trial.params != other.params for other in best):
+        if is_scored and all(_unseeded(place.trial) != _unseeded(other) for other in best):
             best.append(place.trial)
     return best[:count]
+
+
+def _unseeded(trial: TrialStatus) -> dict[str, Any]:
+    return {key: value for key, value in trial.params.items() if key != "seed"}
 
 
 def _constraints(sweep: Path) -> Mapping[str, Bounds]:
