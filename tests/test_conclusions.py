@@ -6,9 +6,18 @@ from typing import Any
 
 import pytest
 
+from aurl.cli import main
 from aurl.files import read_yaml, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
-from aurl.reporting.conclusions import answer, caveats, costs, device, endings, held
+from aurl.reporting.conclusions import (
+    answer,
+    caveats,
+    costs,
+    device,
+    endings,
+    findings_record,
+    held,
+)
 from aurl.reporting.findings import Findings, read_findings
 from aurl.search.importance import FRONT, Importance
 from aurl.search.ranking import SCORE
@@ -183,6 +192,26 @@ def test_endings_that_differ_in_numbers_only_are_one(tmp_path: Path) -> None:
         ("stopped", ASHA.format(0), ("t0000", "t0001", "t0002")),
         ("failed", "OutOfMemoryError: 3 GiB", ("t0003",)),
     ]
+
+
+def test_a_value_with_which_every_trial_failed_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_of(tmp_path)
+    big, small = {"model.d_model": 1024, "heads": 8, "lr": 0.1}, {"model.d_model": 64, "lr": 0.1}
+    for number in range(3):
+        write_status(tmp_path, f"t000{number}", status="failed", params=big)
+    write_status(tmp_path, "t0003", status="failed", params={**big, "heads": 4})
+    said = "Each of the 4 trials with model.d_model=1024 failed."
+    assert main(["status", str(tmp_path)]) == 0
+    assert said not in capsys.readouterr().out, "all failed"
+    write_status(tmp_path, "t0004", status="running", params=big)
+    write_status(tmp_path, "t0005", status="stopped", params=small)
+    assert findings_record(read(tmp_path))["always_failed"] == [said]
+    assert main(["status", str(tmp_path), "--filter", "status=stopped"]) == 0
+    assert said in capsys.readouterr().out
+    write_status(tmp_path, "t0004", status="stopped", params=big)
+    assert findings_record(read(tmp_path))["always_failed"] == []
 
 
 def test_what_was_held_and_what_it_means_is_told(tmp_path: Path) -> None:

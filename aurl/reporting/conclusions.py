@@ -13,7 +13,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
-from aurl.reporting.tables import duration, number, settings
+from aurl.reporting.tables import always_failed, duration, number, settings
 from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
 
 FEW_TRIALS = 20
@@ -338,6 +338,7 @@ def findings_record(found: Findings) -> dict[str, Any]:
             {"status": each.status, "reason": each.reason, "trials": list(each.trials)}
             for each in endings(found)
         ],
+        "always_failed": always_failed(found.trials),
         "costs": [
             {"what": each.what, "runs": each.runs, "device_hours": each.device_hours}
             for each in costs(found)
