@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data import corpus as corpora
 from aurl.data.context import in_words
+from aurl.data.corpus import Corpus
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_value
@@ -184,11 +185,7 @@ def run_export(args: Namespace) -> int:
 
 def run_evaluate(args: Namespace) -> int:
     """Print the metrics of an export, or of a run's last checkpoint, on the test split."""
-    if (args.export / "checkpoint").is_dir():
-        trained, corpus = trained_run(args.export, args.data)
-    else:
-        trained = exports.load_export(args.export)
-        corpus = music_of(trained.config, args.data)
+    trained, corpus = _on_music(args)
     metrics = exports.test_metrics(trained, corpus)
     if args.json:
         _print_json(exports.finite(metrics))
@@ -196,6 +193,14 @@ def run_evaluate(args: Namespace) -> int:
         for name, value in sorted(metrics.items()):
             print(f"{name:56} {value:.6g}")
     return 0
+
+
+def _on_music(args: Namespace) -> tuple[exports.TrainedModel, Corpus]:
+    """The model of an export, or of a run's last checkpoint, and the music that is meant."""
+    if (args.export / "checkpoint").is_dir():
+        return trained_run(args.export, args.data)
+    trained = exports.load_export(args.export)
+    return trained, music_of(trained.config, args.data)
 
 
 def run_sample(args: Namespace) -> int:
@@ -228,8 +233,7 @@ def run_reconstruct(args: Namespace) -> int:
         raise ConfigError(f"--count must be >= 1, got {args.count}.")
     if args.out.suffix.lower() in (".wav", ".png"):
         raise ConfigError(f"--out must be a MIDI file, got {args.out}: --wav and --png add to it.")
-    trained = exports.load_export(args.export)
-    corpus = music_of(trained.config, args.data)
+    trained, corpus = _on_music(args)
     exports.check_windows(trained, corpus)
     pairs = exports.reconstructions(trained, corpus, args.count)
     write_music(pairs, args.out, wav=args.wav, png=args.png)
