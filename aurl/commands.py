@@ -39,6 +39,9 @@ from aurl.training.fits import check_fits
 SAMPLES_SHOWN = 5
 """Sampled configurations that ``aurl space`` prints."""
 
+MOST_SAMPLES = 100_000
+"""Pieces that ``aurl sample`` makes at a time: far more do not fit into memory."""
+
 
 def conclude(planned: Sweep, console: Console) -> int:
     """Rank a sweep that has ended, export its best trial, and say where everything is."""
@@ -156,7 +159,7 @@ def _prepare_run_folder(out: Path, config: RunConfig, made_by: Mapping[str, Any]
         if before != config:
             raise SweepError(f"--out must be new or hold this same run, got {out}, another run.")
         return
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SweepError(f"--out must be new, got {out}, which holds something else.")
     write_config(path, config, made_by)
 
@@ -205,8 +208,8 @@ def _on_music(args: Namespace) -> tuple[exports.TrainedModel, Corpus]:
 
 def run_sample(args: Namespace) -> int:
     """Write samples of the prior as MIDI files, of a musical context if one is asked for."""
-    if not args.count >= 1:
-        raise ConfigError(f"--count must be >= 1, got {args.count}.")
+    if not 1 <= args.count <= MOST_SAMPLES:
+        raise ConfigError(f"--count must be in 1..{MOST_SAMPLES}, got {args.count}.")
     sampling = sampling_of(args)
     trained = trained_model(args.model)
     given = exports.asked_for(trained, args.context) if args.context else {}

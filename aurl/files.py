@@ -37,9 +37,12 @@ def atomic(path: Path) -> Generator[Path]:
 
     Raises:
         IsADirectoryError: If ``path`` has no name to put anything in place of, as ``.`` or ``/``.
+        FileExistsError: If a device or a pipe has its place: root would end ``/dev/null``.
     """
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:

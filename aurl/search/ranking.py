@@ -122,7 +122,8 @@ def read_trials(sweep: Path) -> list[TrialStatus]:
     """
     if not sweep.is_dir():
         raise SweepError(
-            f"SWEEP must be a sweep's folder, got {sweep}, which is not there. Check the path."
+            f"SWEEP must be a sweep's folder, got {sweep}, which is "
+            f"{'no folder' if sweep.exists() else 'not there'}. Check the path."
         )
     trials = sweep / "trials"
     if not trials.is_dir() and not (sweep / ABOUT).exists():
