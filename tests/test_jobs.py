@@ -351,7 +351,8 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense", "host:port", "ray://127.0.0.1:1", "os://x:1", "http://u:p@x:1", ""]
+    "address",
+    ["nonsense", "host:port", "ray://127.0.0.1:1", "os://x:1", "http://u:p@x:1", "[::1", ""],
 )
 def test_an_address_that_is_none_is_one_line(
     capsys: pytest.CaptureFixture[str], address: str
