@@ -51,6 +51,9 @@ Status: TypeAlias = Literal["completed", "running", "paused", "stopped", "failed
 STATUSES: tuple[Status, ...] = get_args(Status)
 UNENDED: tuple[Status, ...] = ("running", "paused")
 
+MOST_SECONDS = 1e12
+"""Of a trial; a record that says more is damaged."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialStatus:
@@ -252,8 +255,8 @@ def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
     status, seconds = values["status"], float(values.get("seconds", 0.0))
     by_gpus = values.get("seconds_by_gpus", {})
     held = {float(gpus): float(part) for gpus, part in by_gpus.items()}
-    if not all(map(math.isfinite, (seconds, *held, *held.values()))):
-        raise ValueError(f"seconds must be finite, got {seconds}")
+    if not all(0.0 <= each <= MOST_SECONDS for each in (seconds, *held, *held.values())):
+        raise ValueError(f"seconds must be in 0..{MOST_SECONDS:g}, got {seconds}")
     return TrialStatus(
         trial=name,
         status=STATUSES[STATUSES.index(status)],
