@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data import corpus as corpora
 from aurl.data.context import in_words
+from aurl.data.corpus import Corpus
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_value
@@ -38,6 +39,9 @@ from aurl.training.fits import check_fits
 SAMPLES_SHOWN = 5
 """Sampled configurations that ``aurl space`` prints."""
 
+MOST_SAMPLES = 100_000
+"""Pieces that ``aurl sample`` makes at a time: far more do not fit into memory."""
+
 
 def conclude(planned: Sweep, console: Console) -> int:
     """Rank a sweep that has ended, export its best trial, and say where everything is."""
@@ -51,12 +55,14 @@ def conclude(planned: Sweep, console: Console) -> int:
         console.print("No trial completed, so there is nothing to export.")
         return 1
     has_seeds = any(place.trial.seed_scores for place in completed)
-    if planned.space.seeds and not (paused or has_seeds):
-        console.print("No completed trial is feasible, so none was trained with other seeds.")
+    unseeded = planned.space.seeds and not (paused or has_seeds)
+    so = ", so none was trained with other seeds" if unseeded else ""
     first = completed[0].trial
     best, lacking = first.trial, "" if first.feasible else first.reason
     if lacking:
-        console.print(f"No completed trial is feasible: {best} is {lacking}.", markup=False)
+        console.print(f"No completed trial is feasible{so}: {best} is {lacking}.", markup=False)
+    elif so:
+        console.print(f"No completed trial has every objective{so}.")
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
@@ -153,7 +159,7 @@ def _prepare_run_folder(out: Path, config: RunConfig, made_by: Mapping[str, Any]
         if before != config:
             raise SweepError(f"--out must be new or hold this same run, got {out}, another run.")
         return
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SweepError(f"--out must be new, got {out}, which holds something else.")
     write_config(path, config, made_by)
 
@@ -182,11 +188,7 @@ def run_export(args: Namespace) -> int:
 
 def run_evaluate(args: Namespace) -> int:
     """Print the metrics of an export, or of a run's last checkpoint, on the test split."""
-    if (args.export / "checkpoint").is_dir():
-        trained, corpus = trained_run(args.export, args.data)
-    else:
-        trained = exports.load_export(args.export)
-        corpus = music_of(trained.config, args.data)
+    trained, corpus = _on_music(args)
     metrics = exports.test_metrics(trained, corpus)
     if args.json:
         _print_json(exports.finite(metrics))
@@ -196,10 +198,18 @@ def run_evaluate(args: Namespace) -> int:
     return 0
 
 
+def _on_music(args: Namespace) -> tuple[exports.TrainedModel, Corpus]:
+    """The model of an export, or of a run's last checkpoint, and the music that is meant."""
+    if (args.export / "checkpoint").is_dir():
+        return trained_run(args.export, args.data)
+    trained = exports.load_export(args.export)
+    return trained, music_of(trained.config, args.data)
+
+
 def run_sample(args: Namespace) -> int:
     """Write samples of the prior as MIDI files, of a musical context if one is asked for."""
-    if not args.count >= 1:
-        raise ConfigError(f"--count must be >= 1, got {args.count}.")
+    if not 1 <= args.count <= MOST_SAMPLES:
+        raise ConfigError(f"--count must be in 1..{MOST_SAMPLES}, got {args.count}.")
     sampling = sampling_of(args)
     trained = trained_model(args.model)
     given = exports.asked_for(trained, args.context) if args.context else {}
@@ -226,8 +236,7 @@ def run_reconstruct(args: Namespace) -> int:
         raise ConfigError(f"--count must be >= 1, got {args.count}.")
     if args.out.suffix.lower() in (".wav", ".png"):
         raise ConfigError(f"--out must be a MIDI file, got {args.out}: --wav and --png add to it.")
-    trained = exports.load_export(args.export)
-    corpus = music_of(trained.config, args.data)
+    trained, corpus = _on_music(args)
     exports.check_windows(trained, corpus)
     pairs = exports.reconstructions(trained, corpus, args.count)
     write_music(pairs, args.out, wav=args.wav, png=args.png)

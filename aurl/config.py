@@ -13,6 +13,9 @@ from aurl.latent_config import MOST, LatentConfig
 from aurl.objective_config import ObjectiveConfig
 from aurl.plain import Plain, build
 
+MOST_DRAWS = 100_000
+"""From a prior, or of a code, at a time: far more do not fit into memory."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MelodiesConfig:
@@ -208,6 +211,10 @@ class EvaluationConfig:
         importance = ("importance_windows", "importance_samples")
         for name in ("every", "reconstructions", "samples", *importance):
             _require_positive(f"evaluation.{name}", getattr(self, name))
+        for name in ("samples", "importance_samples"):
+            if getattr(self, name) > MOST_DRAWS:
+                value = getattr(self, name)
+                raise ConfigError(f"evaluation.{name} must be <= {MOST_DRAWS}, got {value}.")
         for name in ("windows", "final_windows"):
             if getattr(self, name) < 2:  # codes are exchanged between them
                 raise ConfigError(f"evaluation.{name} must be >= 2, got {getattr(self, name)}.")

@@ -7,9 +7,11 @@ that a power cut leaves no empty file either.
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Generator, Mapping
@@ -35,9 +37,12 @@ def atomic(path: Path) -> Generator[Path]:
 
     Raises:
         IsADirectoryError: If ``path`` has no name to put anything in place of, as ``.`` or ``/``.
+        FileExistsError: If a device or a pipe has its place: root would end ``/dev/null``.
     """
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -60,6 +65,35 @@ def atomic(path: Path) -> Generator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Generator[Path]:
+    """:func:`atomic` with the folder made; halves that killed processes left of it are removed.
+
+    A half that is being made is locked: what cannot be locked is not touched.
+    """
+    with atomic(path) as temporary:
+        name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
+        for other in path.parent.iterdir():
+            if name.fullmatch(other.name) and other.is_dir() and not other.is_symlink():
+                with contextlib.suppress(OSError), _locked(other):
+                    shutil.rmtree(other)
+        temporary.mkdir()
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):  # a file system without locks: nobody removes it
+                held.enter_context(_locked(temporary))
+            yield temporary
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(opened)
 
 
 def remove_parts(folder: Path) -> None:

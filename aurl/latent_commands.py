@@ -27,6 +27,9 @@ from aurl.seeding import numpy_generator
 STUDIED_LIVE = 1000
 """Training windows that are looked at while someone waits for a page."""
 
+MOST_STEPS = 10_000
+"""Of a path, or along a dimension: hours of music."""
+
 WIDEST = 1000.0
 """Standard deviations that a dimension is moved by; codes far beyond are no numbers."""
 
@@ -244,6 +247,8 @@ def _check_least(args: Namespace, **least: int) -> None:
     for name, value in least.items():
         if not getattr(args, name) >= value:
             raise ConfigError(f"--{name} must be >= {value}, got {getattr(args, name)}.")
+    if "steps" in least and args.steps > MOST_STEPS:
+        raise ConfigError(f"--steps must be <= {MOST_STEPS}, got {args.steps}.")
 
 
 def _told(args: Namespace, found: dict[str, Any], lines: list[str], tracks: list[Track]) -> int:

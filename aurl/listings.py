@@ -17,7 +17,7 @@ from aurl.errors import ConfigError
 from aurl.plain import printable
 from aurl.reporting.choosing import Choice, as_csv, chosen
 from aurl.reporting.leaderboard import columns, record, status_record
-from aurl.reporting.tables import leaderboard_table, status_table
+from aurl.reporting.tables import always_failed, leaderboard_table, status_table
 from aurl.reporting.watching import watch
 from aurl.search.ranking import ranked, read_runs, read_trials
 from aurl.search.wishes import PAUSE, STOP, ask
@@ -39,7 +39,10 @@ def status(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(trial) for trial in trials], indent=2, allow_nan=False))
     else:
         table = status_table(trials, among=read)
-        Console().print(table if trials or not read else _none_of(len(read)))
+        console = Console()
+        console.print(table if trials or not read else _none_of(len(read)))
+        for line in always_failed([trial for trial in read if not trial.is_rerun]):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
     return 0
 
 

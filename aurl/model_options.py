@@ -29,7 +29,7 @@ def add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type
     _add_listening(sample)
     words = "held-out windows beside what the model makes of them"
     reconstruct = commands.add_parser("reconstruct", help=words, description=words)
-    reconstruct.add_argument("export", type=Path, help="a folder by `aurl export`")
+    reconstruct.add_argument("export", type=Path, help="a folder by `aurl export`, or a run's")
     reconstruct.add_argument("--out", type=Path, required=True, help="the MIDI file")
     reconstruct.add_argument(
         "--data", default="", help="where the corpus is, if not where the config says"

@@ -21,6 +21,9 @@ Plain = dict[str, Any]
 _KINDS = ("kind", "schedule")
 """The settings that decide which others their section has."""
 
+_DEEPEST = 32
+"""Sections that a dotted key goes through at most: far more than any setting is in."""
+
 
 def build(cls: type[ConfigT], values: Mapping[str, Any], *, at: str = "") -> ConfigT:
     """Build the dataclass ``cls`` from nested plain data, refusing anything it does not know.
@@ -58,10 +61,13 @@ def overridden(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
     settings, whatever the order of ``changes``.
 
     Raises:
-        ConfigError: If a key passes through something that holds no settings.
+        ConfigError: If a key passes through something that holds no settings, or through more
+            sections than any.
     """
     result = copy.deepcopy(dict(values))
     for key in sorted(changes, key=lambda key: key.count(".")):
+        if key.count(".") > _DEEPEST:
+            raise ConfigError(f"{key[:40]}... is not a setting: none is in so many sections.")
         _override(result, key, changes[key])
     return result
 

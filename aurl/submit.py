@@ -53,7 +53,10 @@ def _check_nothing_else(args: Namespace) -> None:
 
 
 def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
-    """The words of a sweep for the cluster, and the files that it needs there."""
+    """The words of a sweep for the cluster, and the files that it needs there.
+
+    A value is one word with its option, so that none that begins with a dash is read as another.
+    """
     if not args.out.is_absolute():
         raise SweepError(
             f"--out must be a folder of the cluster, from its root, got {args.out}: the folder "
@@ -64,8 +67,11 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
     if args.storage:
         storage_at(args.storage)
     shape = shape_of(args)
-    words = ["sweep", args.space.name, "--address", args.address, "--out", str(args.out)]
-    words += ["--name", folder_name(args.name or args.space.stem)]
+    given: dict[str, object] = {
+        "address": args.address,
+        "out": args.out,
+        "name": folder_name(args.name or args.space.stem),
+    }
     files = [args.space]
     if args.data:
         folder = Path(args.data)
@@ -73,20 +79,20 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
         if uploaded:
             corpora.read_manifest(folder)  # or it is no corpus, which the cluster would say later
             files.append(folder.resolve())
-        words += ["--data", f"./{folder.resolve().name}" if uploaded else args.data]
+        given["data"] = f"./{folder.resolve().name}" if uploaded else args.data
     if args.warm_start is not None:
-        place, needed = _on_cluster(args.warm_start)
-        words += ["--warm-start", place]
+        given["warm-start"], needed = _on_cluster(args.warm_start)
         files += needed
-    given = {
-        "--trials": args.trials,
-        "--workers-per-trial": args.workers_per_trial,
-        "--gpus-per-worker": shape.gpus_per_worker,
-        "--grow-to": shape.grow_to,
-        "--storage": args.storage or None,
+    given |= {
+        "trials": args.trials,
+        "workers-per-trial": args.workers_per_trial,
+        "gpus-per-worker": shape.gpus_per_worker,
+        "grow-to": shape.grow_to,
+        "storage": args.storage or None,
     }
-    words += [str(each) for pair in given.items() if pair[1] is not None for each in pair]
-    words += [word for each in args.set for word in ("--set", each)]
+    words = ["sweep", f"./{args.space.name}"]
+    words += [f"--{option}={value}" for option, value in given.items() if value is not None]
+    words += [f"--set={each}" for each in args.set]
     return [*words, *(["--resume"] if args.resume else [])], files
 
 

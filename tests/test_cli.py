@@ -199,13 +199,20 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         "--name must be new, got 'empty': empty holds something else. Please choose another",
     ),
     "status of nothing": (("status", "nowhere"), "SWEEP must be a sweep's folder, got nowhere"),
-    "leaderboard of a file": (("leaderboard", "file"), "SWEEP must be a sweep's folder, got file"),
+    "leaderboard of a file": (
+        ("leaderboard", "file"),
+        "SWEEP must be a sweep's folder, got file, which is no folder. Check the path.",
+    ),
     "export of nothing": (("export", "empty", "--out", "new"), "empty/config.yaml cannot be read"),
     "evaluate nothing": (("evaluate", "empty"), "EXPORT must be a folder made by `aurl export`"),
     "sample of nothing": (("sample", "empty", "--out", "new"), "EXPORT must be a folder made by"),
     "no samples": (
         ("sample", "empty", "--out", "new", "--count", "0"),
-        "--count must be >= 1, got 0.",
+        "--count must be in 1..100000, got 0.",
+    ),
+    "more samples than fit": (
+        ("sample", "empty", "--out", "new", "--count", str(10**15)),
+        "--count must be in 1..100000, got 1000000000000000.",
     ),
     "temperature": (
         ("sample", "empty", "--out", "new", "--temperature", "nan"),
@@ -236,6 +243,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "train over something": (
         ("train", "run.yaml", "--out", "corpus", "--data", "corpus", "--preset", "same"),
         "--out must be new, got corpus, which holds something else.",
+    ),
+    "train over a file": (
+        ("train", "run.yaml", "--out", "file", "--data", "corpus", "--preset", "same"),
+        "--out must be new, got file, which holds something else.",
     ),
     "train below a file": (
         ("train", "run.yaml", "--out", "file/below", "--data", "corpus", "--preset", "same"),
@@ -512,13 +523,15 @@ def test_a_run_that_fails_has_an_exit_code_of_its_own(
 def test_what_cannot_be_put_in_place_is_told_by_its_own_name(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for where in ("empty", ".", "/"):
+    os.mkfifo("pipe")  # as a device: root would put a file in the place of /dev/null
+    for where, why in (("empty", "Is a"), (".", "Is a"), ("/", "Is a"), ("pipe", "File exists.")):
         monkeypatch.setattr(
             cli, "_command", lambda _, to=where: lambda _: write_text(Path(to), "")
         )
         given = answer(capfd, "doctor")
         assert is_one_line(given)
-        assert given.err.startswith(f"aurl: {where}: Is a directory.")
+        assert given.err.startswith(f"aurl: {where}: {why}")
+    assert not Path("pipe").is_file()
 
 
 def test_a_run_names_the_corpus_that_it_was_given_and_keeps_what_is_set(

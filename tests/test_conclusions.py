@@ -6,9 +6,18 @@ from typing import Any
 
 import pytest
 
+from aurl.cli import main
 from aurl.files import read_yaml, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
-from aurl.reporting.conclusions import answer, caveats, costs, device, endings, held
+from aurl.reporting.conclusions import (
+    answer,
+    caveats,
+    costs,
+    device,
+    endings,
+    findings_record,
+    held,
+)
 from aurl.reporting.findings import Findings, read_findings
 from aurl.search.importance import FRONT, Importance
 from aurl.search.ranking import SCORE
@@ -153,6 +162,24 @@ def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
     assert (costs(found)[0].device_hours, device(found)) == (2.0, "CPU worker")
 
 
+def test_a_sweep_that_was_resumed_with_another_share_cost_what_its_runs_held(
+    tmp_path: Path,
+) -> None:
+    sweep_of(tmp_path)  # two workers, each with half a GPU in the end
+    write_status(tmp_path, "t0000", seconds=3600.0)  # of an aurl that did not say
+    told = {"0.25": 3600.0, "0.5": 1800.0, "0.0": 60.0}
+    write_status(tmp_path, "t0001", seconds=5460.0, seconds_by_gpus=told)
+    write_status(tmp_path, "t0002", status="failed", seconds=9.0, seconds_by_gpus={"0.0": 9.0})
+    found = read(tmp_path)
+    hours = {each.what: each.device_hours for each in costs(found)}
+    assert hours == {"completed": 1.0 + 0.5 + 0.5, "failed": 0.0}
+    assert "The cost leaves out 0:01:09 in which workers of trials had no GPU." in caveats(found)
+    about = read_yaml(tmp_path / "sweep.yaml") | {"gpus_per_worker": 0.0}
+    write_yaml(tmp_path / "sweep.yaml", about)
+    found = read(tmp_path)
+    assert (device(found), costs(found)[0].device_hours) == ("GPU", 0.5 + 0.5)
+
+
 def test_endings_that_differ_in_numbers_only_are_one(tmp_path: Path) -> None:
     sweep_of(tmp_path)
     for number in range(3):
@@ -165,6 +192,26 @@ def test_endings_that_differ_in_numbers_only_are_one(tmp_path: Path) -> None:
         ("stopped", ASHA.format(0), ("t0000", "t0001", "t0002")),
         ("failed", "OutOfMemoryError: 3 GiB", ("t0003",)),
     ]
+
+
+def test_a_value_with_which_every_trial_failed_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_of(tmp_path)
+    big, small = {"model.d_model": 1024, "heads": 8, "lr": 0.1}, {"model.d_model": 64, "lr": 0.1}
+    for number in range(3):
+        write_status(tmp_path, f"t000{number}", status="failed", params=big)
+    write_status(tmp_path, "t0003", status="failed", params={**big, "heads": 4})
+    said = "Each of the 4 trials with model.d_model=1024 failed."
+    assert main(["status", str(tmp_path)]) == 0
+    assert said not in capsys.readouterr().out, "all failed"
+    write_status(tmp_path, "t0004", status="running", params=big)
+    write_status(tmp_path, "t0005", status="stopped", params=small)
+    assert findings_record(read(tmp_path))["always_failed"] == [said]
+    assert main(["status", str(tmp_path), "--filter", "status=stopped"]) == 0
+    assert said in capsys.readouterr().out
+    write_status(tmp_path, "t0004", status="stopped", params=big)
+    assert findings_record(read(tmp_path))["always_failed"] == []
 
 
 def test_what_was_held_and_what_it_means_is_told(tmp_path: Path) -> None:
@@ -193,5 +240,8 @@ def test_a_record_that_cannot_be_read_is_noted_and_the_rest_is_read(
     assert len(found.notes) == 1
     assert found.ranked[0].trial.trial == "t0000"
     assert answer(found)[0].endswith("reconstruction_score 0.500).")
+    assert answer(found)[1].endswith("; how many were planned is not on record: 1 completed.")
+    write_status(tmp_path, "t0000", status="failed")
+    assert answer(read(tmp_path)) == ["No answer: of its trials none has completed (1 failed)."]
     assert costs(found)[0].runs == 1
     assert isinstance(found.question, str)

@@ -129,6 +129,7 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ),
         ({"objective.free_bits.threshold": -1}, r"threshold must be >= 0 nats, got -1"),
         ({"evaluation.importance_samples": 0}, r"importance_samples must be >= 1, got 0"),
+        ({"evaluation.samples": 10**30}, r"evaluation\.samples must be <= 100000, got 1"),
         ({"evaluation.windows": 1}, r"evaluation\.windows must be >= 2, got 1"),
         ({"evaluation.final_windows": 1}, r"evaluation\.final_windows must be >= 2, got 1"),
         (
@@ -142,6 +143,7 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ),
         ({"augmentation.transpose": 13}, r"augmentation\.transpose must be in 0\.\.12, got 13"),
         ({"seed": -1}, r"seed must be in 0\.\.2147483647, got -1"),
+        ({".".join("a" * 600): 1}, r"^(a\.){20}\.\.\. is not a setting: none is in so many"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_key(

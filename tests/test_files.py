@@ -9,6 +9,7 @@ from aurl.errors import ConfigError
 from aurl.files import (
     append_lines,
     atomic,
+    atomic_folder,
     parse_value,
     read_json,
     read_lines,
@@ -117,3 +118,19 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_is_left(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["far", "out"]
     assert (tmp_path / "far" / "old.txt").exists()
     assert not (tmp_path / "out").is_symlink()
+
+
+def test_halves_of_a_folder_that_killed_processes_left_are_removed_and_no_others(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".out.0123abcd.part" / "inner").mkdir(parents=True)
+    kept = [".other.0123abcd.part", ".out.mine.part", ".out.0123abcd.old", "out"]
+    for name in kept:
+        (tmp_path / name).mkdir()
+    with atomic_folder(tmp_path / "out") as slow:
+        with atomic_folder(tmp_path / "out") as quick:
+            write_text(quick / "by.txt", "quick")
+        assert slow.is_dir(), "it is being made"
+        write_text(slow / "by.txt", "slow")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    assert (tmp_path / "out" / "by.txt").read_text() == "slow"

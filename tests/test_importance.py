@@ -4,7 +4,12 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
@@ -55,24 +60,31 @@ def test_of_few_trials_nothing_is_said(tmp_path: Path) -> None:
     assert importances(journal) == []
 
 
-@pytest.mark.parametrize(("share", "targets"), [(0.125, [FRONT, HEALTH]), (0.0, [])])
+@pytest.mark.parametrize(
+    ("share", "sizes", "targets"),
+    [(0.125, 3, [FRONT, HEALTH]), (0.0, 3, []), (0.125, 1, [])],
+    ids=["what differs", "no score differs", "one parameter alone differs"],
+)
 def test_of_what_is_the_same_in_every_trial_nothing_is_said(
-    tmp_path: Path, share: float, targets: list[str]
+    tmp_path: Path, share: float, sizes: int, targets: list[str]
 ) -> None:
     journal = tmp_path / "study.journal"
     storage = JournalStorage(JournalFileBackend(str(journal)))
     study = optuna.create_study(
         storage=storage, directions=[StudyDirection.MAXIMIZE] * len(OBJECTIVES)
     )
-    rate = FloatDistribution(0.0, 1.0)
+    ranges: dict[str, BaseDistribution] = {
+        "lr": FloatDistribution(0.0, 1.0),
+        "size": IntDistribution(0, 2),
+    }
+    ranges["heads"] = CategoricalDistribution([4])
     for index in range(LEAST_TRIALS):
-        params, values = {"optimizer.lr": index / 8}, (share * index, 0.0, 0.5)
-        study.add_trial(
-            create_trial(params=params, distributions={"optimizer.lr": rate}, values=values)
-        )
+        params = {"lr": index / 8, "size": index % sizes, "heads": 4}
+        values = (share * index, 0.0, 0.5)
+        study.add_trial(create_trial(params=params, distributions=ranges, values=values))
     study.add_trial(create_trial(state=TrialState.FAIL))
-    found = [(each.target, each.trials) for each in importances(journal)]
-    assert found == [(target, LEAST_TRIALS) for target in targets]
+    found = [(each.target, each.trials, sorted(each.shares)) for each in importances(journal)]
+    assert found == [(target, LEAST_TRIALS, ["lr", "size"]) for target in targets]
 
 
 def test_a_torn_last_line_of_a_sweep_that_runs_is_passed_over(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import shlex
 import socket
 import threading
 import zipfile
@@ -169,8 +170,8 @@ def test_a_sweep_is_submitted_with_what_it_needs_and_followed_to_its_end(
     assert code == 0
     assert job.startswith("aurl-my-sweep-")
     assert asked["entrypoint"] == (
-        "aurl sweep space.yaml --address auto --out /mnt/aurl --name 'my sweep' --trials 3 "
-        "--workers-per-trial 1 --gpus-per-worker 0.0 --grow-to 4 --set training.batch_size=8 "
+        "aurl sweep ./space.yaml --address=auto --out=/mnt/aurl '--name=my sweep' --trials=3 "
+        "--workers-per-trial=1 --gpus-per-worker=0.0 --grow-to=4 --set=training.batch_size=8 "
         "--resume"
     )
     assert dashboard.files == {"space.yaml": SPACE.encode()}
@@ -202,12 +203,13 @@ def test_a_head_that_has_just_started_is_waited_for(
     assert err == "" or (err.count("\n") == 1 and "says: Request failed" in err)
 
 
-def test_what_is_submitted_is_a_command_of_ours(
+def test_what_is_submitted_is_a_command_of_ours_whatever_its_words_begin_with(
     dashboard: Dashboard, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cli.main(["submit", dashboard.address, "space.yaml"])
+    Path("space.yaml").rename("--space.yaml")
+    cli.main(["submit", dashboard.address, "./--space.yaml", "--name=-x", "--data=tunes"])
     ((_, asked),) = dashboard.jobs.items()
-    words = asked["entrypoint"].split()
+    words = shlex.split(asked["entrypoint"])
     assert words[:2] == ["aurl", "sweep"]
     with pytest.raises(SystemExit):
         cli.main([*words[1:], "--no-such-option"])
@@ -220,7 +222,7 @@ def test_a_corpus_that_is_here_goes_along(dashboard: Dashboard) -> None:
     Path("elsewhere").mkdir()
     cli.main(["submit", dashboard.address, "space.yaml", "--data", "elsewhere/../tunes"])
     ((_, asked),) = dashboard.jobs.items()
-    assert "--data ./tunes" in asked["entrypoint"]
+    assert "--data=./tunes" in asked["entrypoint"]
     here = {f"tunes/{path.name}": path.read_bytes() for path in Path("tunes").iterdir()}
     assert dashboard.files == {"space.yaml": SPACE.encode(), **here}
 
@@ -233,7 +235,7 @@ def test_what_a_sweep_begins_with_is_of_the_cluster_or_goes_along(dashboard: Das
         dashboard.uploaded.clear()
         cli.main(["submit", dashboard.address, "space.yaml", "--warm-start", given])
         ((_, asked),) = dashboard.jobs.items()
-        assert f"--warm-start {told} " in asked["entrypoint"]
+        assert f"--warm-start={told} " in asked["entrypoint"]
         uploaded = {"good.yaml"} if told == "good.yaml" else set[str]()
         assert dashboard.files.keys() == {"space.yaml", *uploaded}
 
@@ -349,7 +351,8 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense", "host:port", "ray://127.0.0.1:1", "os://x:1", "http://u:p@x:1", ""]
+    "address",
+    ["nonsense", "host:port", "ray://127.0.0.1:1", "os://x:1", "http://u:p@x:1", "[::1", ""],
 )
 def test_an_address_that_is_none_is_one_line(
     capsys: pytest.CaptureFixture[str], address: str

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aurl import audio
 from aurl.audio import rendered, small_wav, wav
 from aurl.data.midi import read_midi, write_midi
 from aurl.data.piece import NOTE, Piece
@@ -74,13 +75,19 @@ def test_the_page_is_quiet_and_fits_a_phone(page: Page, written: Path) -> None:
     assert page.requests == [(written / SHEET).as_uri()]
 
 
-def test_silence_is_a_bar_without_notes(tmp_path: Path) -> None:
+def test_silence_is_a_bar_without_notes_and_what_cannot_be_shown_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_midi(Piece(ticks_per_quarter=24, notes=np.zeros(0, NOTE)), tmp_path / "path.mid")
     tracks = [Track(name="path", caption="nothing is heard")]
     wanted = Wanted(wav=True, png=True)
     write_sheet(tmp_path, "aurl interpolate", [], tracks, plane=None, wanted=wanted)
     assert len(Read((tmp_path / SHEET).read_text(encoding="utf-8")).all("audio")) == 1
     assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".mid", ".png", ".wav"}
+    unshown = r"path\.mid is written, but cannot be shown, so there is no sheet\.html: "
+    monkeypatch.setattr(audio, "MOST_SECONDS", 1)
+    with pytest.raises(DataError, match=rf"{unshown}a piece must last 1 s at most to be played"):
+        write_sheet(tmp_path, "aurl interpolate", [], tracks, plane=None, wanted=wanted)
     (tmp_path / "path.mid").write_bytes(b"no MIDI")
-    with pytest.raises(DataError, match=r"path\.mid is written, but cannot be shown: unrea"):
+    with pytest.raises(DataError, match=f"{unshown}unrea"):
         write_sheet(tmp_path, "aurl interpolate", [], tracks, plane=None, wanted=wanted)

@@ -206,6 +206,7 @@ def test_what_dimensions_tell_is_listed_and_the_rest_counted(
 
 WRONG = {
     "one step": (("traverse", "--steps", "1"), "--steps must be >= 2, got 1."),
+    "steps without end": (("interpolate", "--steps", f"{10**12}"), "--steps must be <= 10000, g"),
     "no width": (("traverse", "--width", "nan"), "--width must be > 0 and at most 1000 standard"),
     "a width beyond numbers": (
         ("traverse", "--width", "1e308"),

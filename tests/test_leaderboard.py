@@ -188,7 +188,7 @@ def test_status_is_read_back_whole(tmp_path: Path) -> None:
             '{"status": "failed", "step": 1e999}', "status.json cannot be read", id="inf"
         ),
         pytest.param(
-            '{"status": "failed", "seconds": 1e999}', "status.json cannot be read", id="for_ever"
+            '{"status": "failed", "seconds": 1e308}', "status.json cannot be read", id="for_ever"
         ),
         pytest.param(
             f'{{"status": "failed", "seconds": {10**400}}}',
@@ -243,7 +243,7 @@ def test_a_parameter_that_no_space_can_have_is_left_out_and_none_takes_a_place(
     assert len(header) == len(set(header))
 
 
-@pytest.mark.parametrize("name", ["**", "[", "a b", "ünï", "t1\n"])
+@pytest.mark.parametrize("name", ["**", "[", "ünï", "t1\n", "t00000", "t٠٠٠٠"])
 def test_a_folder_of_any_name_is_listed(tmp_path: Path, name: str) -> None:
     write_status(tmp_path, name)
     (tmp_path / "finalists" / "t0000.1").mkdir(parents=True)
@@ -420,7 +420,7 @@ def test_finalists_are_the_best_by_the_search_alone(tmp_path: Path) -> None:
     write_status(tmp_path, "t0003", **with_score(0.95, health=0.0))
     write_status(tmp_path, "t0004", status="failed", **with_score(0.99))
     again = with_score(0.85)  # the best configuration with another seed
-    write_status(tmp_path, "t0005", params={"optimizer.lr": 0.9}, **again)
+    write_status(tmp_path, "t0005", params={"optimizer.lr": 0.9, "seed": 5}, **again)
     assert [trial.trial for trial in finalists(tmp_path, 2)] == ["t0001", "t0002"]
     for number in (1, 2, 3):
         write_rerun(tmp_path, f"t0002.{number}", 0.99)

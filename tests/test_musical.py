@@ -184,7 +184,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def test_evaluate_measures_a_run_as_its_export(
+def test_a_run_is_measured_and_reconstructs_as_its_export(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus, folder = tiny_corpus(), tmp_path / "run"
@@ -201,9 +201,15 @@ def test_evaluate_measures_a_run_as_its_export(
     assert read_yaml(out / "config.yaml")["made_by"]["trial"] == "run"
     assert "Trained for 4 of 8 steps of\n8 windows." in (out / "README.md").read_text("utf-8")
     found: list[dict[str, float]] = []
+    heard: list[bytes] = []
     for source in (folder, out):
         assert main(["evaluate", str(source), "--json", "--data", str(moved)]) == 0
         found.append(json.loads(capsys.readouterr().out))
+        words = ("--out", "heard.mid", "--count", "2", "--data", str(moved))
+        assert main(["reconstruct", str(source), *words]) == 0
+        heard.append(Path("heard.mid").read_bytes())
+        capsys.readouterr()
+    assert heard[0] == heard[1]
     assert found[0] == found[1] == pytest.approx(read_json(out / "metrics.json")["metrics"])
 
 

@@ -309,6 +309,7 @@ def test_prepare_says_when_a_folder_may_not_be_written(tmp_path: Path) -> None:
     ("values", "message"),
     [
         ({"n_bars": 0}, r"n_bars must be >= 1, got 0\."),
+        ({"n_bars": 10**30}, r"n_bars must be <= 10000, got 1"),
         ({"max_tokens": 7}, r"max_tokens must be >= 8, got 7\."),
         ({"workers": 0}, r"workers must be >= 1, got 0\."),
         ({"velocity_bins": 1}, r"velocity_bins must be 0 or in 2\.\.127, got 1\."),

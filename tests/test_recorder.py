@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import torch
 from torch import nn
 
 from aurl.errors import ConfigError, OutageError, SweepError
-from aurl.files import read_json, read_lines, read_yaml, write_yaml
+from aurl.files import read_json, read_lines, read_yaml, write_json, write_yaml
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.distributions import Value
 from aurl.search.provenance import config_in, provenance, read_config
+from aurl.search.ranking import read_trials
 from aurl.search.recorder import Recorder, statuses, trial_id, trial_number
 from aurl.search.sampler import End
 from aurl.training import checkpoint
@@ -210,6 +212,27 @@ def test_a_new_attempt_forgets_what_its_checkpoint_does_not_hold(tmp_path: Path)
     made.report(NAME, LATER)
     assert steps_logged(tmp_path) == [2, 4, 4, 6, 8]
     assert status(tmp_path)["metrics"]["val/kl_nats"] == 0.7
+
+
+def test_the_seconds_of_a_trial_are_kept_by_the_gpus_that_its_workers_had(tmp_path: Path) -> None:
+    trials = tmp_path / "trials"
+    for gpus in (0.25, 1.0):
+        write_yaml(tmp_path / "sweep.yaml", {"gpus_per_worker": gpus})
+        made = recorder(trials)
+        if gpus == 0.25:
+            made.propose(NAME, PARAMS, small_config())
+        begin(made).report(NAME, ROWS)
+        time.sleep(0.002)
+        made.end(NAME, "failed", "so far")
+        OPEN.remove(made)
+    held = status(trials)["seconds_by_gpus"]
+    assert list(held) == ["0.25", "1.0"]
+    assert min(held.values()) >= 0.002
+    assert sum(held.values()) == pytest.approx(status(trials)["seconds"], abs=1e-9)
+    write_json(trials / NAME / "status.json", {**status(trials), "seconds_by_gpus": {"1": "odd"}})
+    with pytest.raises(SweepError, match=r"status\.json is damaged"):
+        statuses(trials)
+    assert read_trials(tmp_path)[0].reason == "status.json cannot be read"
 
 
 def test_a_new_attempt_without_a_checkpoint_starts_from_nothing(tmp_path: Path) -> None:

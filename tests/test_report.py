@@ -247,12 +247,12 @@ def test_a_sweep_without_a_completed_trial_has_a_report(
     make(tmp_path)
     assert main(["report", str(tmp_path)]) == 0
     page = Read((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
-    assert re.search(r"No answer( yet)?: of \d trials? none has completed", page.text)
+    assert re.search(r"No answer( yet)?: of (its|\d) trials? none has completed", page.text)
     assert len(page.all("img")) == (2 if make is running else 0)  # of the first three
     assert ("metrics.jsonl cannot be read: " in page.text) == (make is running)
     assert page.all("audio") == page.all("circle") == []
     assert "No completed trial has all objectives, so there is no front." in page.text
-    needs = "4 completed trials that differ and a readable journal."
+    needs = "4 completed trials that differ in two parameters, a journal."
     assert f"None is known: importances need {needs}" in page.text
 
 

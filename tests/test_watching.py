@@ -77,6 +77,17 @@ def test_anything_else_has_a_line_for_each_piece_of_news(tmp_path: Path) -> None
     ]
 
 
+def test_a_watch_of_a_sweep_whose_plan_is_damaged_makes_up_none(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "sweep.yaml", {"space": {"budget": {"trials": "two"}}})
+    write(tmp_path, "t0000", "stopped", 4)
+    write(tmp_path, "t0001", "running", 6)
+    events = [lambda: write(tmp_path, "t0001", "completed", 8)]
+    lines = watched(tmp_path, events, terminal=False).splitlines()
+    assert not events, "over when what there is has ended"
+    assert lines[1].endswith("t0000 stopped: no scores [1 trials]")
+    assert " t0001 step 6: score " in lines[3]
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_finalists_are_trials_to_watch_too(
     tmp_path: Path, terminal: bool, capsys: pytest.CaptureFixture[str]

@@ -36,6 +36,9 @@ from aurl.plain import printable
 
 REFUSED = "refused.jsonl"
 
+MOST_BARS = 10_000
+"""Of a window: more than any piece has."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareOptions:
@@ -76,6 +79,8 @@ class PrepareOptions:
         for key, least in (("n_bars", 1), ("max_tokens", 8), ("workers", 1)):
             if getattr(self, key) < least:
                 raise ConfigError(f"{key} must be >= {least}, got {getattr(self, key)}.")
+        if self.n_bars > MOST_BARS:
+            raise ConfigError(f"n_bars must be <= {MOST_BARS}, got {self.n_bars}.")
         if self.velocity_bins != 0 and not 2 <= self.velocity_bins <= 127:
             raise ConfigError(f"velocity_bins must be 0 or in 2..127, got {self.velocity_bins}.")
         if self.vocabulary == "events" and self.velocity_bins != 32:

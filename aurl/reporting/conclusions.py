@@ -13,7 +13,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
-from aurl.reporting.tables import duration, number, settings
+from aurl.reporting.tables import always_failed, duration, number, settings
 from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
 
 FEW_TRIALS = 20
@@ -62,7 +62,8 @@ def answer(found: Findings) -> list[str]:
     place = next(iter(found.ranked), None)
     if place is None:
         kind = "No answer yet" if found.is_running else "No answer"
-        return [f"{kind}: of {_trials(found.planned)} none has completed ({told})."]
+        among = "its trials" if found.planned is None else _trials(found.planned)
+        return [f"{kind}: of {among} none has completed ({told})."]
     best, so_far = place.trial, " so far" if found.is_running else ""
     scores = ", ".join(
         f"{name.removeprefix('val/')} {number(best.metrics.get(name))}" for name in OBJECTIVES
@@ -75,9 +76,11 @@ def answer(found: Findings) -> list[str]:
     if not best.feasible:
         lines.append(f"No completed trial is feasible; {best.trial} is {best.reason}.")
     on_front = sum(each.front == 0 for each in found.ranked)
+    of = "how many were" if found.planned is None else f"of {found.planned}"
+    unsaid = " is not on record" if found.planned is None else ""
     lines.append(
-        f"{on_front} of {len(found.ranked)} completed trials are on the Pareto front; of "
-        f"{found.planned} planned: {told}."
+        f"{on_front} of {len(found.ranked)} completed trials are on the Pareto front; {of} "
+        f"planned{unsaid}: {told}."
     )
     return [*lines, *_seeds(best), *_what_mattered(found), *_at_ends(found)]
 
@@ -164,11 +167,17 @@ def endings(found: Findings) -> list[Ending]:
 def costs(found: Findings) -> list[Cost]:
     """Device-hours by what became of the runs; those of the finalists' other seeds apart.
 
-    A trial's seconds count for each of its workers, and for the share of a GPU that a worker has;
-    starting Ray and waiting for a place are not in them.
+    A trial's seconds count for each of its workers, and for the share of a GPU that a worker had;
+    starting Ray and waiting for a place are not in them. Where there were GPUs, nothing else
+    counts.
     """
-    devices = _as_float(found.about.get("workers_per_trial"), 1.0)
-    devices *= _as_float(found.about.get("gpus_per_worker"), 0.0) or 1.0
+    workers = _as_float(found.about.get("workers_per_trial"), 1.0)
+    on_gpus = device(found) == "GPU"
+
+    def device_s(run: TrialStatus) -> float:
+        held = _held_s(found, run).items()
+        return workers * sum(gpus * part if on_gpus else part for gpus, part in held)
+
     groups: list[tuple[str, list[TrialStatus]]] = [
         (status, [trial for trial in found.trials if trial.status == status])
         for status in STATUSES
@@ -178,7 +187,7 @@ def costs(found: Findings) -> list[Cost]:
         Cost(
             what=what,
             runs=len(runs),
-            device_hours=sum(run.seconds for run in runs) * devices / 3600.0,
+            device_hours=sum(map(device_s, runs)) / 3600.0,
         )
         for what, runs in groups
         if runs
@@ -187,8 +196,17 @@ def costs(found: Findings) -> list[Cost]:
 
 def device(found: Findings) -> str:
     """What an hour of cost is an hour of."""
-    gpus = _as_float(found.about.get("gpus_per_worker"), 0.0)
-    return "GPU" if gpus else "CPU worker"
+    runs = (*found.trials, *found.reruns)
+    last = _as_float(found.about.get("gpus_per_worker"), 0.0)
+    return "GPU" if last or any(any(run.seconds_by_gpus) for run in runs) else "CPU worker"
+
+
+def _held_s(found: Findings, run: TrialStatus) -> dict[float, float]:
+    """Seconds of a run by the GPUs that each worker had: where nobody said, those of the last."""
+    last = _as_float(found.about.get("gpus_per_worker"), 0.0)
+    held = {_as_float(gpus, 0.0): part for gpus, part in run.seconds_by_gpus.items()}
+    rest = max(0.0, run.seconds - sum(held.values()))
+    return {**held, last: held.get(last, 0.0) + rest}
 
 
 def _as_float(value: object, otherwise: float) -> float:
@@ -216,6 +234,7 @@ def caveats(found: Findings) -> list[str]:
         lines.insert(
             0, f"Not all runs have ended; the last news is {duration(found.silent_s)} old."
         )
+    lines += _left_out(found)
     if space is None:
         return lines
     corpus = found.about.get("corpus")
@@ -246,6 +265,14 @@ def caveats(found: Findings) -> list[str]:
             "uneven sample."
         )
     return lines
+
+
+def _left_out(found: Findings) -> list[str]:
+    runs = (*found.trials, *found.reruns)
+    without = sum(_held_s(found, run).get(0.0, 0.0) for run in runs)
+    if not without or device(found) != "GPU":
+        return []
+    return [f"The cost leaves out {duration(without)} in which workers of trials had no GPU."]
 
 
 def _trials(count: int) -> str:
@@ -311,6 +338,7 @@ def findings_record(found: Findings) -> dict[str, Any]:
             {"status": each.status, "reason": each.reason, "trials": list(each.trials)}
             for each in endings(found)
         ],
+        "always_failed": always_failed(found.trials),
         "costs": [
             {"what": each.what, "runs": each.runs, "device_hours": each.device_hours}
             for each in costs(found)

@@ -25,7 +25,7 @@ from aurl.data.midi import write_midi
 from aurl.data.piece import Piece
 from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import ConfigError, DataError, SweepError
-from aurl.files import atomic, read_json, write_json, write_text
+from aurl.files import atomic_folder, read_json, write_json, write_text
 from aurl.latent_config import ContextName
 from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
@@ -309,8 +309,7 @@ def replace_export(
         "n_bars": trained.n_bars,
         "max_tokens": trained.max_tokens,
     }
-    with atomic(out) as folder:
-        folder.mkdir()
+    with atomic_folder(out) as folder:
         write_config(folder / "config.yaml", trained.config, extra)
         checkpoint.save_weights(folder / "model.safetensors", trained.model)
         write_json(folder / "vocabulary.json", vocabulary)

@@ -42,7 +42,9 @@ class Findings:
     space: Space | None
     """What was searched; None if ``sweep.yaml`` does not say."""
 
-    planned: int
+    planned: int | None
+    """Trials in all; None if ``sweep.yaml`` does not say."""
+
     silent_s: float
     """Seconds since the last news of a trial."""
 
@@ -77,7 +79,7 @@ class Findings:
         """Whether a run has not ended, or the sweep is to have more of them."""
         return (
             any(run.status in UNENDED for run in (*self.trials, *self.reruns))
-            or len(self.trials) < self.planned
+            or len(self.trials) < (self.planned or 0)
             or len(self.reruns) < self.planned_reruns
         )
 

@@ -91,10 +91,16 @@ def write_sheet(
 
 
 def _track(out: Path, track: Track, players: Players, wanted: Wanted) -> Html:
-    piece = _read(out / f"{track.name}.mid")
+    path = out / f"{track.name}.mid"
+    try:
+        piece = _read(path)
+        sound = rendered(piece)
+    except DataError as error:
+        raise DataError(
+            f"{path} is written, but cannot be shown, so there is no {SHEET}: {error}"
+        ) from error
     bars = len(piece.bar_lines()) - 1
     roll = piano_roll(piece, width=max(480, 56 + BAR_WIDTH * bars), height=150)
-    sound = rendered(piece)
     if wanted.png:
         write_png(roll, out / f"{track.name}.png")
     if wanted.wav:
@@ -110,5 +116,5 @@ def _read(path: Path) -> Piece:
         return read_midi(path)
     except DataError as error:
         if not str(error).startswith("no_notes:"):
-            raise DataError(f"{path} is written, but cannot be shown: {error}") from error
+            raise
         return Piece(ticks_per_quarter=GRID, notes=np.zeros(0, NOTE), length=4 * GRID)

@@ -21,7 +21,7 @@ from aurl.reporting.html import Html, element, joined, table
 from aurl.reporting.looks import Look
 from aurl.reporting.performances import KINDS
 from aurl.reporting.sheets import Players, chart, document, picture
-from aurl.reporting.tables import brief, duration, number, settings
+from aurl.reporting.tables import always_failed, brief, duration, number, settings
 from aurl.search.importance import LEAST_TRIALS
 from aurl.search.ranking import SCORE, Place, counts
 
@@ -167,7 +167,7 @@ class Page:
             )
             parts += [element("p", words), few, rest]
         else:
-            needs = f"{LEAST_TRIALS} completed trials that differ and a readable journal"
+            needs = f"{LEAST_TRIALS} completed trials that differ in two parameters, a journal"
             parts.append(element("p", f"None is known: importances need {needs}."))
         slices = {target: slice_figures(self._found, target) for target in TARGETS}
         if any(slices.values()):
@@ -236,7 +236,8 @@ class Page:
         if not rows:
             return element("p", "None: every trial that has ended completed, and is feasible.")
         words = "Reasons that differ in numbers only are counted as one, with the first's numbers."
-        return joined([element("p", words), table(("how", "trials", "reason", "which"), rows)])
+        told = (element("p", each) for each in (words, *always_failed(self._found.trials)))
+        return joined([*told, table(("how", "trials", "reason", "which"), rows)])
 
     def _latent(self) -> Html:
         parts: list[str] = []

@@ -45,22 +45,23 @@ class Progress:
 
     Args:
         console: Where to draw; ``console.is_terminal`` decides between a panel and lines.
-        total_trials: How many trials the sweep is to have, those that ended earlier included.
-        steps_per_trial: Optimizer steps of a trial that is not stopped.
+        total_trials: How many trials the sweep is to have, those that ended earlier included;
+            None if nobody knows.
+        steps_per_trial: Optimizer steps of a trial that is not stopped; None likewise.
         clock: Seconds from any origin; given in tests.
     """
 
     def __init__(
         self,
         console: Console,
-        total_trials: int,
-        steps_per_trial: int,
+        total_trials: int | None,
+        steps_per_trial: int | None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
         self._total = total_trials
-        self._steps = max(steps_per_trial, 1)
+        self._steps = steps_per_trial
         self._clock = clock
         self._trials: dict[str, _Trial] = {}
         self._message = ""
@@ -127,7 +128,7 @@ class Progress:
             trial.step, trial.metrics = step, dict(metrics)
         if news and self._live is None and self._clock() - self._last_result >= LINE_EVERY_S:
             self._last_result = self._clock()
-            self._line(f"{trial_id} step {step}/{self._steps}: {_scores(metrics)}")
+            self._line(f"{trial_id} step {step}{_of(self._steps)}: {_scores(metrics)}")
 
     def trial_ended(
         self, trial_id: str, status: str, reason: str, metrics: Mapping[str, object]
@@ -139,7 +140,8 @@ class Progress:
             trial.earlier = self._entered is None
             done = self._count(*ENDS)
         why = f" ({reason})" if reason else ""
-        self._line(f"{trial_id} {status}{why}: {_scores(metrics)} [{done}/{self._total} trials]")
+        so_far = f"{done}{_of(self._total)}"
+        self._line(f"{trial_id} {status}{why}: {_scores(metrics)} [{so_far} trials]")
 
     def __rich__(self) -> Group:
         """The panel as it is now."""
@@ -164,7 +166,7 @@ class Progress:
         return sum(trial.status in statuses for trial in self._trials.values())
 
     def _counts(self) -> str:
-        found = [f"{self._count(*ENDS)}/{self._total} trials"]
+        found = [f"{self._count(*ENDS)}{_of(self._total)} trials"]
         found += [f"{n} {name}" for name in (*UNENDED, *ENDS) if (n := self._count(name))]
         return ", ".join(found)
 
@@ -185,7 +187,7 @@ class Progress:
 
     def _running(self) -> str:
         steps = [
-            f"{name} {trial.step}/{self._steps}"
+            f"{name} {trial.step}{_of(self._steps)}"
             for name, trial in self._trials.items()
             if trial.status == "running"
         ]
@@ -198,12 +200,12 @@ class Progress:
         return f"elapsed {duration(elapsed)}, left {'?' if left is None else duration(left)}"
 
     def _whole(self) -> int:
-        return max(self._total, len(self._trials), 1)
+        return max(self._total or 0, len(self._trials), 1)
 
     def _work(self, *, earlier: bool = True) -> float:
         """Trials' worth of work done: an ended trial is 1, a running one its share of steps."""
         return sum(
-            1.0 if trial.status in ENDS else min(trial.step / self._steps, 1.0)
+            1.0 if trial.status in ENDS else min(trial.step / (self._steps or math.inf), 1.0)
             for trial in self._trials.values()
             if earlier or not trial.earlier
         )
@@ -214,6 +216,10 @@ class Progress:
         if self._first_start is None or done == 0.0:
             return None
         return (self._clock() - self._first_start) * (self._whole() - self._work()) / done
+
+
+def _of(whole: int | None) -> str:
+    return "" if whole is None else f"/{whole}"
 
 
 def _scores(metrics: Mapping[str, object]) -> str:

@@ -8,7 +8,7 @@ from aurl.audio import wav
 from aurl.data.midi import write_midi
 from aurl.drawing.canvas import png
 from aurl.errors import SweepError
-from aurl.files import atomic, write_json, write_text
+from aurl.files import atomic_folder, write_json, write_text
 from aurl.reporting.conclusions import findings_record
 from aurl.reporting.findings import read_findings
 from aurl.reporting.looks import Look, looks
@@ -48,8 +48,7 @@ def write_report(sweep: Path, out: Path, say: Callable[[str], None]) -> dict[str
     page = Page(found, seen)
     text = page.html()
     result = findings_record(found)
-    with atomic(out) as folder:
-        folder.mkdir()
+    with atomic_folder(out) as folder:
         write_text(folder / PAGE, text)
         write_json(folder / RECORD, result)
         for figure in page.figures:

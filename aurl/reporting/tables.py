@@ -24,6 +24,8 @@ from aurl.search.ranking import (
 
 WIDEST = 10_000
 """Columns of what may be wide and must not be cut off: a terminal breaks its lines."""
+LEAST_FAILED = 3
+"""Trials with one value that must all have failed before it is said."""
 
 STYLES: Mapping[Status, str] = {
     "completed": "green",
@@ -100,6 +102,29 @@ def status_table(
             _shown(trial.reason),
         )
     return table
+
+
+def always_failed(trials: Sequence[TrialStatus]) -> list[str]:
+    """A sentence for each value of a parameter with which all trials failed, where others did not.
+
+    A sampler is not told of failures, and may propose such a value for ever. One that only ever
+    came together with another is not named beside it.
+    """
+    ended = [trial for trial in trials if trial.status in ("completed", "stopped", "failed")]
+    failed = {trial.trial for trial in ended if trial.status == "failed"}
+    having: dict[tuple[str, object], set[str]] = {}
+    for trial in ended:
+        for setting in trial.params.items():
+            having.setdefault(setting, set()).add(trial.trial)
+    doomed = {each: those for each, those in having.items() if len(those) >= LEAST_FAILED}
+    named: list[set[str]] = []
+    lines: list[str] = []
+    for (key, value), those in sorted(doomed.items(), key=lambda each: -len(each[1])):
+        if those <= failed < {trial.trial for trial in ended}:
+            if not any(those <= other for other in named):
+                lines.append(f"Each of the {len(those)} trials with {key}={value} failed.")
+            named.append(those)
+    return [printable(line) for line in lines]
 
 
 def latent_use(trial: str, metrics: Mapping[str, float]) -> str:

@@ -96,7 +96,9 @@ def silent_s(sweep: Path) -> float:
 
 def _is_over(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
     at_rest = Counter(trial.is_rerun for trial in trials if trial.status in AT_REST)
-    if at_rest[False] < planned_trials(sweep):
+    planned = planned_trials(sweep)
+    begun = sum(not trial.is_rerun for trial in trials)
+    if at_rest[False] < (max(1, begun) if planned is None else planned):
         return False
     waits = any(trial.status == "paused" and not trial.is_rerun for trial in trials)
     return at_rest[True] >= (0 if waits else planned_reruns(sweep))
@@ -117,13 +119,14 @@ def _seeds(sweep: Path) -> SeedsConfig | None:
         return None
 
 
-def planned_trials(sweep: Path) -> int:
-    """Trials that the sweep is to have; 1 where its record does not say."""
+def planned_trials(sweep: Path) -> int | None:
+    """Trials that the sweep is to have; None where its record does not say."""
     return _budget(sweep, "trials")
 
 
-def _budget(sweep: Path, name: str) -> int:
+def _budget(sweep: Path, name: str) -> int | None:
     try:
-        return int(read_yaml(sweep / ABOUT)["space"]["budget"][name])
-    except (ConfigError, KeyError, TypeError, ValueError, OverflowError):
-        return 1
+        value = read_yaml(sweep / ABOUT)["space"]["budget"][name]
+    except (ConfigError, KeyError, TypeError):
+        return None
+    return value if type(value) is int and value >= 1 else None

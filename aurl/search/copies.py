@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aurl.errors import SweepError
-from aurl.files import atomic
+from aurl.files import atomic_folder
 from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, RUN_ID
 from aurl.training.reporters import METRICS_FILE
 from aurl.training.store import Remote
@@ -124,7 +124,7 @@ def restored(folder: Path, storage: Remote) -> bool:
             f"Move away all but one, or put the right one's {ABOUT} into {folder}."
         )
     for place in found:
-        with atomic(folder) as made:
+        with atomic_folder(folder) as made:
             _restore(place, made)
             if (folder / ABOUT).exists():  # another was quicker, and may run it
                 raise SweepError(
@@ -158,7 +158,6 @@ def _differs(was: os.stat_result, now: os.stat_result) -> bool:
 
 
 def _restore(place: Remote, folder: Path) -> None:
-    folder.mkdir()
     (folder / ABOUT).write_bytes(place.read(ABOUT) or b"")
     names = sorted(place.files())
     with (folder / JOURNAL).open("wb") as journal:

@@ -203,11 +203,11 @@ def _url(address: str, *, reach: bool = True) -> str:
     Ray would import a module named as a scheme that it does not know.
     """
     url = address if "://" in address else f"http://{address}"
-    parts = urllib.parse.urlsplit(url)
     try:
+        parts = urllib.parse.urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
-        port = None
+        parts, port = urllib.parse.urlsplit(""), None
     plain = parts.scheme in ("http", "https") and not parts.query and not parts.fragment
     if not plain or not parts.hostname or port is None or parts.username is not None:
         raise SweepError(_nobody(address, "it is neither HOST:PORT nor http(s)://HOST:PORT"))

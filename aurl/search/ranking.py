@@ -39,16 +39,20 @@ LOG = "sweep.log"
 FINALISTS = "finalists"
 """Folder of a sweep with the runs of finalists with other seeds: ``finalists/t0003.1``."""
 
-TRIAL_ID = re.compile(r"t\d{4,}")
-FINAL_ID = re.compile(rf"{TRIAL_ID.pattern}\.\d+")
+TRIAL_ID = re.compile(r"t(?:[0-9]{4}|[1-9][0-9]{4,})")
+"""Name of a trial, of which a number has one: ``t00001`` is none."""
+FINAL_ID = re.compile(rf"{TRIAL_ID.pattern}\.[1-9][0-9]*")
 """Name of a finalist's run with another seed."""
-RUN_ID = re.compile(rf"{TRIAL_ID.pattern}(?:\.\d+)?")
+RUN_ID = re.compile(rf"{TRIAL_ID.pattern}(?:\.[1-9][0-9]*)?")
 """Name of either."""
 
 Status: TypeAlias = Literal["completed", "running", "paused", "stopped", "failed", "unknown"]
 """``unknown`` is a folder without a trial's name, or without a readable ``status.json``."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 UNENDED: tuple[Status, ...] = ("running", "paused")
+
+MOST_SECONDS = 1e12
+"""Of a trial; a record that says more is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +68,8 @@ class TrialStatus:
     steps: int = 0
     """Optimizer steps planned."""
     seconds: float = 0.0
+    seconds_by_gpus: Mapping[float, float] = field(default_factory=dict[float, float])
+    """These, by the GPUs that each worker had; an older aurl did not say."""
     attempts: int = 0
     started: str = ""
     """ISO 8601, UTC."""
@@ -119,7 +125,8 @@ def read_trials(sweep: Path) -> list[TrialStatus]:
     """
     if not sweep.is_dir():
         raise SweepError(
-            f"SWEEP must be a sweep's folder, got {sweep}, which is not there. Check the path."
+            f"SWEEP must be a sweep's folder, got {sweep}, which is "
+            f"{'no folder' if sweep.exists() else 'not there'}. Check the path."
         )
     trials = sweep / "trials"
     if not trials.is_dir() and not (sweep / ABOUT).exists():
@@ -186,15 +193,20 @@ def finalists(sweep: Path, count: int) -> list[TrialStatus]:
     """The best feasible completed trials, by the run that the search made of each.
 
     That run alone chooses, so that a sweep that is resumed trains the same ones again. Of a
-    configuration that was run several times, the best run is chosen.
+    configuration that was run several times, the best run is chosen; a seed that is searched makes
+    no other configuration, for other seeds are what a finalist gets.
     """
     trials = [replace(trial, seed_scores=()) for trial in read_trials(sweep)]
     best: list[TrialStatus] = []
     for place in ranked(trials):
         is_scored = place.front is not None and SCORE in place.trial.metrics
-        if is_scored and all(place.trial.params != other.params for other in best):
+        if is_scored and all(_unseeded(place.trial) != _unseeded(other) for other in best):
             best.append(place.trial)
     return best[:count]
+
+
+def _unseeded(trial: TrialStatus) -> dict[str, Any]:
+    return {key: value for key, value in trial.params.items() if key != "seed"}
 
 
 def _constraints(sweep: Path) -> Mapping[str, Bounds]:
@@ -241,8 +253,10 @@ def _score(run: TrialStatus) -> float | None:
 
 def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
     status, seconds = values["status"], float(values.get("seconds", 0.0))
-    if not math.isfinite(seconds):
-        raise ValueError(f"seconds must be finite, got {seconds}")
+    by_gpus = values.get("seconds_by_gpus", {})
+    held = {float(gpus): float(part) for gpus, part in by_gpus.items()}
+    if not all(0.0 <= each <= MOST_SECONDS for each in (seconds, *held, *held.values())):
+        raise ValueError(f"seconds must be in 0..{MOST_SECONDS:g}, got {seconds}")
     return TrialStatus(
         trial=name,
         status=STATUSES[STATUSES.index(status)],
@@ -250,6 +264,7 @@ def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
         step=int(values.get("step", 0)),
         steps=int(values.get("steps", 0)),
         seconds=seconds,
+        seconds_by_gpus=held,
         attempts=int(values.get("attempts", 0)),
         started=str(values.get("started", "")),
         params={key: x for key, x in values.get("params", {}).items() if _is_setting(x)},

@@ -15,13 +15,13 @@ from typing import Any, Protocol, get_args, runtime_checkable
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError, DataError, OutageError, SweepError
-from aurl.files import read_json, remove_parts, write_json
+from aurl.files import read_json, read_yaml, remove_parts, write_json
 from aurl.metrics.score import RUNG_SCALE
 from aurl.plain import Plain
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.provenance import config_in, of_sweep, provenance, write_config
-from aurl.search.ranking import FINAL_ID, FINALISTS, TRIAL_ID, UNENDED
+from aurl.search.ranking import ABOUT, FINAL_ID, FINALISTS, TRIAL_ID, UNENDED
 from aurl.search.sampler import End
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, unpacked
@@ -85,6 +85,14 @@ class Recorder:
     def _made_by(self) -> Plain:
         """What new trials say of their making."""
         return {**of_sweep(self._folder.parent), **provenance()}
+
+    @cached_property
+    def _gpus(self) -> str:
+        """GPUs that each worker has now, as the sweep's record says; of no sweep's run nothing."""
+        sweep = self._folder.parent
+        if self._folder.name not in ("trials", FINALISTS) or not (sweep / ABOUT).exists():
+            return ""
+        return str(read_yaml(sweep / ABOUT).get("gpus_per_worker", 0.0))
 
     def propose(self, name: str, params: Mapping[str, Value], config: RunConfig) -> Path:
         """Make the folder of a new trial; returns it. A configuration that is there stays."""
@@ -226,7 +234,12 @@ class Recorder:
     def _write(self, name: str) -> None:
         status = self._status[name]
         if name in self._since:
-            status["seconds"] = round(time.monotonic() - self._since[name], 3)
+            seconds = round(time.monotonic() - self._since[name], 3)
+            if self._gpus:  # a sweep may be resumed with another share
+                held = status.setdefault("seconds_by_gpus", {})
+                before = held.get(self._gpus, 0.0)
+                held[self._gpus] = round(before + seconds - status["seconds"], 3)
+            status["seconds"] = seconds
         write_json(self._folder / name / "status.json", status)
 
 
@@ -286,7 +299,9 @@ def _read_status(path: Path) -> dict[str, Any]:
         finite = all(math.isfinite(value) for value in metrics.values())
         known = (*UNENDED, *get_args(End))
         whole = finite and status["status"] in known and isinstance(status["params"], dict)
-        whole &= isinstance(status["seconds"], float | int) and type(status["attempts"]) is int
+        times = [status["seconds"], *status.get("seconds_by_gpus", {}).values()]
+        whole &= all(isinstance(each, float | int) for each in times)
+        whole &= type(status["attempts"]) is int
         datetime.fromisoformat(status["started"])
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         whole, status = False, {}
