@@ -167,17 +167,17 @@ def test_a_sweep_that_was_resumed_with_another_share_cost_what_its_runs_held(
 ) -> None:
     sweep_of(tmp_path)  # two workers, each with half a GPU in the end
     write_status(tmp_path, "t0000", seconds=3600.0)  # of an aurl that did not say
-    told = {"0.25": 3600.0, "0.5": 1800.0, "0.0": 60.0}
-    write_status(tmp_path, "t0001", seconds=5460.0, seconds_by_gpus=told)
-    write_status(tmp_path, "t0002", status="failed", seconds=9.0, seconds_by_gpus={"0.0": 9.0})
+    told = {"gpu": 3600.0, "cpu": 60.0}
+    write_status(tmp_path, "t0001", seconds=5460.0, device_seconds=told)
+    write_status(tmp_path, "t0002", status="failed", seconds=9.0, device_seconds={"cpu": 9.0})
     found = read(tmp_path)
     hours = {each.what: each.device_hours for each in costs(found)}
-    assert hours == {"completed": 1.0 + 0.5 + 0.5, "failed": 0.0}
-    assert "The cost leaves out 0:01:09 in which workers of trials had no GPU." in caveats(found)
+    assert hours == {"completed": 1.0 + 1.0, "failed": 0.0}
+    assert "The cost leaves out 0:01:09 of workers that had no GPU." in caveats(found)
     about = read_yaml(tmp_path / "sweep.yaml") | {"gpus_per_worker": 0.0}
     write_yaml(tmp_path / "sweep.yaml", about)
     found = read(tmp_path)
-    assert (device(found), costs(found)[0].device_hours) == ("GPU", 0.5 + 0.5)
+    assert (device(found), costs(found)[0].device_hours) == ("GPU", 1.0)
 
 
 def test_endings_that_differ_in_numbers_only_are_one(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from aurl.search.provenance import config_in, provenance, read_config
 from aurl.search.ranking import read_trials
 from aurl.search.recorder import Recorder, statuses, trial_id, trial_number
 from aurl.search.sampler import End
+from aurl.search.shape import Shape
 from aurl.training import checkpoint
+from aurl.training.messages import WORKERS
 from aurl.training.reporters import TrialWriter
 from tests.tiny import small_config
 
@@ -214,22 +216,37 @@ def test_a_new_attempt_forgets_what_its_checkpoint_does_not_hold(tmp_path: Path)
     assert status(tmp_path)["metrics"]["val/kl_nats"] == 0.7
 
 
-def test_the_seconds_of_a_trial_are_kept_by_the_gpus_that_its_workers_had(tmp_path: Path) -> None:
+def test_a_trial_counts_what_its_workers_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     trials = tmp_path / "trials"
-    for gpus in (0.25, 1.0):
-        write_yaml(tmp_path / "sweep.yaml", {"gpus_per_worker": gpus})
-        made = recorder(trials)
-        if gpus == 0.25:
+    attempts = [  # the share of a GPU, and how many of two workers the rows tell of
+        (0.25, 2.0, {"gpu": 1.0 + 2 * 0.25 * 10}),
+        (1.0, 1.0, {"gpu": 6.0 + 10 + 10}),
+        (0.0, 2.0, {"gpu": 26.0, "cpu": 2 * 10 + 2 * 10}),
+    ]
+    for index, (gpus, workers, wanted) in enumerate(attempts):
+        shape = Shape(workers_per_trial=2, gpus_per_worker=gpus)
+        made = Recorder(trials, Display(), shape=shape)
+        OPEN.append(made)
+        if index == 0:
             made.propose(NAME, PARAMS, small_config())
-        begin(made).report(NAME, ROWS)
-        time.sleep(0.002)
+            old = status(trials) | {"seconds": 2.0}
+            del old["device_seconds"]
+            write_json(trials / NAME / "status.json", old)  # as of an aurl that did not say
+            made = Recorder(trials, Display(), shape=shape)
+            OPEN.append(made)
+        made.start(NAME)
+        if index:
+            now += 10.0
+        made.report(NAME, [{**ROWS[-1], WORKERS: workers}])
+        now += 10.0
         made.end(NAME, "failed", "so far")
-        OPEN.remove(made)
-    held = status(trials)["seconds_by_gpus"]
-    assert list(held) == ["0.25", "1.0"]
-    assert min(held.values()) >= 0.002
-    assert sum(held.values()) == pytest.approx(status(trials)["seconds"], abs=1e-9)
-    write_json(trials / NAME / "status.json", {**status(trials), "seconds_by_gpus": {"1": "odd"}})
+        assert status(trials)["device_seconds"] == pytest.approx(wanted)
+    assert status(trials)["seconds"] == 52.0
+    write_json(trials / NAME / "status.json", {**status(trials), "device_seconds": {"gpu": "x"}})
     with pytest.raises(SweepError, match=r"status\.json is damaged"):
         statuses(trials)
     assert read_trials(tmp_path)[0].reason == "status.json cannot be read"

@@ -167,17 +167,11 @@ def endings(found: Findings) -> list[Ending]:
 def costs(found: Findings) -> list[Cost]:
     """Device-hours by what became of the runs; those of the finalists' other seeds apart.
 
-    A trial's seconds count for each of its workers, and for the share of a GPU that a worker had;
+    A trial's seconds count for each worker it had, and for the share of a GPU that a worker had;
     starting Ray and waiting for a place are not in them. Where there were GPUs, nothing else
     counts.
     """
-    workers = _as_float(found.about.get("workers_per_trial"), 1.0)
-    on_gpus = device(found) == "GPU"
-
-    def device_s(run: TrialStatus) -> float:
-        held = _held_s(found, run).items()
-        return workers * sum(gpus * part if on_gpus else part for gpus, part in held)
-
+    kind = "gpu" if device(found) == "GPU" else "cpu"
     groups: list[tuple[str, list[TrialStatus]]] = [
         (status, [trial for trial in found.trials if trial.status == status])
         for status in STATUSES
@@ -187,7 +181,7 @@ def costs(found: Findings) -> list[Cost]:
         Cost(
             what=what,
             runs=len(runs),
-            device_hours=sum(map(device_s, runs)) / 3600.0,
+            device_hours=sum(_held_s(found, run).get(kind, 0.0) for run in runs) / 3600.0,
         )
         for what, runs in groups
         if runs
@@ -197,16 +191,16 @@ def costs(found: Findings) -> list[Cost]:
 def device(found: Findings) -> str:
     """What an hour of cost is an hour of."""
     runs = (*found.trials, *found.reruns)
-    last = _as_float(found.about.get("gpus_per_worker"), 0.0)
-    return "GPU" if last or any(any(run.seconds_by_gpus) for run in runs) else "CPU worker"
+    return "GPU" if any("gpu" in _held_s(found, run) for run in runs) else "CPU worker"
 
 
-def _held_s(found: Findings, run: TrialStatus) -> dict[float, float]:
-    """Seconds of a run by the GPUs that each worker had: where nobody said, those of the last."""
-    last = _as_float(found.about.get("gpus_per_worker"), 0.0)
-    held = {_as_float(gpus, 0.0): part for gpus, part in run.seconds_by_gpus.items()}
-    rest = max(0.0, run.seconds - sum(held.values()))
-    return {**held, last: held.get(last, 0.0) + rest}
+def _held_s(found: Findings, run: TrialStatus) -> Mapping[str, float]:
+    """Device-seconds of a run by kind; where nobody said, by what the sweep asks for."""
+    if run.device_seconds is not None:
+        return run.device_seconds
+    workers = _as_float(found.about.get("workers_per_trial"), 1.0)
+    gpus = _as_float(found.about.get("gpus_per_worker"), 0.0)
+    return {"gpu" if gpus else "cpu": run.seconds * workers * (gpus or 1.0)}
 
 
 def _as_float(value: object, otherwise: float) -> float:
@@ -269,10 +263,10 @@ def caveats(found: Findings) -> list[str]:
 
 def _left_out(found: Findings) -> list[str]:
     runs = (*found.trials, *found.reruns)
-    without = sum(_held_s(found, run).get(0.0, 0.0) for run in runs)
+    without = sum(_held_s(found, run).get("cpu", 0.0) for run in runs)
     if not without or device(found) != "GPU":
         return []
-    return [f"The cost leaves out {duration(without)} in which workers of trials had no GPU."]
+    return [f"The cost leaves out {duration(without)} of workers that had no GPU."]
 
 
 def _trials(count: int) -> str:

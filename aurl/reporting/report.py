@@ -8,7 +8,7 @@ from aurl.audio import wav
 from aurl.data.midi import write_midi
 from aurl.drawing.canvas import png
 from aurl.errors import SweepError
-from aurl.files import atomic_folder, write_json, write_text
+from aurl.files import atomic, atomic_folder, write_json, write_text
 from aurl.reporting.conclusions import findings_record
 from aurl.reporting.findings import read_findings
 from aurl.reporting.looks import Look, looks

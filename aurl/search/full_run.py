@@ -78,7 +78,7 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
     """
     folder = full_run.folder
     name = folder.name
-    recorder = Recorder(folder.parent, display)
+    recorder = Recorder(folder.parent, display, shape=full_run.shape)
     with journal(folder / "train.log"):
         remove_parts(folder)
         with connected(full_run.address):

@@ -68,8 +68,8 @@ class TrialStatus:
     steps: int = 0
     """Optimizer steps planned."""
     seconds: float = 0.0
-    seconds_by_gpus: Mapping[float, float] = field(default_factory=dict[float, float])
-    """These, by the GPUs that each worker had; an older aurl did not say."""
+    device_seconds: Mapping[str, float] | None = None
+    """What its workers held, ``gpu`` or ``cpu``; None of an older aurl, which did not say."""
     attempts: int = 0
     started: str = ""
     """ISO 8601, UTC."""
@@ -253,9 +253,9 @@ def _score(run: TrialStatus) -> float | None:
 
 def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
     status, seconds = values["status"], float(values.get("seconds", 0.0))
-    by_gpus = values.get("seconds_by_gpus", {})
-    held = {float(gpus): float(part) for gpus, part in by_gpus.items()}
-    if not all(0.0 <= each <= MOST_SECONDS for each in (seconds, *held, *held.values())):
+    held = values.get("device_seconds")
+    held = None if held is None else {str(kind): float(part) for kind, part in held.items()}
+    if not all(0.0 <= each <= MOST_SECONDS for each in (seconds, *(held or {}).values())):
         raise ValueError(f"seconds must be in 0..{MOST_SECONDS:g}, got {seconds}")
     return TrialStatus(
         trial=name,
@@ -264,7 +264,7 @@ def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
         step=int(values.get("step", 0)),
         steps=int(values.get("steps", 0)),
         seconds=seconds,
-        seconds_by_gpus=held,
+        device_seconds=held,
         attempts=int(values.get("attempts", 0)),
         started=str(values.get("started", "")),
         params={key: x for key, x in values.get("params", {}).items() if _is_setting(x)},

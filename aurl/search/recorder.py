@@ -15,17 +15,18 @@ from typing import Any, Protocol, get_args, runtime_checkable
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError, DataError, OutageError, SweepError
-from aurl.files import read_json, read_yaml, remove_parts, write_json
+from aurl.files import read_json, remove_parts, write_json
 from aurl.metrics.score import RUNG_SCALE
 from aurl.plain import Plain
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.provenance import config_in, of_sweep, provenance, write_config
-from aurl.search.ranking import ABOUT, FINAL_ID, FINALISTS, TRIAL_ID, UNENDED
+from aurl.search.ranking import FINAL_ID, FINALISTS, TRIAL_ID, UNENDED
 from aurl.search.sampler import End
+from aurl.search.shape import Shape
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, unpacked
-from aurl.training.messages import Row
+from aurl.training.messages import WORKERS, Row
 from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
 from aurl.training.place import keep_at, place_of
 from aurl.training.reporters import TrialWriter, open_trial, read_rows, rewind
@@ -70,29 +71,30 @@ class Recorder:
         folder: The sweep's ``trials`` folder.
         display: Told of everything that is written.
         remote: Where checkpoints are kept, and copies of the trials' folders; None keeps none.
+        shape: What each trial holds while it runs.
     """
 
-    def __init__(self, folder: Path, display: Display, remote: Remote | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        display: Display,
+        remote: Remote | None = None,
+        shape: Shape = Shape(),  # noqa: B008 - immutable
+    ) -> None:
         self._folder = folder
+        self._shape = shape
         self._remote = remote
         self._copies = Copies(folder, remote) if remote else None
         self._display = display
         self._writers: dict[str, TrialWriter] = {}
         self._status: dict[str, dict[str, Any]] = {}
         self._since: dict[str, float] = {}
+        self._workers: dict[str, float] = {}
 
     @cached_property
     def _made_by(self) -> Plain:
         """What new trials say of their making."""
         return {**of_sweep(self._folder.parent), **provenance()}
-
-    @cached_property
-    def _gpus(self) -> str:
-        """GPUs that each worker has now, as the sweep's record says; of no sweep's run nothing."""
-        sweep = self._folder.parent
-        if self._folder.name not in ("trials", FINALISTS) or not (sweep / ABOUT).exists():
-            return ""
-        return str(read_yaml(sweep / ABOUT).get("gpus_per_worker", 0.0))
 
     def propose(self, name: str, params: Mapping[str, Value], config: RunConfig) -> Path:
         """Make the folder of a new trial; returns it. A configuration that is there stays."""
@@ -110,6 +112,7 @@ class Recorder:
             "step": 0,
             "steps": config.training.steps,
             "seconds": 0.0,
+            "device_seconds": {},
             "attempts": 0,
             "rung_scale": RUNG_SCALE,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -133,6 +136,10 @@ class Recorder:
         rewind(folder, _step_to_start_from(folder))
         status |= {"status": "running", "step": 0, "metrics": {}, "reason": ""}
         self._keep_metrics(status, read_rows(folder))
+        self._workers.pop(name, None)  # of this attempt, which may have fewer
+        if "device_seconds" not in status:  # an older aurl did not say
+            status["device_seconds"] = {}
+            self._count(name, status, status["seconds"])
         if self._copies is not None:
             self._copies.forget(name)
         status["attempts"] += 1
@@ -217,6 +224,8 @@ class Recorder:
     def _keep_metrics(self, status: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             status["step"] = int(row["step"])
+            if WORKERS in row:
+                self._workers[status["trial"]] = row[WORKERS]
             if any(key.startswith("val/") for key in row):
                 status["metrics"] = {
                     key: value
@@ -235,12 +244,17 @@ class Recorder:
         status = self._status[name]
         if name in self._since:
             seconds = round(time.monotonic() - self._since[name], 3)
-            if self._gpus:  # a sweep may be resumed with another share
-                held = status.setdefault("seconds_by_gpus", {})
-                before = held.get(self._gpus, 0.0)
-                held[self._gpus] = round(before + seconds - status["seconds"], 3)
+            self._count(name, status, seconds - status["seconds"])
             status["seconds"] = seconds
         write_json(self._folder / name / "status.json", status)
+
+    def _count(self, name: str, status: dict[str, Any], seconds: float) -> None:
+        """Count what a trial has held for some seconds: GPUs if its workers have some, or CPUs."""
+        gpus = self._shape.gpus_per_worker
+        workers = self._workers.get(name, self._shape.workers_per_trial)
+        held = status["device_seconds"]
+        kind = "gpu" if gpus else "cpu"
+        held[kind] = round(held.get(kind, 0.0) + seconds * workers * (gpus or 1.0), 3)
 
 
 def _step_to_start_from(folder: Path) -> int:
@@ -299,7 +313,7 @@ def _read_status(path: Path) -> dict[str, Any]:
         finite = all(math.isfinite(value) for value in metrics.values())
         known = (*UNENDED, *get_args(End))
         whole = finite and status["status"] in known and isinstance(status["params"], dict)
-        times = [status["seconds"], *status.get("seconds_by_gpus", {}).values()]
+        times = [status["seconds"], *status.get("device_seconds", {}).values()]
         whole &= all(isinstance(each, float | int) for each in times)
         whole &= type(status["attempts"]) is int
         datetime.fromisoformat(status["started"])

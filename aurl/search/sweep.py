@@ -64,7 +64,7 @@ def run(sweep: Sweep, display: Display) -> None:
         _tidy(sweep)
         proposals = Proposals(sweep.folder / JOURNAL, sweep.space, sweep.folder.name)
         proposals.begin_with(sweep.beginnings)
-        supply = _Supply(sweep, proposals, Recorder(sweep.trials_folder, display, sweep.remote))
+        supply = _Supply(sweep, proposals, _recorder(sweep, sweep.trials_folder, display))
         scratch = ""
         for make in (lambda: supply, lambda: _Finals(sweep, display)):
             queue = make()
@@ -80,6 +80,10 @@ def run(sweep: Sweep, display: Display) -> None:
                     tuner.fit()
         if not scratch:  # a driver may have been killed just before it drew the last trial
             supply.front.draw(even_if_drawn=False)
+
+
+def _recorder(sweep: Sweep, folder: Path, display: Display) -> Recorder:
+    return Recorder(folder, display, sweep.remote, sweep.shape)
 
 
 @contextlib.contextmanager
@@ -294,7 +298,7 @@ class _Finals(_Queue):
 
     def __init__(self, sweep: Sweep, display: Display) -> None:
         folder = sweep.folder / FINALISTS
-        recorder = Recorder(folder, display, sweep.remote)
+        recorder = _recorder(sweep, folder, display)
         super().__init__(folder, recorder, Referee(None, None, sweep.corpus, folder))
         self._runs = deque(final_runs(sweep))
 

@@ -24,7 +24,7 @@ from aurl.training.elbo import Elbo, check_precision, compile_for
 from aurl.training.evaluate import Evaluator
 from aurl.training.fits import check_parts
 from aurl.training.look import Look, look_at
-from aurl.training.messages import Row
+from aurl.training.messages import WORKERS, Row
 from aurl.training.optimizer import adamw, learning_rate, step_if
 from aurl.training.place import Place
 from aurl.training.regularization import Regularization
@@ -112,6 +112,7 @@ def train(run: Run, *, workers: Workers, report: Report) -> bool:
                 "step": trainer.step,
                 "time/step_s": elapsed / (trainer.step - first),
                 "throughput/tokens_per_s": trainer.tokens / elapsed,
+                WORKERS: float(workers.size),
                 "memory/peak_gib": workers.peak_gib(),
             }
             if workers.rank == 0:

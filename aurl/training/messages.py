@@ -14,6 +14,9 @@ from aurl.training.store import Remote
 Row: TypeAlias = Mapping[str, float]
 """Metrics of one step, with the step itself under ``step``."""
 
+WORKERS = "throughput/workers"
+"""In a row: how many workers shared each batch."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
