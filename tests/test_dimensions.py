@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aurl.metrics.active_units import kl_from_aggregate
-from aurl.metrics.dimensions import carried_nats, over_slots
+from aurl.metrics.dimensions import carried_nats, over_slots, own_rates
 from aurl.metrics.latent_information import latent_information
 
 DIMENSION = np.array([0, 1, 0, 1, 2])
@@ -69,3 +69,11 @@ def test_what_a_dimension_carries_is_never_less_than_its_information() -> None:
 def test_over_slots_refuses_an_index_with_holes(dimension: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         over_slots(np.zeros(2), np.array(dimension))
+
+
+def test_no_coordinate_tells_more_than_its_slot_costs_but_where_it_has_a_kl_of_its_own() -> None:
+    kl = np.array([5.0, -4.9, 3.0, 1.0, -2.0, 1.5, 0.7])
+    information = np.array([0.9, 0.05, 0.9, 4.5, 0.9, 0.9, 0.2])
+    closed, slot = np.arange(7) == 6, np.array([0, 0, 1, 1, 2, 2, 3])
+    found = own_rates(kl, information, closed, slot)
+    assert found == pytest.approx([0.1, 0.05, 0.9, 4.0, 0.0, 0.0, 0.7])

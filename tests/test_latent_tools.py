@@ -1,6 +1,7 @@
 """The commands of the latent space, on the export of a small model and on MIDI files."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from aurl.data.metrical import Metrical
 from aurl.data.midi import read_midi, write_midi
 from aurl.data.piece import NOTE, Piece
 from aurl.files import read_json, write_json, write_yaml
+from aurl.model.densities import Mixture
 from aurl.model.priors import Conditioner
 from aurl.reporting import latent_tools
 from aurl.reporting.export import TrainedModel
@@ -414,10 +416,15 @@ def test_a_dimension_tells_what_its_codes_say_and_lives_from_five_hundredths_of_
     assert study.tells == [None] * 4 + [slots[7]] + [None] * 4, "two slots of one dimension"
 
 
-def test_a_dimension_that_the_prior_knows_is_dead_in_a_study_as_in_kl_health() -> None:
+@pytest.mark.parametrize("kind", ["standard", "mixture"])
+def test_a_dimension_that_the_prior_knows_is_dead_in_a_study_as_in_kl_health(kind: str) -> None:
     levels = [{"name": "global", "dim": 1}, {"name": "local", "dim": 1}]
-    config = small_config(latent__levels=levels, latent__top_down=True)
+    config = small_config(latent__levels=levels, latent__top_down=True, latent__prior__kind=kind)
     study = Study(Subject(untrained(config).model, tiny_corpus()))
+    for module in study.subject.model.modules():
+        if isinstance(module, Mixture):  # of standard normals
+            module.means.data.zero_()
+            module.log_variances.data.fill_(math.log(1.0 - Mixture.VARIANCE_FLOOR))
     conditioner = study.subject.model.prior.levels[1].get_submodule("conditioner")
     assert isinstance(conditioner, Conditioner)
     weights = torch.zeros(2, 64, dtype=torch.float64)

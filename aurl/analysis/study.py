@@ -12,7 +12,7 @@ from aurl.analysis.subject import Subject
 from aurl.analysis.traversal import Aggregate, Ground
 from aurl.data.attributes import discretized
 from aurl.data.corpus import Split
-from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, carried_nats, over_slots
+from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, carried_nats, over_slots, own_rates
 from aurl.metrics.latent_information import latent_information
 from aurl.seeding import numpy_generator
 
@@ -82,11 +82,12 @@ class Study:
     @cached_property
     def live(self) -> Bool[np.ndarray, " dimension"]:
         """Dimensions that carry 0.05 nats at least, as :mod:`aurl.metrics.kl_health` counts."""
-        prior, dimension = self.subject.model.prior, self.subject.layout.dimension.numpy()
+        layout, closed = self.subject.layout, self.subject.model.prior.closed_form.numpy()
+        dimension = layout.dimension.numpy()
         kl = self.subject.kl(self.windows, self._posterior, self._z)
-        rates = np.where(prior.closed_form.numpy(), kl, self._information)
+        paid = own_rates(kl, self._information, closed, layout.slot.numpy())
         told = over_slots(carried_nats(self.mean, self.log_var), dimension)
-        return np.minimum(told, over_slots(rates, dimension)) >= LIVE_THRESHOLD_NATS
+        return np.minimum(told, over_slots(paid, dimension)) >= LIVE_THRESHOLD_NATS
 
     @cached_property
     def names(self) -> Names:

@@ -15,7 +15,7 @@ Gaussian with its moments. docs/decisions/0020 argues for it.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 LIVE_THRESHOLD_NATS = 0.05
 """A dimension is live if it carries at least this."""
@@ -70,6 +70,27 @@ def carried_nats(
         spread = np.exp(log_var).mean(axis=0) + mean.var(axis=0)
         known = np.log(np.maximum(spread, np.finfo(np.float64).tiny))
         return np.maximum(0.5 * (known - log_var.mean(axis=0)), 0.0)
+
+
+def own_rates(
+    kl: Float[np.ndarray, " coordinate"],
+    information: Float[np.ndarray, " coordinate"],
+    closed_form: Bool[np.ndarray, " coordinate"],
+    slot: Int[np.ndarray, " coordinate"],
+) -> Float[np.ndarray, " coordinate"]:
+    """The rate of each coordinate: its KL where that has a closed form, else its information.
+
+    A prior that is told of the context, or of coarser levels, may know a part of that information:
+    of the data, given what the prior is told, no coordinate tells more than its slot costs.
+
+    Args:
+        kl: Mean KL of each coordinate; without a closed form only its sums over slots count.
+        information: I(x; z) of each coordinate, in nats.
+        closed_form: Where the KL has one.
+        slot: The slot of each coordinate, numbered from 0 over all levels.
+    """
+    of_slot = np.maximum(np.bincount(slot, weights=kl), 0.0)[slot]
+    return np.where(closed_form, kl, np.minimum(information, of_slot))
 
 
 def _slots(dimension: np.ndarray) -> np.ndarray:

@@ -115,6 +115,12 @@ class LatentLayout:
         return torch.tensor([i for i, level in enumerate(self.levels) for _ in range(level.size)])
 
     @cached_property
+    def slot(self) -> Int[Tensor, " coordinate"]:
+        """The index of each coordinate's slot, those of all levels counted on."""
+        dims = torch.tensor([level.dim for level in self.levels for _ in range(level.n_slots)])
+        return torch.arange(len(dims)).repeat_interleave(dims)
+
+    @cached_property
     def dimension_names(self) -> list[str]:
         """``global/0``, ``global/1``, ... in the order of :attr:`dimension`."""
         return [f"{level.name}/{index}" for level in self.levels for index in range(level.dim)]

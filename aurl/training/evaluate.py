@@ -18,7 +18,7 @@ from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
 from aurl.metrics.active_units import active_units, collapsed_fraction, kl_from_aggregate
 from aurl.metrics.dci import ForestSettings
-from aurl.metrics.dimensions import over_slots
+from aurl.metrics.dimensions import over_slots, own_rates
 from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
 from aurl.metrics.kl_health import (
     KLHealth,
@@ -281,7 +281,8 @@ class Measured:
         if not model.prior.is_closed_form:
             closed = model.prior.closed_form.cpu().numpy()
             self.own_kl = np.where(closed, self.kl, kl_from_aggregate(self.mean, self.log_var))
-            self.rates = np.where(closed, self.kl.mean(axis=0), information)
+            slot = model.layout.slot.numpy()
+            self.rates = own_rates(self.kl.mean(axis=0), information, closed, slot)
         others = z[torch.from_numpy(partners(piece))]
         measured = [
             likelihood(model, store.padded(_windows_of(windows, part)), z[part], others[part])
