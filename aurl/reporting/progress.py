@@ -45,21 +45,22 @@ class Progress:
 
     Args:
         console: Where to draw; ``console.is_terminal`` decides between a panel and lines.
-        total_trials: How many trials the sweep is to have, those that ended earlier included.
-        steps_per_trial: Optimizer steps of a trial that is not stopped.
+        total_runs: How many runs the sweep is to have at most: its trials and its finalists with
+            other seeds, those that ended earlier included.
+        steps_per_trial: Optimizer steps of a run that is not stopped.
         clock: Seconds from any origin; given in tests.
     """
 
     def __init__(
         self,
         console: Console,
-        total_trials: int,
+        total_runs: int,
         steps_per_trial: int,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
-        self._total = total_trials
+        self._total = total_runs
         self._steps = max(steps_per_trial, 1)
         self._clock = clock
         self._trials: dict[str, _Trial] = {}
@@ -139,7 +140,7 @@ class Progress:
             trial.earlier = self._entered is None
             done = self._count(*ENDS)
         why = f" ({reason})" if reason else ""
-        self._line(f"{trial_id} {status}{why}: {_scores(metrics)} [{done}/{self._total} trials]")
+        self._line(f"{trial_id} {status}{why}: {_scores(metrics)} [{done}/{self._total} runs]")
 
     def __rich__(self) -> Group:
         """The panel as it is now."""
@@ -164,7 +165,7 @@ class Progress:
         return sum(trial.status in statuses for trial in self._trials.values())
 
     def _counts(self) -> str:
-        found = [f"{self._count(*ENDS)}/{self._total} trials"]
+        found = [f"{self._count(*ENDS)}/{self._total} runs"]
         found += [f"{n} {name}" for name in (*UNENDED, *ENDS) if (n := self._count(name))]
         return ", ".join(found)
 
