@@ -5,7 +5,7 @@ import os
 import sys
 import webbrowser
 from argparse import Namespace
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,12 @@ def run_traverse(args: Namespace) -> int:
     lines: list[str] = []
     tracks: list[Track] = []
     for row in found["dimensions"]:
-        moves = [
-            f"{effect['attribute']} {effect['size']['mean']:+.2f}"
-            for effect in row.get("effects", [])
-            if effect["is_certain"]
-        ]
+        moves = [in_words(effect) for effect in row.get("effects", []) if effect["is_certain"]]
         state = f"moves {', '.join(moves) or 'nothing that shows'}" if row["live"] else "dead"
         tells = f", tells {row['tells']}" if row["tells"] else ""
-        lines.append(f"{row['dimension']:14} {row['rate_nats']:6.2f} nats{tells}; {state}")
+        lines.append(
+            f"{row['dimension']:14} {row['information_nats']:6.2f} nats of information{tells}; {state}"
+        )
         if row["live"]:
             tracks.append(Track(name=row["dimension"].replace("/", "_"), caption=lines[-1]))
     each = [
@@ -64,7 +62,8 @@ def run_traverse(args: Namespace) -> int:
     ]
     lines.append(
         f"An effect is named if its own 95 % interval leaves 0 out: {sum(each)} of {len(each)} "
-        f"are, and of as many that are none about {0.05 * len(each):.0f} would be."
+        f"are, and of as many that are none about {0.05 * len(each):.0f} would be. Signed ones are "
+        "standard deviations of the attribute for one of the dimension."
     )
     return _told(args, found, lines, tracks)
 
@@ -174,6 +173,14 @@ def _study(model: Model, data: str, *, studied: int = STUDIED) -> Study:
     corpus = music_of(model.config, data)
     check_windows(model.trained, corpus)
     return Study(Subject(model.trained.model, corpus), studied=studied)
+
+
+def in_words(effect: Mapping[str, Any]) -> str:
+    """An effect: a signed slope in deviations, or in how many windows the ends differ."""
+    name, size = effect["attribute"], effect["size"]["mean"]
+    if effect["unit"] == "changed":
+        return f"{name} in {size:.2f} of the windows"
+    return f"{name} {size:+.2f}"
 
 
 def _lines_of_names(found: dict[str, Any]) -> list[str]:

@@ -62,7 +62,7 @@ def write_traversal(
     for index, name in enumerate(subject.layout.dimension_names):
         row: dict[str, Any] = {
             "dimension": name,
-            "rate_nats": float(study.rates[index]),
+            "information_nats": float(study.information[index]),
             "live": bool(study.live[index]),
             "tells": None if study.tells[index] is None else str(study.tells[index]),
         }
