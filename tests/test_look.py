@@ -144,7 +144,7 @@ def test_every_picture_and_sound_has_its_tag() -> None:
     assert pictures["latent/traversal"].shape[0] > pictures["music/reconstructions"].shape[0]
 
 
-def test_the_kl_of_each_dimension_is_a_row_and_each_evaluation_a_column() -> None:
+def test_the_rate_of_each_dimension_is_a_row_and_each_evaluation_a_column() -> None:
     first, second = "dimension/rate_nats/a/0", "dimension/rate_nats/b/0"
     rows = [
         {"step": 2, "train/kl_nats": 1.0},

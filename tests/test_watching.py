@@ -91,7 +91,9 @@ def test_finalists_are_trials_to_watch_too(
     text = watched(tmp_path, events, terminal=terminal)
     assert not events
     assert "t0001.3" in text
-    if not terminal:  # two trials, and three runs of each of two finalists at most, as `aurl sweep`
+    if (
+        not terminal
+    ):  # two trials, and three runs of each of two finalists at most, as `aurl sweep`
         assert text.rstrip().endswith("[5/8 runs]")
     assert cli.main(["status", str(tmp_path)]) == 0
     shown = " ".join(capsys.readouterr().out.split())

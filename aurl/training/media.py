@@ -33,7 +33,7 @@ LAYOUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "latent space": {
         "KL of each level (nats)": ("val/kl_nats/[^/]+",),
-        "KL of each dimension (nats)": ("dimension/rate_nats/.+",),
+        "rate of each dimension (nats)": ("dimension/rate_nats/.+",),
         "information of each dimension (nats)": ("dimension/information_nats/.+",),
         "KL health and its terms": ("val/kl_health", "val/kl_health/[^/]+"),
         "KL health of each level": ("val/kl_health/[^/]+/kl_health",),
