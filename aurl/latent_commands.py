@@ -52,9 +52,8 @@ def run_traverse(args: Namespace) -> int:
         moves = [in_words(effect) for effect in row.get("effects", []) if effect["is_certain"]]
         state = f"moves {', '.join(moves) or 'nothing that shows'}" if row["live"] else "dead"
         tells = f", tells {row['tells']}" if row["tells"] else ""
-        lines.append(
-            f"{row['dimension']:14} {row['information_nats']:6.2f} nats of information{tells}; {state}"
-        )
+        information = f"{row['information_nats']:6.2f} nats of information"
+        lines.append(f"{row['dimension']:14} {information}{tells}; {state}")
         if row["live"]:
             tracks.append(Track(name=row["dimension"].replace("/", "_"), caption=lines[-1]))
     each = [
@@ -62,8 +61,8 @@ def run_traverse(args: Namespace) -> int:
     ]
     lines.append(
         f"An effect is named if its own 95 % interval leaves 0 out: {sum(each)} of {len(each)} "
-        f"are, and of as many that are none about {0.05 * len(each):.0f} would be. Signed ones are "
-        "standard deviations of the attribute for one of the dimension."
+        f"are, and of as many that are none about {0.05 * len(each):.0f} would be. Signed ones "
+        "are standard deviations of the attribute for one of the dimension."
     )
     return _told(args, found, lines, tracks)
 

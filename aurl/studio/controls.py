@@ -149,7 +149,7 @@ def _ends(effect: Effect) -> tuple[str, str]:
 
 
 def _in_order(sliders: Sequence[Slider], layout: LatentLayout) -> list[Slider]:
-    """By level, and within one by what is told in all: slots that there are times what each tells."""
+    """By level, and within one by what is told in all: what a slot tells times its slots."""
     level_of = np.repeat(np.arange(len(layout.levels)), [level.dim for level in layout.levels])
     return sorted(
         sliders, key=lambda each: (int(level_of[each.dimension]), -(each.information_nats or 0.0))
