@@ -15,12 +15,14 @@ from safetensors.torch import save_file
 from aurl.audio import RATE
 from aurl.cli import main
 from aurl.config import to_plain
+from aurl.data.batches import TokenStore
 from aurl.data.corpus import save
 from aurl.data.midi import read_midi
 from aurl.files import append_lines, read_json, read_yaml, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting import sheets
 from aurl.search.ranking import SCORE
+from aurl.training.evaluate import Evaluator
 from aurl.training.look import RATES
 from tests.browser import Page
 from tests.fake_sweep import fake_sweep, write_status
@@ -146,7 +148,8 @@ def test_every_figure_and_sound_lies_beside_the_page(written: Path) -> None:
         *("t0015_sample_1.wav", "t0015_window_3_reconstruction.mid"),
     } <= names
     corpus, music = tiny_corpus(), written / "music"
-    first = corpus.vocabulary.decode(corpus.window(int(corpus.indices("val")[0])))
+    pictured = Evaluator(corpus, TokenStore(corpus), small_config(), split="val").windows
+    first = corpus.vocabulary.decode(corpus.window(int(pictured[0])))  # window 1 of the pictures
     original, made, path = (
         read_midi(music / f"t0015_{name}.mid").notes["pitch"]
         for name in ("window_1_original", "window_1_reconstruction", "interpolation")
