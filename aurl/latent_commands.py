@@ -52,7 +52,7 @@ def run_traverse(args: Namespace) -> int:
         moves = [in_words(effect) for effect in row.get("effects", []) if effect["is_certain"]]
         state = f"moves {', '.join(moves) or 'nothing that shows'}" if row["live"] else "dead"
         tells = f", tells {row['tells']}" if row["tells"] else ""
-        information = f"{row['information_nats']:6.2f} nats of information"
+        information = f"{row['information_nats']:z6.2f} nats of information"
         lines.append(f"{row['dimension']:14} {information}{tells}; {state}")
         if row["live"]:
             tracks.append(Track(name=row["dimension"].replace("/", "_"), caption=lines[-1]))
@@ -179,7 +179,7 @@ def in_words(effect: Mapping[str, Any]) -> str:
     name, size = effect["attribute"], effect["size"]["mean"]
     if effect["unit"] == "changed":
         return f"{name} in {size:.2f} of the windows"
-    return f"{name} {size:+.2f}"
+    return f"{name} {size:+z.2f}"
 
 
 def _lines_of_names(found: dict[str, Any]) -> list[str]:
@@ -194,11 +194,11 @@ def _lines_of_directions(found: dict[str, Any]) -> list[str]:
     for row in found["directions"]:
         own = [each for each in row["effects"] if each["attribute"] == row["attribute"]]
         moved = ", ".join(
-            f"moved by 1 it rises {each['size']['mean']:+.2f} "
-            f"[{each['size']['low']:+.2f}, {each['size']['high']:+.2f}] deviations"
+            f"moved by 1 it rises {each['size']['mean']:+z.2f} "
+            f"[{each['size']['low']:+z.2f}, {each['size']['high']:+z.2f}] deviations"
             for each in own
         )
-        lines.append(f"{row['attribute']:20} held-out R2 {row['r2']:.2f}; {moved or 'not heard'}")
+        lines.append(f"{row['attribute']:20} held-out R2 {row['r2']:z.2f}; {moved or 'not heard'}")
     return lines
 
 

@@ -119,6 +119,8 @@ def test_an_effect_is_said_in_its_unit() -> None:
     effect = {"attribute": "metre", "unit": "changed", "size": {"mean": 0.25}}
     assert in_words(effect) == "metre in 0.25 of the windows"
     assert in_words({**effect, "unit": "deviations"}) == "metre +0.25"
+    nothing = {"attribute": "contour", "unit": "deviations", "size": {"mean": -0.001}}
+    assert in_words(nothing) == "contour +0.00"
 
 
 def test_interpolate_goes_from_one_file_to_the_other(run: Callable[..., str]) -> None:

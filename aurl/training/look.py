@@ -142,7 +142,7 @@ def _look(model: Vae, seen: Seen) -> Look:
         information=rank_mutual_information(codes.round(6), factors).matrix,
         originals=tuple(corpus.music(shown)),
         reconstructions=tuple(decoded[: len(shown)]),
-        dimensions=tuple(f"{names[index]}  {rates[index]:.2f} nats" for index in traversed),
+        dimensions=tuple(f"{names[index]}  {rates[index]:z.2f} nats" for index in traversed),
         traversals=tuple(tuple(next(rows) for _ in SHIFTS) for _ in traversed),
         samples=tuple(_pieces(model, sampled)),
     )
