@@ -229,7 +229,8 @@ def running(folder: Path) -> None:
 
 
 def bare(folder: Path) -> None:
-    (folder / "trials" / "t0000").mkdir(parents=True)
+    for name in ("t0000", "t0001"):
+        (folder / "trials" / name).mkdir(parents=True)
 
 
 @pytest.mark.parametrize("make", [begun, running, bare], ids=lambda make: make.__name__)
@@ -239,7 +240,7 @@ def test_a_sweep_without_a_completed_trial_has_a_report(
     make(tmp_path)
     assert main(["report", str(tmp_path)]) == 0
     page = Read((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
-    assert re.search(r"No answer( yet)?: of \d trials? none has completed", page.text)
+    assert re.search(r"No answer( yet)?: of 2 trials none has completed", page.text)
     assert len(page.all("img")) == (2 if make is running else 0)  # of the first three
     assert ("metrics.jsonl cannot be read: " in page.text) == (make is running)
     assert page.all("audio") == page.all("circle") == []

@@ -51,7 +51,7 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
                     return
                 wait(pause_s)
                 trials = read_runs(sweep)
-    steps = _budget(sweep, "steps_per_trial")
+    steps = _budget(sweep, "steps_per_trial") or 1
     with Progress(console, _planned_runs(sweep), steps) as lines:
         known: dict[str, TrialStatus] = {}
         while True:
@@ -124,12 +124,12 @@ def _seeds(sweep: Path) -> SeedsConfig | None:
 
 
 def planned_trials(sweep: Path) -> int:
-    """Trials that the sweep is to have; 1 where its record does not say."""
-    return _budget(sweep, "trials")
+    """Trials that the sweep is to have; where its record does not say, those that there are."""
+    return _budget(sweep, "trials") or max(1, len(list((sweep / "trials").glob("t*"))))
 
 
-def _budget(sweep: Path, name: str) -> int:
+def _budget(sweep: Path, name: str) -> int | None:
     try:
         return int(read_yaml(sweep / ABOUT)["space"]["budget"][name])
     except (ConfigError, KeyError, TypeError, ValueError, OverflowError):
-        return 1
+        return None
