@@ -103,8 +103,8 @@ class Page:
             return element("p", "No completed trial has all objectives, so there is no front.")
         words = (
             "Every pair of the three objectives, all better when greater. Orange: no other "
-            "feasible trial is better in all three; ringed: rank 1. Rest on a point or click it "
-            "to see its trial, here and in every other figure."
+            "feasible trial is as good in all three and better in one; ringed: rank 1. Rest on a "
+            "point or click it to see its trial, here and in every other figure."
         )
         return joined([element("p", words), self._grid(figures)])
 
