@@ -161,6 +161,8 @@ def test_every_figure_and_sound_lies_beside_the_page(written: Path) -> None:
 def test_the_page_says_what_the_sweep_found(read: Read) -> None:
     assert "Best so far is t0015 with " in read.text
     assert "of 12 planned: 13 completed, 1 running, 2 failed." in read.text
+    hours = [0.325, 0.025, 0.05]  # of those, 90 s each: what is shown adds up
+    assert all(f" {each:.3f} " in read.text for each in (*hours, sum(hours)))
     assert "Importances" not in read.text
     assert "Optuna's evaluators, from 12 completed trials." in read.text
     assert len(read.all("audio")) == 3 + 6 + 1
@@ -170,7 +172,7 @@ def test_the_page_says_what_the_sweep_found(read: Read) -> None:
     assert len(found) == 13
     marked = re.findall(r"(\d+[*!]?) t\d{4} \d", read.text)  # the first is better in everything
     assert marked == ["1*", *map(str, range(2, 11)), "11!", "12!", "13!"]
-    assert " all 16 0.40 " in read.text  # 90 s on half a GPU for each of two workers
+    assert " all 16 0.400 " in read.text  # 90 s on half a GPU for each of two workers
     groups = [each for each in read.all("div") if "data-target" in each]
     assert [each["data-target"] for each in groups if "hidden" not in each] == ["val/score"]
 

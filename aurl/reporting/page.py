@@ -308,9 +308,9 @@ class Page:
         unit = f"{device(self._found)} hours"
         if not rows:
             return element("p", "Nothing yet.")
-        cells = [(each.what, str(each.runs), f"{each.device_hours:.2f}") for each in rows]
+        cells = [(each.what, str(each.runs), f"{each.device_hours:.3f}") for each in rows]
         total = ("all", str(sum(each.runs for each in rows)))
-        cells.append((*total, f"{sum(each.device_hours for each in rows):.2f}"))
+        cells.append((*total, f"{sum(each.device_hours for each in rows):.3f}"))
         words = (
             "The time that trials ran, for each of their workers; starting Ray and waiting for a "
             "place are not in it."
