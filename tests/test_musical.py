@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -165,9 +166,19 @@ def test_reconstructions_are_of_windows_that_were_held_out() -> None:
     assert np.array_equal(sliced(made, 0, N_BARS).notes, first.notes)
 
 
-def test_an_export_has_the_metrics_that_json_can_hold() -> None:
-    values = {"test/a": 0.0, "test/b": math.inf, "test/c": -math.inf, "test/d": math.nan}
-    assert exports.finite(values) == {"test/a": 0.0}
+def test_the_files_of_an_export_leave_out_what_is_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = {"test/latent_use_nats/low": -math.inf, "test/latent_use_nats/high": math.inf}
+    values = {**measured(), **ends, "test/score": math.nan}
+    monkeypatch.setattr(exports, "test_metrics", lambda *_: values)
+    exports.export(untrained(small_config()), tiny_corpus(), tmp_path / "out", extra={})
+    found = read_json(tmp_path / "out" / "metrics.json")["metrics"]
+    assert values.keys() - found.keys() == {*ends, "test/score"}
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| `test/latent_use_nats` .*$", card, re.M)
+    assert row.endswith("|  |")
+    assert "`test/score`" not in card
 
 
 def test_samples_must_be_some() -> None:

@@ -314,7 +314,9 @@ def replace_export(
         write_midi(reconstructions(trained, corpus), folder / "reconstructions.mid")
         samples = in_sequence(trained.samples(EXAMPLES), bars_each=trained.n_bars)
         write_midi(samples, folder / "samples.mid")
-        write_text(folder / "README.md", model_card(trained.config, corpus, metrics, extra))
+        write_text(
+            folder / "README.md", model_card(trained.config, corpus, finite(metrics), extra)
+        )
     return metrics
 
 
