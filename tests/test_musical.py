@@ -319,8 +319,10 @@ def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
         objective__free_bits__granularity="level",
     )
     metrics = exports.test_metrics(untrained(config), tiny_corpus())
+    metrics["test/windows"] = 12345.0
     made_by = {"commands": ["a b", "c"], "exported_by": {"aurl": "0.1.0", "git_dirty": False}}
     card = model_card(config, tiny_corpus(), metrics, made_by)
+    assert "| `test/windows` | 12345 |" in card, "a count is not rounded"
     assert "\n- commands: `a b`, `c`\n- exported_by: aurl 0.1.0, git_dirty False\n" in card
     chosen = "`latent.prior.kind` mixture, `objective.beta.value` 0.3, "
     assert f"the defaults: {chosen}`objective.free_bits.granularity` level. " in card

@@ -81,7 +81,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_status(folder, "t0014", status="running", step=100)
     save(tiny_corpus(), folder.parent / "corpus")
     config = small_config(data__corpus=str(folder.parent / "corpus"))
-    best = {"metrics": dict.fromkeys((*OBJECTIVES, SCORE), 0.9), "params": {"name": HOSTILE}}
+    metrics = {**dict.fromkeys((*OBJECTIVES, SCORE), 0.9), "val/windows": 12345}
+    best = {"metrics": metrics, "params": {"name": HOSTILE}}
     write_status(folder, "t0015", **best)
     trial = folder / "trials" / "t0015"
     write_yaml(trial / "config.yaml", to_plain(config))
@@ -158,12 +159,14 @@ def test_every_figure_and_sound_lies_beside_the_page(written: Path) -> None:
     assert path[: len(made)].tolist() == made.tolist()
 
 
-def test_the_page_says_what_the_sweep_found(read: Read) -> None:
+def test_the_page_says_what_the_sweep_found(written: Path, read: Read) -> None:
     assert "Best so far is t0015 with " in read.text
     assert "of 12 planned: 13 completed, 1 running, 2 failed." in read.text
     hours = [0.325, 0.025, 0.05]  # of those, 90 s each: what is shown adds up
     assert all(f" {each:.3f} " in read.text for each in (*hours, sum(hours)))
     assert "Importances" not in read.text
+    page = (written / "index.html").read_text(encoding="utf-8")
+    assert '"val/windows":12345.0' in page, "a count is not rounded"
     assert "Optuna's evaluators, from 12 completed trials." in read.text
     assert len(read.all("audio")) == 3 + 6 + 1
     assert "It cannot be heard: " in read.text  # of the others, which have no checkpoint

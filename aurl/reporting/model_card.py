@@ -11,6 +11,7 @@ from aurl.data.events import Events
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
 from aurl.plain import Plain
 from aurl.reporting.musical import MUSIC
+from aurl.reporting.tables import digits
 
 CORRELATIONS = "test/factors/correlation/"
 """Left to metrics.json: of the music, not of the model."""
@@ -49,7 +50,7 @@ def model_card(
         if not name.startswith((MUSIC, CORRELATIONS))
     }
     rows = "\n".join(
-        f"| `{name}` | {value:.4g} | {_interval(name, shown)} |"
+        f"| `{name}` | {digits(value)} | {_interval(name, shown)} |"
         for name, value in shown.items()
         if not name.endswith(BOUNDS)
     )

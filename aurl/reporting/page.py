@@ -21,7 +21,7 @@ from aurl.reporting.html import Html, element, joined, table
 from aurl.reporting.looks import Look
 from aurl.reporting.performances import KINDS
 from aurl.reporting.sheets import Players, chart, document, picture
-from aurl.reporting.tables import brief, duration, number, settings
+from aurl.reporting.tables import brief, digits, duration, number, settings
 from aurl.search.importance import LEAST_TRIALS
 from aurl.search.ranking import SCORE, Place, counts
 
@@ -396,4 +396,4 @@ def _main_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics that are no part of another, what trials are ranked by first."""
     names = [name for name in metrics if name.count("/") == 1]
     first = [name for name in TARGETS if name in metrics]
-    return {name: float(f"{metrics[name]:.4g}") for name in dict.fromkeys([*first, *names])}
+    return {name: float(digits(metrics[name])) for name in dict.fromkeys([*first, *names])}
