@@ -112,6 +112,8 @@ def test_traverse_moves_the_live_dimensions_and_names_the_dead(run: Callable[...
     each = [effect for row in rows.values() for effect in row.get("effects", [])]
     certain = sum(effect["is_certain"] for effect in each)
     assert f"leaves 0 out: {certain} of {len(each)} are" in lines[3]
+    assert found["training_windows"] == 64
+    assert lines[3].endswith("Moved in 4 test windows; the rest is of 64 training windows.")
     assert lines[4] == "Written: moved. To see and hear: moved/sheet.html"
 
 
