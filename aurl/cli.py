@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     for name, words in (
         ("status", "table of a sweep's trials, running ones too"),
-        ("leaderboard", "ranked trials: Pareto front first, then score"),
+        ("leaderboard", "ranked trials: finalists by other seeds, Pareto front, then score"),
     ):
         command = commands.add_parser(name, help=words, description=words)
         command.add_argument("sweep", type=Path, help="a sweep's folder")

@@ -5,7 +5,7 @@ import os
 import sys
 import webbrowser
 from argparse import Namespace
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,11 @@ def run_traverse(args: Namespace) -> int:
     lines: list[str] = []
     tracks: list[Track] = []
     for row in found["dimensions"]:
-        moves = [
-            f"{effect['attribute']} {effect['size']['mean']:+.2f}"
-            for effect in row.get("effects", [])
-            if effect["is_certain"]
-        ]
+        moves = [in_words(effect) for effect in row.get("effects", []) if effect["is_certain"]]
         state = f"moves {', '.join(moves) or 'nothing that shows'}" if row["live"] else "dead"
         tells = f", tells {row['tells']}" if row["tells"] else ""
-        lines.append(f"{row['dimension']:14} {row['rate_nats']:6.2f} nats{tells}; {state}")
+        information = f"{row['information_nats']:z6.2f} nats of information"
+        lines.append(f"{row['dimension']:14} {information}{tells}; {state}")
         if row["live"]:
             tracks.append(Track(name=row["dimension"].replace("/", "_"), caption=lines[-1]))
     each = [
@@ -67,7 +64,10 @@ def run_traverse(args: Namespace) -> int:
     ]
     lines.append(
         f"An effect is named if its own 95 % interval leaves 0 out: {sum(each)} of {len(each)} "
-        f"are, and of as many that are none about {0.05 * len(each):.0f} would be."
+        f"are, and of as many that are none about {0.05 * len(each):.0f} would be. Signed ones "
+        "are standard deviations of the attribute for one of the dimension. Moved in "
+        f"{found['windows']} test windows; the rest is of {found['training_windows']} training "
+        "windows."
     )
     return _told(args, found, lines, tracks)
 
@@ -179,6 +179,14 @@ def _study(model: Model, data: str, *, studied: int = STUDIED) -> Study:
     return Study(Subject(model.trained.model, corpus), studied=studied)
 
 
+def in_words(effect: Mapping[str, Any]) -> str:
+    """An effect: a signed slope in deviations, or in how many windows the ends differ."""
+    name, size = effect["attribute"], effect["size"]["mean"]
+    if effect["unit"] == "changed":
+        return f"{name} in {size:.2f} of the windows"
+    return f"{name} {size:+z.2f}"
+
+
 def _lines_of_names(found: dict[str, Any]) -> list[str]:
     named = [row for row in found["coordinates"] if "attribute" in row]
     lines = [f"{row['coordinate']:18} {row['attribute']} {row['share']:.2f}" for row in named]
@@ -191,11 +199,11 @@ def _lines_of_directions(found: dict[str, Any]) -> list[str]:
     for row in found["directions"]:
         own = [each for each in row["effects"] if each["attribute"] == row["attribute"]]
         moved = ", ".join(
-            f"moved by 1 it rises {each['size']['mean']:+.2f} "
-            f"[{each['size']['low']:+.2f}, {each['size']['high']:+.2f}] deviations"
+            f"moved by 1 it rises {each['size']['mean']:+z.2f} "
+            f"[{each['size']['low']:+z.2f}, {each['size']['high']:+z.2f}] deviations"
             for each in own
         )
-        lines.append(f"{row['attribute']:20} held-out R2 {row['r2']:.2f}; {moved or 'not heard'}")
+        lines.append(f"{row['attribute']:20} held-out R2 {row['r2']:z.2f}; {moved or 'not heard'}")
     return lines
 
 

@@ -18,6 +18,7 @@ from aurl.reporting.conclusions import (
     findings_record,
     held,
 )
+from aurl.reporting.figures import front_figures
 from aurl.reporting.findings import Findings, read_findings
 from aurl.search.importance import FRONT, Importance
 from aurl.search.ranking import SCORE
@@ -132,6 +133,8 @@ def test_an_answer_that_violates_a_constraint_says_so(tmp_path: Path) -> None:
     reason = "infeasible: val/score must be at least 0.9, got 0.5"
     assert answer(found)[1] == f"No completed trial is feasible; t0000 is {reason}."
     assert [(each.status, each.reason) for each in endings(found)] == [("infeasible", reason)]
+    for figure in front_figures(found):  # rank 1, and on no front
+        assert 'class="first" data-trial="t0000"' in figure.drawing.document()
 
 
 def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:

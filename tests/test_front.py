@@ -43,11 +43,11 @@ def test_completed_trials_are_drawn_with_their_front(
     picture.draw()
     picture.add("t0005", scored(0.1, 0.9, 1.0))  # infeasible
     picture.draw()
-    assert drawn[0][1] == "1 of 3 completed trials are on the Pareto front"
+    assert drawn[0][1] == "1 of 5 completed trials are on the Pareto front"
     trials, title = drawn[1]
     assert list(trials.names) == ["t0000", "t0001", "t0004", "t0005"]
     assert trials.on_front.tolist() == [True, False, False, False]
-    assert title == "1 of 4 completed trials are on the Pareto front"
+    assert title == "1 of 6 completed trials are on the Pareto front"
     assert (tmp_path / "pareto_front.png").exists()
 
 

@@ -21,6 +21,7 @@ from aurl.data.metrical import Metrical
 from aurl.data.midi import read_midi, write_midi
 from aurl.data.piece import NOTE, Piece
 from aurl.files import read_json, write_json, write_yaml
+from aurl.latent_commands import in_words
 from aurl.model.densities import Mixture
 from aurl.model.priors import Conditioner
 from aurl.reporting import latent_tools
@@ -97,7 +98,7 @@ def test_traverse_moves_the_live_dimensions_and_names_the_dead(run: Callable[...
     assert list(rows) == ["global/0", "global/1", "local/0"]
     assert [name for name, row in rows.items() if not row["live"]] == [DEAD]
     assert "effects" not in rows[DEAD]
-    assert rows[DEAD]["rate_nats"] < 0.05 < rows["global/0"]["rate_nats"]
+    assert rows[DEAD]["information_nats"] < 0.05 < rows["global/0"]["information_nats"]
     assert {path.name for path in Path("moved").glob("*.mid")} == {"global_0.mid", "local_0.mid"}
     sheet = read_midi(Path("moved/global_0.mid"))
     assert len(sheet.notes) > 0
@@ -113,7 +114,17 @@ def test_traverse_moves_the_live_dimensions_and_names_the_dead(run: Callable[...
     each = [effect for row in rows.values() for effect in row.get("effects", [])]
     certain = sum(effect["is_certain"] for effect in each)
     assert f"leaves 0 out: {certain} of {len(each)} are" in lines[3]
+    assert found["training_windows"] == 64
+    assert lines[3].endswith("Moved in 4 test windows; the rest is of 64 training windows.")
     assert lines[4] == "Written: moved. To see and hear: moved/sheet.html"
+
+
+def test_an_effect_is_said_in_its_unit() -> None:
+    effect = {"attribute": "metre", "unit": "changed", "size": {"mean": 0.25}}
+    assert in_words(effect) == "metre in 0.25 of the windows"
+    assert in_words({**effect, "unit": "deviations"}) == "metre +0.25"
+    nothing = {"attribute": "contour", "unit": "deviations", "size": {"mean": -0.001}}
+    assert in_words(nothing) == "contour +0.00"
 
 
 def test_interpolate_goes_from_one_file_to_the_other(run: Callable[..., str]) -> None:
@@ -409,7 +420,7 @@ def test_a_dimension_tells_what_its_codes_say_and_lives_from_five_hundredths_of_
     mean[:, 2] *= 0.1  # 0.092 nats
     study.__dict__["_posterior"] = mean, np.full(mean.shape, -3.0)
     assert study.live.tolist() == [True, False, True] + [True] * 6
-    assert study.rates[3:].mean() == pytest.approx(1.52, abs=0.15), "as of so many Gaussians"
+    assert study.information[3:].mean() == pytest.approx(1.52, abs=0.15), "as of so many Gaussians"
     slots: list[Name | None] = [None] * len(mean[0])
     slots[4], slots[7] = Name(attribute="low", share=0.2), Name(attribute="high", share=0.5)
     study.__dict__["names"] = Names(names=slots, floor=0.1)

@@ -285,7 +285,7 @@ def test_sweep_that_has_not_started_a_trial_is_empty(tmp_path: Path) -> None:
     header = (tmp_path / "leaderboard.csv").read_text()
     assert header == (
         "rank,trial_id,status,score,kl_health,disentanglement,reconstruction_score,"
-        "reason,seconds,steps,front,feasible,score_low,seed_scores\n"
+        "reason,seconds,step,steps,front,feasible,score_low,seed_scores\n"
     )
 
 
@@ -309,19 +309,23 @@ def test_csv_has_a_row_a_trial_and_a_column_a_parameter(tmp_path: Path) -> None:
     assert [place.rank for place in places] == [1, None]
     assert list(rows[0]) == [
         *("rank", "trial_id", "status", "score", "kl_health", "disentanglement"),
-        *("reconstruction_score", "reason", "seconds", "steps", "front"),
+        *("reconstruction_score", "reason", "seconds", "step", "steps", "front"),
         *("feasible", "score_low", "seed_scores"),
         *("beta.kind", "latent.top_down", "beta.cycles"),
     ]
     assert list(rows[0].values()) == [
         *("1", "t0000", "completed", "0.5", "0.5", "0.25"),
-        *("1", "", "12.5", "300", "0", "true", "", "", "linear", "true", ""),
+        *("1", "", "12.5", "300", "300", "0", "true", "", "", "linear", "true", ""),
     ]
     assert list(rows[1].values()) == [
-        *("", "t0001", "failed", "", "", "", "", failed["reason"], "12.5", "120", ""),
+        *("", "t0001", "failed", "", "", "", "", failed["reason"], "12.5", "120", "300", ""),
         *("", "", ""),
         *("cyclical", "", "4"),
     ]
+    status, row = status_record(places[1].trial), record(places[1])
+    scores = ("score", "kl_health", "disentanglement", "reconstruction_score")  # it has no rank
+    shared = (status.keys() & row.keys()) - {*scores}
+    assert {name: status[name] for name in shared} == {name: row[name] for name in shared}
 
 
 # Feasibility and finalists

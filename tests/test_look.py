@@ -1,5 +1,6 @@
 """The last look at a model: what is decoded is of its codes, and drawn as what it is."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -18,6 +19,7 @@ from aurl.seeding import seeded
 from aurl.training.evaluate import Evaluator
 from aurl.training.look import INFORMATION, RATES, SHIFTS, Look, Seen, look_at, packed, unpacked
 from aurl.training.pictures import KL, kl_over_time, pictures_of, sounds_of
+from tests.test_musical import untrained
 from tests.tiny import small_config, tiny_corpus
 
 CORPUS = tiny_corpus()
@@ -125,6 +127,12 @@ def test_a_model_that_is_not_finite_is_not_looked_at() -> None:
     assert look_at(model, broken) is None
 
 
+def test_samples_are_the_first_that_an_export_has() -> None:
+    model, _, look = looked()
+    trained = replace(untrained(small_config()), model=model.eval())
+    assert list(look.samples) == trained.samples(3)
+
+
 def test_a_look_comes_through_the_mail_as_it_was() -> None:
     look = looked()[2]
     again = unpacked(packed(look))
@@ -144,7 +152,7 @@ def test_every_picture_and_sound_has_its_tag() -> None:
     assert pictures["latent/traversal"].shape[0] > pictures["music/reconstructions"].shape[0]
 
 
-def test_the_kl_of_each_dimension_is_a_row_and_each_evaluation_a_column() -> None:
+def test_the_rate_of_each_dimension_is_a_row_and_each_evaluation_a_column() -> None:
     first, second = "dimension/rate_nats/a/0", "dimension/rate_nats/b/0"
     rows = [
         {"step": 2, "train/kl_nats": 1.0},

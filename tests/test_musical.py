@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -165,9 +166,19 @@ def test_reconstructions_are_of_windows_that_were_held_out() -> None:
     assert np.array_equal(sliced(made, 0, N_BARS).notes, first.notes)
 
 
-def test_an_export_has_the_metrics_that_json_can_hold() -> None:
-    values = {"test/a": 0.0, "test/b": math.inf, "test/c": -math.inf, "test/d": math.nan}
-    assert exports.finite(values) == {"test/a": 0.0}
+def test_the_files_of_an_export_leave_out_what_is_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = {"test/latent_use_nats/low": -math.inf, "test/latent_use_nats/high": math.inf}
+    values = {**measured(), **ends, "test/score": math.nan}
+    monkeypatch.setattr(exports, "test_metrics", lambda *_: values)
+    exports.export(untrained(small_config()), tiny_corpus(), tmp_path / "out", extra={})
+    found = read_json(tmp_path / "out" / "metrics.json")["metrics"]
+    assert values.keys() - found.keys() == {*ends, "test/score"}
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| `test/latent_use_nats` .*$", card, re.M)
+    assert row.endswith("|  |")
+    assert "`test/score`" not in card
 
 
 def test_samples_must_be_some() -> None:
@@ -314,8 +325,10 @@ def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
         objective__free_bits__granularity="level",
     )
     metrics = exports.test_metrics(untrained(config), tiny_corpus())
+    metrics["test/windows"] = 12345.0
     made_by = {"commands": ["a b", "c"], "exported_by": {"aurl": "0.1.0", "git_dirty": False}}
     card = model_card(config, tiny_corpus(), metrics, made_by)
+    assert "| `test/windows` | 12345 |" in card, "a count is not rounded"
     assert "\n- commands: `a b`, `c`\n- exported_by: aurl 0.1.0, git_dirty False\n" in card
     chosen = "`latent.prior.kind` mixture, `objective.beta.value` 0.3, "
     assert f"the defaults: {chosen}`objective.free_bits.granularity` level. " in card

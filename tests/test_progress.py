@@ -63,7 +63,7 @@ def test_each_event_is_one_plain_line_however_long() -> None:
         "[0:00:00] starting workers",
         f"[0:01:01] t0000 started: beta.value=0.3 latent.note={'x' * 120}",
         f"[0:01:01] t0000 step 100/300: {SCORES}",
-        f"[0:01:01] t0000 stopped ([dead] KL): {SCORES} [1/4 trials]",
+        f"[0:01:01] t0000 stopped ([dead] KL): {SCORES} [1/4 runs]",
     ]
 
 
@@ -120,7 +120,7 @@ def test_panel_shows_counts_best_running_and_times() -> None:
         progress.trial_ended("t0003", "failed", "out of memory", BETTER | {"val/score": 0.9})
         progress.trial_progress("t0001", 150, BETTER | {"val/score": 0.8})
         bar, best, running, times = panel(progress)
-    assert bar.endswith("3/6 trials, 1 running, 2 completed, 1 failed")
+    assert bar.endswith("3/6 runs, 1 running, 2 completed, 1 failed")
     assert best.startswith("highest score: t0002  score 0.600 kl_health 0.990")
     assert running == "running: t0001 150/300"
     # 3.5 trials' worth in 60 s; 2.5 are left
@@ -152,7 +152,7 @@ def test_trials_that_ended_earlier_count_but_are_not_announced_and_speed_nothing
         progress.trial_ended("t0002", "completed", "", GOOD)
         assert panel(progress)[-1] == "elapsed 0:01:30, left 0:00:30"
     assert [line.split()[1] for line in written(paper)] == ["t0002", "t0002"]
-    assert written(paper)[-1].endswith("[3/4 trials]")
+    assert written(paper)[-1].endswith("[3/4 runs]")
 
 
 def test_what_has_ended_of_a_folder_counts_and_so_do_finalists_runs(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_what_has_ended_of_a_folder_counts_and_so_do_finalists_runs(tmp_path: Pa
     assert progress.announce_ended(tmp_path) == 1
     with progress:
         progress.trial_ended("t0000.2", "completed", "", GOOD)
-    assert written(paper)[-1].endswith("[3/3 trials]")
+    assert written(paper)[-1].endswith("[3/3 runs]")
 
 
 def test_trial_that_starts_again_is_running_again() -> None:
@@ -170,7 +170,7 @@ def test_trial_that_starts_again_is_running_again() -> None:
     with progress:
         progress.trial_ended("t0000", "failed", "worker died", {})
         progress.trial_started("t0000", {})
-        assert panel(progress)[0].endswith("0/4 trials, 1 running")
+        assert panel(progress)[0].endswith("0/4 runs, 1 running")
 
 
 def test_a_run_with_another_seed_is_work_and_not_the_best_trial() -> None:
@@ -225,7 +225,7 @@ def test_terminal_draws_the_panel_and_writes_the_ends_above_it() -> None:
         progress.trial_ended("t0000", "failed", "out of memory", GOOD)
     text = "\n".join(written(paper))
     assert "[0:00:00] t0000 failed (out of memory)" in text
-    assert "1/2 trials, 1 failed" in text
+    assert "1/2 runs, 1 failed" in text
     assert "t0000 started" not in text
     assert text.rstrip().endswith("\x1b[?25h")  # the cursor is back
 

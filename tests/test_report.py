@@ -16,12 +16,14 @@ from safetensors.torch import save_file
 from aurl.audio import RATE
 from aurl.cli import main
 from aurl.config import to_plain
+from aurl.data.batches import TokenStore
 from aurl.data.corpus import save
 from aurl.data.midi import read_midi
 from aurl.files import append_lines, read_json, read_yaml, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting import report, sheets
 from aurl.search.ranking import SCORE
+from aurl.training.evaluate import Evaluator
 from aurl.training.look import RATES
 from tests.browser import Page
 from tests.fake_sweep import fake_sweep, write_status
@@ -80,7 +82,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_status(folder, "t0014", status="running", step=100)
     save(tiny_corpus(), folder.parent / "corpus")
     config = small_config(data__corpus=str(folder.parent / "corpus"))
-    best = {"metrics": dict.fromkeys((*OBJECTIVES, SCORE), 0.9), "params": {"name": HOSTILE}}
+    metrics = {**dict.fromkeys((*OBJECTIVES, SCORE), 0.9), "val/windows": 12345}
+    best = {"metrics": metrics, "params": {"name": HOSTILE}}
     write_status(folder, "t0015", **best)
     trial = folder / "trials" / "t0015"
     write_yaml(trial / "config.yaml", to_plain(config))
@@ -147,7 +150,8 @@ def test_every_figure_and_sound_lies_beside_the_page(written: Path) -> None:
         *("t0015_sample_1.wav", "t0015_window_3_reconstruction.mid"),
     } <= names
     corpus, music = tiny_corpus(), written / "music"
-    first = corpus.vocabulary.decode(corpus.window(int(corpus.indices("val")[0])))
+    pictured = Evaluator(corpus, TokenStore(corpus), small_config(), split="val").windows
+    first = corpus.vocabulary.decode(corpus.window(int(pictured[0])))  # window 1 of the pictures
     original, made, path = (
         read_midi(music / f"t0015_{name}.mid").notes["pitch"]
         for name in ("window_1_original", "window_1_reconstruction", "interpolation")
@@ -156,10 +160,14 @@ def test_every_figure_and_sound_lies_beside_the_page(written: Path) -> None:
     assert path[: len(made)].tolist() == made.tolist()
 
 
-def test_the_page_says_what_the_sweep_found(read: Read) -> None:
+def test_the_page_says_what_the_sweep_found(written: Path, read: Read) -> None:
     assert "Best so far is t0015 with " in read.text
     assert "of 12 planned: 13 completed, 1 running, 2 failed." in read.text
+    hours = [0.325, 0.025, 0.05]  # of those, 90 s each: what is shown adds up
+    assert all(f" {each:.3f} " in read.text for each in (*hours, sum(hours)))
     assert "Importances" not in read.text
+    page = (written / "index.html").read_text(encoding="utf-8")
+    assert '"val/windows":12345.0' in page, "a count is not rounded"
     assert "Optuna's evaluators, from 12 completed trials." in read.text
     assert len(read.all("audio")) == 3 + 6 + 1
     assert "It cannot be heard: " in read.text  # of the others, which have no checkpoint
@@ -168,7 +176,7 @@ def test_the_page_says_what_the_sweep_found(read: Read) -> None:
     assert len(found) == 13
     marked = re.findall(r"(\d+[*!]?) t\d{4} \d", read.text)  # the first is better in everything
     assert marked == ["1*", *map(str, range(2, 11)), "11!", "12!", "13!"]
-    assert " all 16 0.40 " in read.text  # 90 s on half a GPU for each of two workers
+    assert " all 16 0.400 " in read.text  # 90 s on half a GPU for each of two workers
     groups = [each for each in read.all("div") if "data-target" in each]
     assert [each["data-target"] for each in groups if "hidden" not in each] == ["val/score"]
 
@@ -237,7 +245,8 @@ def running(folder: Path) -> None:
 
 
 def bare(folder: Path) -> None:
-    (folder / "trials" / "t0000").mkdir(parents=True)
+    for name in ("t0000", "t0001"):
+        (folder / "trials" / name).mkdir(parents=True)
 
 
 @pytest.mark.parametrize("make", [begun, running, bare], ids=lambda make: make.__name__)

@@ -289,6 +289,7 @@ def test_every_chart_of_the_layout_finds_a_tag_that_is_emitted(tmp_path: Path) -
     assert len(shown) > 20
     for tag, title in shown.items():
         assert any(re.search(tag, name) for name in listed), (title, tag)
+        assert title.startswith("KL") <= ("kl_" in tag), "a rate may be information"
 
 
 def test_a_picture_of_the_sweep_leaves_its_search_space_in_place(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_page_is_told_what_there_is_to_move() -> None:
     told = json.loads(json.dumps(studio.described(), allow_nan=False))
     assert [level["name"] for level in told["levels"]] == ["global", "local"]
     assert len(told["sliders"]) == len(studio.instrument.controls.sliders)
-    assert all(slider["rate_nats"] >= 0.05 for slider in told["sliders"])
+    assert all(slider["information_nats"] >= 0.05 for slider in told["sliders"])
     assert told["faders"][0]["words"] == list(WORDS[told["faders"][0]["attribute"]])
     readings = musical_readings()
     ordered = {

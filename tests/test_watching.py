@@ -70,10 +70,10 @@ def test_anything_else_has_a_line_for_each_piece_of_news(tmp_path: Path) -> None
     assert [line.split("] ", 1)[1] for line in lines] == [
         "t0000 started: lr=0.1",
         "t0000 step 6/8: score 0.500 kl_health 0.250 disentanglement 0.500 reconstruction 0.500",
-        "t0000 stopped (asha: [not] among the best): no scores [1/2 trials]",
+        "t0000 stopped (asha: [not] among the best): no scores [1/2 runs]",
         "t0001 started: lr=0.1",
         "t0001 completed: score 0.500 kl_health 0.250 disentanglement 0.500 reconstruction 0.500 "
-        "[2/2 trials]",
+        "[2/2 runs]",
     ]
 
 
@@ -84,7 +84,7 @@ def test_a_watch_of_a_sweep_whose_plan_is_damaged_makes_up_none(tmp_path: Path) 
     events = [lambda: write(tmp_path, "t0001", "completed", 8)]
     lines = watched(tmp_path, events, terminal=False).splitlines()
     assert not events, "over when what there is has ended"
-    assert lines[1].endswith("t0000 stopped: no scores [1 trials]")
+    assert lines[1].endswith("t0000 stopped: no scores [1 runs]")
     assert " t0001 step 6: score " in lines[3]
 
 
@@ -102,6 +102,10 @@ def test_finalists_are_trials_to_watch_too(
     text = watched(tmp_path, events, terminal=terminal)
     assert not events
     assert "t0001.3" in text
+    if (
+        not terminal
+    ):  # two trials, and three runs of each of two finalists at most, as `aurl sweep`
+        assert text.rstrip().endswith("[5/8 runs]")
     assert cli.main(["status", str(tmp_path)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "t0001.2 failed 2/8" in shown
@@ -127,7 +131,7 @@ def test_a_watch_does_not_wait_for_what_is_paused(tmp_path: Path) -> None:
     ]
     lines = watched(tmp_path, events, terminal=False).splitlines()
     assert not events
-    assert lines[-1].endswith("t0001 paused (--resume goes on with it): no scores [1/2 trials]")
+    assert lines[-1].endswith("t0001 paused (--resume goes on with it): no scores [1/8 runs]")
 
 
 def test_running_trials_are_shown_first_where_there_is_no_room_for_all(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ STUDIED = 2000
 """Training windows that are looked at, at most."""
 
 RATED = 500
-"""Of these, the windows that rates are estimated from: the time grows with their square."""
+"""Of these, the windows that information is estimated from: the time grows with their square."""
 
 
 class Study:
@@ -75,8 +75,8 @@ class Study:
         return latent_information(self._z[:RATED], self.mean[:RATED], self.log_var[:RATED])
 
     @cached_property
-    def rates(self) -> Float[np.ndarray, " dimension"]:
-        """What each dimension tells about the music, in nats a slot."""
+    def information(self) -> Float[np.ndarray, " dimension"]:
+        """I(x; z): what each dimension tells about the music, in nats a slot."""
         return over_slots(self._information, self.subject.layout.dimension.numpy())
 
     @cached_property

@@ -122,14 +122,14 @@ def scatter(
     drawing.words(8, 15, title or f"↑ {up.name}", role="words")
     if title:
         drawing.words(right, 15, f"↑ {up.name}", align="end", role="pale")
-    order: Sequence[Role] = ("other", "front", "best")
+    order: Sequence[Role] = ("other", "front", "first", "best")
     for mark in sorted(
         marks, key=lambda mark: order.index(mark.role) if mark.role in order else 0
     ):
         shift = _jitter(mark.key) * 0.5 if across.options else 0.0
         x = LEFT + (right - LEFT) * across.place(mark.x + shift)
         y = bottom + (TOP - bottom) * up.place(mark.y)
-        radius = {"other": 4.0, "front": 5.0, "best": 6.0}.get(mark.role, 3.0)
+        radius = {"other": 4.0, "front": 5.0, "first": 6.0, "best": 6.0}.get(mark.role, 3.0)
         drawing.dot((x, y), radius, mark.role, key=mark.key, tip=mark.tip)
     for (x, y), (role, text) in zip(places, legend, strict=True):
         drawing.sign((x + 4, HEIGHT + y + 8), role)

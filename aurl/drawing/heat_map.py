@@ -102,4 +102,4 @@ def _scale(canvas: Canvas, place: tuple[float, float, float], most: float) -> No
 
 
 def _said(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{value:z.2f}" if abs(value) < 10 else f"{value:.1f}"

@@ -10,7 +10,7 @@ import re
 from typing import Literal, TypeAlias, final, get_args
 
 Plain: TypeAlias = Literal[
-    "rule", "axis", "words", "pale", "front", "other", "best", "bar", "track", "flagged"
+    "rule", "axis", "words", "pale", "front", "other", "first", "best", "bar", "track", "flagged"
 ]
 Level: TypeAlias = Literal["level0", "level1", "level2", "level3", "level4", "level5", "level6"]
 """Of what has an order, from the least to the most."""
@@ -37,6 +37,7 @@ _BASE = """
 .drawing .axis { stroke: var(--axis); }
 .drawing circle.front { fill: var(--front); stroke: var(--paper); }
 .drawing circle.other { fill: var(--other); fill-opacity: 0.55; stroke: none; }
+.drawing circle.first { fill: var(--other); stroke: var(--ink); stroke-width: 2; }
 .drawing circle.best { fill: var(--best); stroke: var(--ink); stroke-width: 2; }
 .drawing rect.bar { fill: var(--bar); }
 .drawing rect.flagged { fill: var(--front); }

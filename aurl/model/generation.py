@@ -10,6 +10,10 @@ from torch import Tensor
 from aurl.data.vocabulary import GrammarState
 from aurl.model.step_decoder import MOST_SEQUENCES, StepDecoder
 from aurl.model.vae import Vae
+from aurl.seeding import torch_generator
+
+BLOCK = 64
+"""Codes that are drawn from the prior together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,21 @@ class Sampling:
             raise ValueError(f"top_k must be >= 0, got {self.top_k}.")
         if not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"top_p must be in (0, 1], got {self.top_p}.")
+
+
+def prior_block(
+    model: Vae, seed: int, block: int, context: Int[Tensor, "code context"] | None = None
+) -> Float[Tensor, "code coordinate"]:
+    """Draws of the prior, :data:`BLOCK` at a time whatever is asked for: the first do not change.
+
+    Args:
+        model: The VAE.
+        seed: Of all draws.
+        block: Which of its blocks, from 0.
+        context: Musical context of each; if left out, as often as the training music has it.
+    """
+    generator = torch_generator(seed, "prior", block)
+    return model.sample_prior(BLOCK, generator=generator, context=context)
 
 
 @torch.no_grad()

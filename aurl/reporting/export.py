@@ -27,7 +27,7 @@ from aurl.data.vocabulary import Vocabulary, vocabulary_from
 from aurl.errors import ConfigError, DataError, SweepError
 from aurl.files import atomic_folder, read_json, write_json, write_text
 from aurl.latent_config import ContextName
-from aurl.model.generation import Sampling
+from aurl.model.generation import BLOCK, Sampling, prior_block
 from aurl.model.vae import Vae
 from aurl.plain import Plain
 from aurl.reporting.model_card import model_card
@@ -40,9 +40,6 @@ from aurl.training.evaluate import Evaluator
 from aurl.training.place import place_of
 
 EXAMPLES = 8
-BLOCK = 64
-"""Codes that are drawn from the prior together."""
-
 LEAST_EFFECT_NATS = 0.05
 """Divergence from the prior without a context from which asking for it means something."""
 
@@ -105,8 +102,7 @@ class TrainedModel:
         context = None
         if given and table is not None:
             context = table.draw(BLOCK, given, torch_generator(seed, "context", block))
-        generator = torch_generator(seed, "prior", block)
-        return self.model.sample_prior(BLOCK, generator=generator, context=context)
+        return prior_block(self.model, seed, block, context)
 
     def effects(self, given: Mapping[ContextName, int]) -> dict[ContextName, float]:
         """How far each context moves the prior, in nats.
@@ -317,7 +313,9 @@ def replace_export(
         write_midi(reconstructions(trained, corpus), folder / "reconstructions.mid")
         samples = in_sequence(trained.samples(EXAMPLES), bars_each=trained.n_bars)
         write_midi(samples, folder / "samples.mid")
-        write_text(folder / "README.md", model_card(trained.config, corpus, metrics, extra))
+        write_text(
+            folder / "README.md", model_card(trained.config, corpus, finite(metrics), extra)
+        )
     return metrics
 
 

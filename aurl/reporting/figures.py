@@ -155,7 +155,9 @@ def range_figure(found: Findings) -> Figure | None:
 
 
 def _mark(place: Place, x: float, y: float) -> Mark:
-    role: Role = "best" if place.rank == 1 else "front" if place.front == 0 else "other"
+    behind: Role = "first" if place.rank == 1 else "other"
+    ahead: Role = "best" if place.rank == 1 else "front"
+    role = ahead if place.front == 0 else behind
     score = number(place.trial.metrics.get(SCORE))
     tip = f"{place.trial.trial}, rank {place.rank}, score {score}"
     return Mark(x=x, y=y, key=place.trial.trial, tip=tip, role=role)

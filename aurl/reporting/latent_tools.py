@@ -62,7 +62,7 @@ def write_traversal(
     for index, name in enumerate(subject.layout.dimension_names):
         row: dict[str, Any] = {
             "dimension": name,
-            "rate_nats": float(study.rates[index]),
+            "information_nats": float(study.information[index]),
             "live": bool(study.live[index]),
             "tells": None if study.tells[index] is None else str(study.tells[index]),
         }
@@ -73,7 +73,12 @@ def write_traversal(
         curves, music = _heard(study, subject.readings, along)
         row["effects"] = [_plain(each) for each in effects(curves, steps, ground)]
         _write_music(study, music, out / f"{name.replace('/', '_')}.mid")
-    found = {"steps": steps.tolist(), "windows": len(chosen), "dimensions": rows}
+    found = {
+        "steps": steps.tolist(),
+        "windows": len(chosen),
+        "training_windows": len(study.windows),
+        "dimensions": rows,
+    }
     write_json(out / "traversal.json", found)
     return found
 

@@ -8,7 +8,7 @@ from aurl.drawing.canvas import png
 from aurl.errors import AurlError
 from aurl.reporting.findings import BEST, Findings
 from aurl.reporting.performances import Performance, perform
-from aurl.training.pictures import KL, kl_over_time
+from aurl.training.pictures import KL, RATE, kl_over_time
 from aurl.training.reporters import METRICS_FILE, PICTURES, read_rows
 
 FROM_TRIAL = {
@@ -74,8 +74,7 @@ def _pictures(folder: Path, notes: list[str]) -> list[Shown]:
     try:
         for picture in kl_over_time(read_rows(folder)).values():
             name = KL.replace("/", "_")
-            caption = "Rate of every dimension while it was trained"
-            shown.append(Shown(name=name, caption=caption, png=png(picture)))
+            shown.append(Shown(name=name, caption=RATE, png=png(picture)))
     except (OSError, ValueError, TypeError, OverflowError) as error:
         notes.append(f"Its {METRICS_FILE} cannot be read: {error}")
     for name, caption in FROM_TRIAL.items():

@@ -12,6 +12,7 @@ from aurl.latent_config import LevelConfig
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
 from aurl.plain import Plain
 from aurl.reporting.musical import MUSIC
+from aurl.reporting.tables import digits
 
 CORRELATIONS = "test/factors/correlation/"
 """Left to metrics.json: of the music, not of the model."""
@@ -46,7 +47,7 @@ def model_card(
         if not name.startswith((MUSIC, CORRELATIONS))
     }
     rows = "\n".join(
-        f"| `{name}` | {value:.4g} | {_interval(name, shown)} |"
+        f"| `{name}` | {digits(value)} | {_interval(name, shown)} |"
         for name, value in shown.items()
         if not name.endswith(BOUNDS)
     )

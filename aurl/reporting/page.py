@@ -21,7 +21,7 @@ from aurl.reporting.html import Html, element, joined, table
 from aurl.reporting.looks import Look
 from aurl.reporting.performances import KINDS
 from aurl.reporting.sheets import Players, chart, document, picture
-from aurl.reporting.tables import always_failed, brief, duration, number, settings
+from aurl.reporting.tables import always_failed, brief, digits, duration, number, settings
 from aurl.search.importance import LEAST_TRIALS
 from aurl.search.ranking import SCORE, Place, counts
 
@@ -103,8 +103,8 @@ class Page:
             return element("p", "No completed trial has all objectives, so there is no front.")
         words = (
             "Every pair of the three objectives, all better when greater. Orange: no other "
-            "feasible trial is better in all three; ringed: rank 1. Rest on a point or click it "
-            "to see its trial, here and in every other figure."
+            "feasible trial is as good in all three and better in one; ringed: rank 1. Rest on a "
+            "point or click it to see its trial, here and in every other figure."
         )
         return joined([element("p", words), self._grid(figures)])
 
@@ -309,9 +309,9 @@ class Page:
         unit = f"{device(self._found)} hours"
         if not rows:
             return element("p", "Nothing yet.")
-        cells = [(each.what, str(each.runs), f"{each.device_hours:.2f}") for each in rows]
+        cells = [(each.what, str(each.runs), f"{each.device_hours:.3f}") for each in rows]
         total = ("all", str(sum(each.runs for each in rows)))
-        cells.append((*total, f"{sum(each.device_hours for each in rows):.2f}"))
+        cells.append((*total, f"{sum(each.device_hours for each in rows):.3f}"))
         words = (
             "The time that trials ran, for each of their workers; starting Ray and waiting for a "
             "place are not in it."
@@ -397,4 +397,4 @@ def _main_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics that are no part of another, what trials are ranked by first."""
     names = [name for name in metrics if name.count("/") == 1]
     first = [name for name in TARGETS if name in metrics]
-    return {name: float(f"{metrics[name]:.4g}") for name in dict.fromkeys([*first, *names])}
+    return {name: float(digits(metrics[name])) for name in dict.fromkeys([*first, *names])}

@@ -13,12 +13,12 @@ from aurl.analysis.interpolation import path, smoothness, usual_path
 from aurl.analysis.subject import Subject
 from aurl.audio import Sound, rendered
 from aurl.data.arrange import in_sequence
-from aurl.data.corpus import Corpus
 from aurl.data.piece import Piece
 from aurl.drawing.canvas import Picture
 from aurl.drawing.piano_roll import Captions, piano_roll, sheet
 from aurl.reporting.export import TrainedModel
 from aurl.reporting.loading import trained_run
+from aurl.training.evaluate import in_order
 
 Kind: TypeAlias = Literal["samples", "reconstructions", "interpolation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -62,7 +62,7 @@ def perform(folder: Path) -> list[Performance]:
 
 
 def _reconstructions(subject: Subject) -> list[Performance]:
-    chosen = held_out(subject.corpus, WINDOWS)
+    chosen = in_order(subject.corpus, "val")[:WINDOWS]  # so numbered in the pictures
     decoded = subject.pieces(subject.posterior(chosen)[0])
     found: list[Performance] = []
     for number, (window, made) in enumerate(zip(chosen.tolist(), decoded, strict=True), 1):
@@ -75,7 +75,7 @@ def _reconstructions(subject: Subject) -> list[Performance]:
 
 def _interpolation(trained: TrainedModel, subject: Subject) -> Performance:
     """A path heard step after step and seen side by side, in one frame."""
-    chosen = held_out(subject.corpus, 2)
+    chosen = in_order(subject.corpus, "val")[:2]
     ends = subject.posterior(chosen)[0]
     kind = usual_path(trained.model.prior)
     codes = path(trained.model.prior, ends[0], ends[-1], np.linspace(0.0, 1.0, STEPS), kind)
@@ -92,12 +92,6 @@ def _interpolation(trained: TrainedModel, subject: Subject) -> Performance:
         roll=sheet([music], captions, cell=(150, 110)),
         sound=rendered(piece),
     )
-
-
-def held_out(corpus: Corpus, count: int) -> np.ndarray:
-    """Windows of the validation split, the same for every model; of different pieces if it can."""
-    windows = corpus.indices("val")
-    return windows[np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int)]
 
 
 def _performance(kind: Kind, name: str, title: str, piece: Piece) -> Performance:

@@ -45,22 +45,22 @@ class Progress:
 
     Args:
         console: Where to draw; ``console.is_terminal`` decides between a panel and lines.
-        total_trials: How many trials the sweep is to have, those that ended earlier included;
-            None if nobody knows.
-        steps_per_trial: Optimizer steps of a trial that is not stopped; None likewise.
+        total_runs: How many runs the sweep is to have at most: its trials and its finalists with
+            other seeds, those that ended earlier included; None if nobody knows.
+        steps_per_trial: Optimizer steps of a run that is not stopped; None likewise.
         clock: Seconds from any origin; given in tests.
     """
 
     def __init__(
         self,
         console: Console,
-        total_trials: int | None,
+        total_runs: int | None,
         steps_per_trial: int | None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
-        self._total = total_trials
+        self._total = total_runs
         self._steps = steps_per_trial
         self._clock = clock
         self._trials: dict[str, _Trial] = {}
@@ -141,7 +141,7 @@ class Progress:
             done = self._count(*ENDS)
         why = f" ({reason})" if reason else ""
         so_far = f"{done}{_of(self._total)}"
-        self._line(f"{trial_id} {status}{why}: {_scores(metrics)} [{so_far} trials]")
+        self._line(f"{trial_id} {status}{why}: {_scores(metrics)} [{so_far} runs]")
 
     def __rich__(self) -> Group:
         """The panel as it is now."""
@@ -166,7 +166,7 @@ class Progress:
         return sum(trial.status in statuses for trial in self._trials.values())
 
     def _counts(self) -> str:
-        found = [f"{self._count(*ENDS)}{_of(self._total)} trials"]
+        found = [f"{self._count(*ENDS)}{_of(self._total)} runs"]
         found += [f"{n} {name}" for name in (*UNENDED, *ENDS) if (n := self._count(name))]
         return ", ".join(found)
 

@@ -160,6 +160,11 @@ def number(value: object) -> str:
     return "-"
 
 
+def digits(value: float) -> str:
+    """A metric with four digits; a whole number, such as a count, with all that it has."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds as ``1:02:03``."""
     minutes, rest = divmod(round(seconds), 60)

@@ -52,7 +52,7 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
                 wait(pause_s)
                 trials = read_runs(sweep)
     steps = _budget(sweep, "steps_per_trial")
-    with Progress(console, planned_trials(sweep), steps) as lines:
+    with Progress(console, _planned_runs(sweep), steps) as lines:
         known: dict[str, TrialStatus] = {}
         while True:
             _tell(lines, known, trials)
@@ -108,6 +108,14 @@ def planned_reruns(sweep: Path) -> int:
     """Runs with other seeds that the sweep's finalists are to have, as its trials stand now."""
     seeds = _seeds(sweep)
     return seeds.runs * len(finalists(sweep, seeds.finalists)) if seeds else 0
+
+
+def _planned_runs(sweep: Path) -> int | None:
+    """The sweep's trials, and as many runs with other seeds as its finalists may have."""
+    trials, seeds = planned_trials(sweep), _seeds(sweep)
+    if trials is None:
+        return None
+    return trials + (min(seeds.finalists, trials) * seeds.runs if seeds else 0)
 
 
 def _seeds(sweep: Path) -> SeedsConfig | None:

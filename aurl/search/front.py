@@ -40,6 +40,7 @@ class FrontPicture:
         self._constraints = constraints
         self._trials: dict[str, list[float]] = {}
         self._feasible: set[str] = set()
+        self._completed = 0
         self._drawn = 0
 
     @property
@@ -48,7 +49,8 @@ class FrontPicture:
         return len(self._trials) >= max(self._drawn + 1, GROWTH * self._drawn)
 
     def add(self, trial: str, metrics: Mapping[str, float]) -> None:
-        """A trial completed; one without all the objectives is left out."""
+        """A trial completed; one without all the objectives is counted, and not drawn."""
+        self._completed += 1
         values = [metrics.get(name, math.nan) for name in OBJECTIVES]
         if np.isfinite(values).all():
             self._trials[trial] = values
@@ -73,7 +75,7 @@ class FrontPicture:
             values=values,
             on_front=on_front,
         )
-        title = f"{on_front.sum()} of {len(values)} completed trials are on the Pareto front"
+        title = f"{on_front.sum()} of {self._completed} completed trials are on the Pareto front"
         try:
             picture = pareto_front(trials, title=title)
             path = sweep_picture(self._sweep, TAG)

@@ -56,7 +56,7 @@ class Slider:
     """What it tells about the music, in the slot that tells most; None if that is no more than
     chance, or the music is not here."""
 
-    rate_nats: float | None = None
+    information_nats: float | None = None
     """What it tells in all, a slot; None if the music is not here."""
 
 
@@ -89,7 +89,7 @@ def studied(study: Study) -> Controls:
             ends=_ends(moves[index][0]) if moves[index] else None,
             moves=moves[index],
             tells=study.tells[index],
-            rate_nats=float(study.rates[index]),
+            information_nats=float(study.information[index]),
         )
         for index in live
     ]
@@ -149,8 +149,8 @@ def _ends(effect: Effect) -> tuple[str, str]:
 
 
 def _in_order(sliders: Sequence[Slider], layout: LatentLayout) -> list[Slider]:
-    """By level, and within one by what is told in all: slots that there are times the rate."""
+    """By level, and within one by what is told in all: what a slot tells times its slots."""
     level_of = np.repeat(np.arange(len(layout.levels)), [level.dim for level in layout.levels])
     return sorted(
-        sliders, key=lambda each: (int(level_of[each.dimension]), -(each.rate_nats or 0.0))
+        sliders, key=lambda each: (int(level_of[each.dimension]), -(each.information_nats or 0.0))
     )

@@ -14,9 +14,10 @@ from aurl.data.isolation import Failure, Limits, each_isolated
 from aurl.data.piece import Piece, sliced
 from aurl.data.sources import read_source
 from aurl.errors import DataError
+from aurl.model.generation import prior_block
 from aurl.plain import printable
 from aurl.reporting.loading import Model
-from aurl.seeding import numpy_generator, torch_generator
+from aurl.seeding import numpy_generator
 from aurl.studio.move import MOST_WINDOWS
 
 MOST_ENCODED = 32
@@ -48,8 +49,7 @@ class Source:
 
 def drawn(model: Model, seed: int) -> Source:
     """Codes from the prior, each window by itself."""
-    generator = torch_generator(seed, "prior")
-    z = model.trained.model.sample_prior(MOST_WINDOWS, generator=generator).double().numpy()
+    z = prior_block(model.trained.model, seed, 0)[:MOST_WINDOWS].double().numpy()
     rows = [Row(bar=1 + index * model.n_bars, code=code) for index, code in enumerate(z.tolist())]
     return Source(name=f"draw {seed} from the prior", rows=rows)
 

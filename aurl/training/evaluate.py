@@ -78,8 +78,7 @@ class Evaluator:
         self.settings = config.evaluation
         self.split = split
         self._truth: list[Notes] = []
-        order = numpy_generator(0, "evaluation", split).permutation(corpus.indices(split))
-        self.windows = order[: self.settings.final_windows]
+        self.windows = in_order(corpus, split)[: self.settings.final_windows]
         self.factors, self.factor_names = _factors(corpus, self.windows)
         self.seen: Seen | None = None
 
@@ -225,6 +224,11 @@ class Evaluator:
         z = torch.from_numpy(codes).to(next(model.parameters()))
         truth = self._truth[: len(codes)]
         return Reconstructions(model, self.corpus, chosen, z, truth, with_zero=with_zero)
+
+
+def in_order(corpus: Corpus, split: Literal["val", "test"]) -> Int[np.ndarray, " window"]:
+    """The windows of a split in the order in which evaluations take them, whatever the run."""
+    return numpy_generator(0, "evaluation", split).permutation(corpus.indices(split))
 
 
 def target_rate_nats(settings: EvaluationConfig, corpus: Corpus) -> float:

@@ -17,7 +17,7 @@ from aurl.data.corpus import Corpus
 from aurl.data.piece import Piece, sliced
 from aurl.metrics.kl_health import KLHealth
 from aurl.metrics.mutual_information import rank_mutual_information
-from aurl.model.generation import Sampling, generate
+from aurl.model.generation import Sampling, generate, prior_block
 from aurl.model.latents import LatentLayout
 from aurl.model.vae import Vae
 from aurl.seeding import torch_generator
@@ -121,14 +121,12 @@ def _look(model: Vae, seen: Seen) -> Look:
     traversed: list[int] = np.argsort(-rates, kind="stable")[:DIMENSIONS].tolist()
     moved = np.concatenate([_moved(seen, layout, dimension) for dimension in traversed])
     decoded = _decoded(model, np.concatenate([seen.mean[: len(shown)], moved]), corpus)
-    generator = torch_generator(0, "look")
-    drawn = model.sample_prior(SAMPLES, generator=generator)
-    sampled = generate(
+    sampled = generate(  # the first of an export's
         model,
-        drawn,
+        prior_block(model, 0, 0)[:SAMPLES],
         max_tokens=corpus.max_tokens,
         sampling=Sampling(temperature=1.0),
-        generator=generator,
+        generator=torch_generator(0, "generation"),
     )
     rows = iter(decoded[len(shown) :])
     live = seen.health.live[layout.dimension.numpy()]
@@ -142,7 +140,7 @@ def _look(model: Vae, seen: Seen) -> Look:
         information=rank_mutual_information(codes.round(6), factors).matrix,
         originals=tuple(corpus.music(shown)),
         reconstructions=tuple(decoded[: len(shown)]),
-        dimensions=tuple(f"{names[index]}  {rates[index]:.2f} nats" for index in traversed),
+        dimensions=tuple(f"{names[index]}  {rates[index]:z.2f} nats" for index in traversed),
         traversals=tuple(tuple(next(rows) for _ in SHIFTS) for _ in traversed),
         samples=tuple(_pieces(model, sampled)),
     )

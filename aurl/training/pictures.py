@@ -12,6 +12,8 @@ from aurl.drawing.piano_roll import Captions, sheet
 from aurl.training.look import RATES, SHIFTS, Look
 
 KL = "latent/kl_by_dimension"
+RATE = "Rate of every dimension: its KL, or, under a learned prior, its information"
+"""What the picture shows, in words."""
 
 
 def kl_over_time(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
@@ -29,7 +31,7 @@ def kl_over_time(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
     names = [name for name in evaluated[0] if name.startswith(RATES)]
     values = np.array([[row.get(name, np.nan) for row in evaluated] for name in names], float)
     labels = Labels(
-        title="Rate of every dimension at every evaluation, nats (mean over its slots)",
+        title=f"{RATE}, nats (mean over its slots)",
         rows=[name.removeprefix(RATES) for name in names],
         columns=[str(row["step"]) for row in evaluated],
         across="optimizer step",

@@ -195,12 +195,12 @@ function ends(two) {
 
 // All that is known of a dimension.
 function known(slider) {
-  if (slider.rate_nats === null) return `${slider.name}: its music is not here`;
+  if (slider.information_nats === null) return `${slider.name}: its music is not here`;
   const signed = (value) => (value > 0 ? "+" : "") + value.toFixed(2);
   const moves = slider.moves.map((each) => `${words(each.attribute)} ${signed(each.size.mean)}`);
   const tells = slider.tells ? `; tells ${words(slider.tells.attribute)}, ${slider.tells.share.toFixed(2)} of its entropy` : "";
   return `${slider.name}: +1 moves ${moves.join(", ") || "nothing that shows"}` +
-    `${moves.length ? " (standard deviations in the music; each by its own 95 % interval: of twenty that are none, one passes)" : ""}${tells}; ${slider.rate_nats.toFixed(2)} nats a slot`;
+    `${moves.length ? " (standard deviations in the music; each by its own 95 % interval: of twenty that are none, one passes)" : ""}${tells}; ${slider.information_nats.toFixed(2)} nats of information a slot`;
 }
 
 function makeSliders() {
