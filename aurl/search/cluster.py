@@ -40,9 +40,6 @@ _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # default 2 s; how soon a dead worker is seen
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor a gang, of no use to a local cluster
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # A week for a gang to wait for room: what can never fit was refused before, and a machine that
-    # is lost, busy or still to be booted is waited for (`room.Patience` ends what waits in vain).
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "604800",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_prestart_worker_first_driver": "0",  # for tasks: a sweep has actors only
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
