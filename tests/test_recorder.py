@@ -245,6 +245,7 @@ def test_a_trial_counts_what_its_workers_hold(
         now += 10.0
         made.end(NAME, "failed", "so far")
         assert status(trials)["device_seconds"] == pytest.approx(wanted)
+        write_json(trials / NAME / "status.json", {**status(trials), "trial": "t0099"})  # moved
     assert status(trials)["seconds"] == 52.0
     write_json(trials / NAME / "status.json", {**status(trials), "device_seconds": {"gpu": "x"}})
     with pytest.raises(SweepError, match=r"status\.json is damaged"):

@@ -163,7 +163,7 @@ def _leave(node: Any, server: str) -> None:  # noqa: ANN401 - Ray's, which is pr
     """End this process and what it has started, with one line."""
     last_words(  # the display has a sys.stderr of its own, which shows it too late
         f"aurl: Ray's {server} on this machine has died, and Ray did not let go of this process. "
-        "What was finished is kept. Give the same command again, with --resume."
+        "What was finished is kept. Give the same command again, a sweep with --resume."
     )
     for each in (one for several in node.all_processes.values() for one in several):
         with contextlib.suppress(OSError):

@@ -135,7 +135,7 @@ class Recorder:
         status = self._known(name)
         rewind(folder, _step_to_start_from(folder))
         status |= {"status": "running", "step": 0, "metrics": {}, "reason": ""}
-        self._keep_metrics(status, read_rows(folder))
+        self._keep_metrics(name, read_rows(folder))
         self._workers.pop(name, None)  # of this attempt, which may have fewer
         if "device_seconds" not in status:  # an older aurl did not say
             status["device_seconds"] = {}
@@ -161,7 +161,7 @@ class Recorder:
             )
         status = self._status[name]
         self._writers[name].log([dict(row) for row in rows])
-        self._keep_metrics(status, rows)
+        self._keep_metrics(name, rows)
         self._write(name)
         self._copy(name)
         self._display.trial_progress(name, status["step"], status["metrics"])
@@ -221,11 +221,12 @@ class Recorder:
             self._status[name] = _read_status(self._folder / name / "status.json")
         return self._status[name]
 
-    def _keep_metrics(self, status: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    def _keep_metrics(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        status = self._status[name]
         for row in rows:
             status["step"] = int(row["step"])
             if WORKERS in row:
-                self._workers[status["trial"]] = row[WORKERS]
+                self._workers[name] = row[WORKERS]
             if any(key.startswith("val/") for key in row):
                 status["metrics"] = {
                     key: value
