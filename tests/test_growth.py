@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import RayActorError, RayTaskError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
 from ray.train.v2._internal.execution.failure_handling import (
     FailureDecision,
@@ -18,9 +19,10 @@ from ray.train.v2._internal.execution.failure_handling import (
 from ray.train.v2.api.exceptions import ControllerError
 from ray.util.placement_group import PlacementGroup
 
+from aurl.errors import SweepError
 from aurl.search import gang as gang_module
 from aurl.search import placement
-from aurl.search.gang import Gang, GangSettings
+from aurl.search.gang import Gang, GangSettings, LostError, MachineTakenError, RemoteGang
 from aurl.search.shape import Shape
 from aurl.training.messages import Event, Task
 from tests.tiny import small_config
@@ -207,3 +209,46 @@ def test_train_does_not_start_workers_again_whose_room_and_mailbox_it_has_ended(
     policy = create_failure_policy(cluster.trainers[0]["run_config"].failure_config)
     error = ControllerError(WorkerGroupStartupFailedError("a worker died while it started"))
     assert policy.make_decision(error) == FailureDecision.RAISE
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "was_taken"),
+    [
+        (MachineTakenError("a node is gone."), "a node is gone.", True),
+        (
+            SweepError("the trial's workers died: of it."),
+            "the trial's workers died: of it.",
+            False,
+        ),
+        (None, "The actor is dead.", False),
+    ],
+    ids=["taken", "died", "itself"],
+)
+def test_whoever_owns_a_gang_from_afar_hears_of_what_it_died(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None, said: str, was_taken: bool
+) -> None:
+    waits, looks = [[], ["reply"]], []
+    raised = (
+        RayActorError(error_msg=said)
+        if error is None
+        else RayTaskError("f", "", error).as_instanceof_cause()
+    )
+
+    def get(_: object) -> None:
+        raise raised
+
+    here = SimpleNamespace(get_node_id=lambda: "node")
+    actor = called(lambda *_: SimpleNamespace(next_event=called(lambda: "reply")))
+    fake = SimpleNamespace(
+        get=get,
+        wait=lambda *_, **__: (waits.pop(0), []),
+        remote=lambda _: SimpleNamespace(options=lambda **_: actor),
+        get_runtime_context=lambda: here,
+    )
+    monkeypatch.setattr(gang_module, "ray", fake)
+    settings = GangSettings(shape=Shape(), scratch="", corpus=[ray.ObjectRef.nil()])
+    gang = RemoteGang(settings, "gang", lambda: looks.append("meanwhile"))
+    with pytest.raises(LostError) as caught:
+        gang.next_event()
+    assert (str(caught.value), caught.value.was_taken) == (said, was_taken)
+    assert looks == ["meanwhile"]
