@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,19 +39,24 @@ class Cluster:
     """Workers that find room each time that the gang is assembled."""
 
     now: float = 0.0
+    waits_s: float = 0.0
+    """Until a room is there."""
+
     failure: str = ""
     """Of the workers when they are told to stop."""
 
     step: int = 0
     """Of the checkpoint."""
 
+    gangs: list[Gang] = field(default_factory=list[Gang])
     boxes: "list[Box]" = field(default_factory=list["Box"])
     trainers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def assembled(self) -> Gang:
         shape = Shape(workers_per_trial=4, workers_at_least=1)
         corpus = [ray.ObjectRef.nil()]
-        return Gang(GangSettings(shape=shape, scratch="", corpus=corpus), "gang")
+        self.gangs.append(Gang(GangSettings(shape=shape, scratch="", corpus=corpus), "gang"))
+        return self.gangs[-1]
 
 
 def called(call: Callable[..., Any]) -> Any:
@@ -92,7 +97,7 @@ class Box:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     made = Cluster(rooms=[1, 2, 4])
 
     def box() -> Box:
@@ -110,6 +115,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
         return SimpleNamespace(fit=fit)
 
     def reserved(*_: object, **__: object) -> PlacementGroup:
+        made.now += made.waits_s
         return PlacementGroup(ray.PlacementGroupID.nil(), [{"CPU": 1.0}] * made.rooms.pop(0))
 
     actor = SimpleNamespace(options=lambda **_: called(box))
@@ -124,7 +130,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(gang_module, "remove_placement_group", lambda room: None)
     monkeypatch.setattr(gang_module, "reserve", reserved)
     monkeypatch.setattr(placement, "available_resources_per_node", lambda: {"node": {"CPU": 9.0}})
-    return made
+    yield made
+    for gang in made.gangs:  # its thread would call Ray itself, which starts then
+        gang.close()
+        assert not vars(gang)["_thread"].is_alive()
 
 
 def heard(gang: Gang, cluster: Cluster, *, seconds: float) -> list[int]:
@@ -164,6 +173,20 @@ def test_a_gang_whose_task_is_over_takes_more_workers_before_the_next(
     assert len(cluster.boxes) == 1
     gang.submit(TASK)
     assert [len(box.tasks) for box in cluster.boxes] == [1, 1]
+
+
+def test_a_gang_tells_how_long_it_waited_for_room(cluster: Cluster) -> None:
+    gang = cluster.assembled()
+    gang.submit(TASK)
+    waited: list[float] = []
+    for now, waits in ((0.0, 0.0), (40.0, 600.0), (50.0, 0.0)):
+        waited.append(gang.next_event().waited_s)
+        cluster.now += now
+        cluster.waits_s = waits
+        gang.answer(go_on=True)
+    assert waited == [0.0, 0.0, 600.0]
+    assert gang.next_event().waited_s == 0.0
+    assert len(cluster.boxes) == 3
 
 
 def test_a_failure_while_a_gang_grows_is_heard(cluster: Cluster) -> None:

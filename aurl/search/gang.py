@@ -117,7 +117,7 @@ class Gang:
         self._settings = settings
         self._name = name
         self._unheard: Event | None = None
-        self._size = 0
+        self._size, self._waited_s = 0, 0.0
         self._assemble()
 
     def _assemble(self) -> None:
@@ -135,8 +135,10 @@ class Gang:
         self._thread.start()
 
     def _run(self) -> None:
+        began = time.monotonic()
         try:
             room = reserve(self._settings.shape, leave=self._leave)
+            self._waited_s += time.monotonic() - began
             if room is None:
                 return
             try:
@@ -225,7 +227,8 @@ class Gang:
             if event is not None:
                 self._is_leaving |= event.noted
                 self._step = event.rows[-1]["step"] if event.rows else self._step
-                return event
+                waited, self._waited_s = round(self._waited_s, 1), 0.0
+                return replace(event, waited_s=waited)
             if not self._thread.is_alive():
                 raise self._death()
 

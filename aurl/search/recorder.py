@@ -149,8 +149,8 @@ class Recorder:
         self._write(name)
         self._display.trial_started(name, status["params"])
 
-    def report(self, name: str, rows: Sequence[Row]) -> None:
-        """Rows of a running trial.
+    def report(self, name: str, rows: Sequence[Row], waited_s: float = 0.0) -> None:
+        """Rows of a running trial, which held nothing for some of the seconds before.
 
         Raises:
             OutageError: If somebody has removed its folder: written now, it would be half a trial.
@@ -162,7 +162,7 @@ class Recorder:
         status = self._status[name]
         self._writers[name].log([dict(row) for row in rows])
         self._keep_metrics(name, rows)
-        self._write(name)
+        self._write(name, waited_s)
         self._copy(name)
         self._display.trial_progress(name, status["step"], status["metrics"])
 
@@ -241,11 +241,11 @@ class Recorder:
         if self._copies is not None:
             self._copies.take(name)
 
-    def _write(self, name: str) -> None:
+    def _write(self, name: str, waited_s: float = 0.0) -> None:
         status = self._status[name]
         if name in self._since:
             seconds = round(time.monotonic() - self._since[name], 3)
-            self._count(name, status, seconds - status["seconds"])
+            self._count(name, status, max(0.0, seconds - status["seconds"] - waited_s))
             status["seconds"] = seconds
         write_json(self._folder / name / "status.json", status)
 
