@@ -242,7 +242,7 @@ def test_a_trial_counts_what_its_workers_hold(
         made.start(NAME)
         if index:
             now += 10.0 + 90.0
-        made.report(NAME, [{**ROWS[-1], WORKERS: workers}], waited_s=90.0 * bool(index))
+        made.report(NAME, [{**ROWS[-1], WORKERS: workers}], waited_s=90.0 if index else 0.1)
         now += 10.0
         made.end(NAME, "failed", "so far")
         assert status(trials)["device_seconds"] == pytest.approx(wanted)
