@@ -73,17 +73,16 @@ def atomic_folder(path: Path) -> Generator[Path]:
 
     A half that is being made is locked: what cannot be locked is not touched.
     """
-    with atomic(path) as temporary:
+    with contextlib.ExitStack() as held, atomic(path) as temporary:  # held until it is in place
         name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
         for other in path.parent.iterdir():
             if name.fullmatch(other.name) and other.is_dir() and not other.is_symlink():
                 with contextlib.suppress(OSError), _locked(other):
                     shutil.rmtree(other)
         temporary.mkdir()
-        with contextlib.ExitStack() as held:
-            with contextlib.suppress(OSError):  # a file system without locks: nobody removes it
-                held.enter_context(_locked(temporary))
-            yield temporary
+        with contextlib.suppress(OSError):  # a file system without locks: nobody removes it
+            held.enter_context(_locked(temporary))
+        yield temporary
 
 
 @contextlib.contextmanager

@@ -134,3 +134,20 @@ def test_halves_of_a_folder_that_killed_processes_left_are_removed_and_no_others
         write_text(slow / "by.txt", "slow")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
     assert (tmp_path / "out" / "by.txt").read_text() == "slow"
+
+
+def test_a_folder_is_nobodys_half_until_it_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def slowly(made: Path, path: Path) -> None:
+        monkeypatch.undo()
+        with atomic_folder(path):
+            pass
+        replace(made, path)
+
+    with atomic_folder(tmp_path / "out") as made:
+        write_text(made / "by.txt", "slow")
+        monkeypatch.setattr(os, "replace", slowly)
+    assert (tmp_path / "out" / "by.txt").read_text() == "slow"

@@ -6,10 +6,14 @@ import pytest
 from rich.console import Console
 
 from aurl.errors import SweepError
+from aurl.files import write_json
 from aurl.reporting.progress import Progress
 from aurl.search import full_run
 from aurl.search.full_run import scaled
+from aurl.search.gang import LostError, RemoteGang
+from aurl.search.recorder import Recorder
 from aurl.search.shape import Shape
+from aurl.training.messages import Event, Task
 from tests.tiny import small_config, tiny_corpus
 
 
@@ -52,3 +56,53 @@ def test_a_preset_is_wider_deeper_and_longer_with_heads_as_wide_as_before() -> N
     assert (large.model.decoder_layers, large.seed) == (5, small.seed)
     assert scaled(small, "base")[1]["model.encoder_layers"] == 2
     assert scaled(small, "same") == (small, {})
+
+
+@pytest.mark.parametrize(
+    ("steps", "taken", "attempts"),
+    [((0, 0, 0, 0), (), 3), ((0, 0, 4, 4, 4, 4), (), 5), ((4, 4, 4, 4, 4), (0, 1), 5)],
+    ids=["three_in_a_row", "a_step_gained", "machines_taken"],
+)
+def test_a_run_whose_workers_die_is_tried_again_from_its_last_step(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: tuple[int, ...],
+    taken: tuple[int, ...],
+    attempts: int,
+) -> None:
+    begun: list[int] = []
+    closed: list[int] = []
+
+    class Lost(RemoteGang):
+        """A gang whose workers die at once."""
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def submit(self, task: Task) -> None:
+            pass
+
+        def close(self) -> None:
+            closed.append(len(begun))
+
+        def next_event(self) -> Event:
+            raise LostError("the trial's workers died: of it.", was_taken=len(begun) - 1 in taken)
+
+    def start(name: str) -> None:
+        write_json(tmp_path / "status.json", {"step": steps[len(begun)]})
+        begun.append(steps[len(begun)])
+
+    monkeypatch.setattr(full_run, "RemoteGang", Lost)
+    monkeypatch.setattr(full_run, "shared", lambda _: [])
+    run = full_run.FullRun(
+        folder=tmp_path, config=small_config(), corpus=tiny_corpus(), shape=Shape(), address=None
+    )
+    told: list[str] = []
+    recorder = Recorder(tmp_path.parent, Progress(Console(quiet=True), 1, 8))
+    monkeypatch.setattr(recorder, "start", start)
+    monkeypatch.setattr(recorder, "tell", told.append)
+    assert full_run._train(run, recorder, "") == "the trial's workers died: of it"
+    assert len(begun) == attempts
+    assert closed == [*range(1, attempts + 1)], "each is sent home before the next"
+    again = "the trial's workers died: of it. It goes on from its last checkpoint."
+    assert told == [again] * (attempts - 1)

@@ -127,7 +127,7 @@ def test_a_process_that_ray_holds_is_ended_all_the_same(tmp_path: Path) -> None:
     assert time.monotonic() - began < 50
     assert done.returncode == 2
     assert done.stderr.startswith("aurl: Ray's gcs_server on this machine has died, and Ray did")
-    assert done.stderr.endswith("Give the same command again, with --resume.\n")
+    assert done.stderr.endswith("Give the same command again, a sweep with --resume.\n")
     assert log.read_text().endswith(done.stderr), "it is in the log, too"
     assert not alive({int(done.stdout)}), "what Ray had started is ended, too"
 

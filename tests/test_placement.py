@@ -83,11 +83,11 @@ def test_room_for_all_workers_or_none_is_waited_for(monkeypatch: pytest.MonkeyPa
     assert machines.asked == [4]
 
 
-@pytest.mark.parametrize("least", [None, 1])
+@pytest.mark.parametrize(("least", "room"), [(None, 0), (1, 4)], ids=["none", "just_found"])
 def test_who_leaves_asks_for_no_room_any_more(
-    monkeypatch: pytest.MonkeyPatch, least: int | None
+    monkeypatch: pytest.MonkeyPatch, least: int | None, room: int
 ) -> None:
-    machines, leave = Machines(0), threading.Event()
+    machines, leave = Machines(room), threading.Event()
     leave.set()
     shape = Shape(workers_per_trial=4, workers_at_least=least)
     assert reserved(monkeypatch, machines, shape, leave) is None

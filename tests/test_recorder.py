@@ -228,6 +228,7 @@ def test_a_trial_counts_what_its_workers_hold(
         (0.0, 2.0, {"gpu": 26.0, "cpu": 2 * 10 + 2 * 10}),
     ]
     for index, (gpus, workers, wanted) in enumerate(attempts):
+        now += 30.0  # before it begins
         shape = Shape(workers_per_trial=2, gpus_per_worker=gpus)
         made = Recorder(trials, Display(), shape=shape)
         OPEN.append(made)
@@ -240,12 +241,13 @@ def test_a_trial_counts_what_its_workers_hold(
             OPEN.append(made)
         made.start(NAME)
         if index:
-            now += 10.0
-        made.report(NAME, [{**ROWS[-1], WORKERS: workers}])
+            now += 10.0 + 90.0
+        made.report(NAME, [{**ROWS[-1], WORKERS: workers}], waited_s=90.0 if index else 0.1)
         now += 10.0
         made.end(NAME, "failed", "so far")
         assert status(trials)["device_seconds"] == pytest.approx(wanted)
-    assert status(trials)["seconds"] == 52.0
+        write_json(trials / NAME / "status.json", {**status(trials), "trial": "t0099"})  # moved
+    assert status(trials)["seconds"] == 52.0 + 2 * 90.0, "it did not hold what it waited for"
     write_json(trials / NAME / "status.json", {**status(trials), "device_seconds": {"gpu": "x"}})
     with pytest.raises(SweepError, match=r"status\.json is damaged"):
         statuses(trials)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from aurl.errors import SweepError
+from aurl.errors import OutageError
 from aurl.search import room
 from aurl.search.room import Patience, Room
 from aurl.search.shape import Shape
@@ -106,8 +106,9 @@ def test_a_cluster_that_holds_nothing_is_waited_for_but_not_for_ever(
     wait(patience_s - 10)
     wait(9.0)
     assert len(told) == 2, "once each time"
-    with pytest.raises(SweepError, match=rf"hold a trial of 2 workers, and has not for {words}"):
+    with pytest.raises(OutageError, match=rf"hold 2 workers, and has not for {words}") as caught:
         wait(5.0)
+    assert "--resume" not in str(caught.value), "the command line says how to go on, as it does"
 
 
 def test_tune_can_pickle_what_tells_a_person() -> None:

@@ -258,5 +258,5 @@ def test_a_cluster_that_is_joined_is_shown_the_token() -> None:
     where, shown, told = done.stdout.split(maxsplit=2)
     assert (where, shown) == ("192.0.2.1:6379", "True")
     variables = ast.literal_eval(told)["env_vars"]
-    assert variables["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "604800", "they wait for room"
+    assert variables["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "0.2", "they hear what a sweep sets"
     assert not [name for name in variables if "TOKEN" in name]

@@ -488,7 +488,7 @@ def test_what_a_worker_saw_is_drawn_and_so_is_the_front(tmp_path: Path) -> None:
         samples=(piece,),
     )
     rows = [{"step": 8, f"{RATES}global/0": 0.5, **dict.fromkeys(OBJECTIVES, 0.5)}]
-    record.on_trial_result(0, [], trial, {"rows": rows, "look": packed(look)})
+    record.on_trial_result(0, [], trial, {"rows": rows, "look": packed(look), "waited_s": 0.0})
     record.on_trial_complete(0, [], trial)
     names = {path.name for path in (made.trials_folder / name / "pictures").iterdir()}
     assert names == {
@@ -734,7 +734,7 @@ def test_finalists_may_be_asked_for_after_the_search(tmp_path: Path) -> None:
 class FullDisk(Recorder):
     """Takes the start of a trial, and no report of it."""
 
-    def report(self, name: str, rows: Any) -> None:
+    def report(self, name: str, rows: Any, waited_s: float = 0.0) -> None:
         raise OSError(28, "No space left on device", f"{name}/metrics.jsonl")
 
 
@@ -750,7 +750,9 @@ def test_a_full_disk_ends_the_sweep_and_no_trial(tmp_path: Path) -> None:
     trial = SimpleNamespace(trial_id="tune-0", last_result={"failure": "its workers died"})
     record.on_trial_start(0, [], trial)
     calls = (
-        lambda: record.on_trial_result(0, [], trial, {"rows": [row], "look": b""}),
+        lambda: record.on_trial_result(
+            0, [], trial, {"rows": [row], "look": b"", "waited_s": 0.0}
+        ),
         lambda: record.on_trial_complete(0, [], trial),  # as Tune goes on
         lambda: record.on_step_end(0, []),
         lambda: supply.suggest("tune-1"),

@@ -105,12 +105,28 @@ def alone_with(name: str) -> dict[str, Any]:
     return one_step(name, Workers())
 
 
+def apart(workers: Workers, place: Path) -> str:
+    """What is said where each worker reads a checkpoint of another step."""
+    run = Run(config=small_config(), corpus=tiny_corpus(), checkpoint_folder=place)
+    alone = Trainer(run, Workers())
+    for _ in range(2 + workers.rank):
+        alone.take_step()
+    alone.save()
+    try:
+        Trainer(run, workers)
+    except RuntimeError as error:
+        return str(error)
+    return "nothing"
+
+
 def every_case(rank: int, size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size
     )
-    found = {name: one_step(name, Workers.of_this_process(torch.device("cpu"))) for name in CASES}
+    workers = Workers.of_this_process(torch.device("cpu"))
+    found = {name: one_step(name, workers) for name in CASES}
+    found["apart"] = {"said": apart(workers, folder / f"place{rank}")}
     torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
@@ -152,3 +168,10 @@ def test_two_workers_report_what_one_reports(name: str, together: list[Any]) -> 
     for key, value in alone["buffers"].items():
         torch.testing.assert_close(first["buffers"][key], value, rtol=1e-5, atol=1e-7)
         assert torch.equal(first["buffers"][key], second["buffers"][key])
+
+
+def test_workers_that_read_different_checkpoints_do_not_train(together: list[Any]) -> None:
+    said = [found["apart"]["said"] for found in together]
+    assert said == [
+        f"this worker's checkpoint is of step {n}, and another's is not" for n in (2, 3)
+    ]

@@ -40,9 +40,6 @@ _ENVIRONMENT = {  # set before Ray starts, so that its workers inherit it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # default 2 s; how soon a dead worker is seen
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor a gang, of no use to a local cluster
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # A week for a gang to wait for room: what can never fit was refused before, and a machine that
-    # is lost, busy or still to be booted is waited for (`room.Patience` ends what waits in vain).
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "604800",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_prestart_worker_first_driver": "0",  # for tasks: a sweep has actors only
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -166,7 +163,7 @@ def _leave(node: Any, server: str) -> None:  # noqa: ANN401 - Ray's, which is pr
     """End this process and what it has started, with one line."""
     last_words(  # the display has a sys.stderr of its own, which shows it too late
         f"aurl: Ray's {server} on this machine has died, and Ray did not let go of this process. "
-        "What was finished is kept. Give the same command again, with --resume."
+        "What was finished is kept. Give the same command again, a sweep with --resume."
     )
     for each in (one for several in node.all_processes.values() for one in several):
         with contextlib.suppress(OSError):

@@ -133,7 +133,7 @@ def _attempt(full_run: FullRun, recorder: Recorder, gang: RemoteGang) -> str:
                 raise StorageError(event.failure)
             if event.ended:
                 return event.failure
-            recorder.report(full_run.folder.name, event.rows)
+            recorder.report(full_run.folder.name, event.rows, waited_s=event.waited_s)
             recorder.show(full_run.folder.name, event.look)
             if not event.noted:
                 gang.answer(go_on=True)

@@ -41,6 +41,9 @@ _POLL_S = 0.5
 _LEAVE_S = 20.0
 """For Ray Train to free what the workers of a gang held."""
 
+_IN_VAIN = 20
+"""Times as long until the next look, after a gang that was assembled anew has got no larger."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GangSettings:
@@ -114,6 +117,7 @@ class Gang:
         self._settings = settings
         self._name = name
         self._unheard: Event | None = None
+        self._size, self._waited_s = 0, 0.0
         self._assemble()
 
     def _assemble(self) -> None:
@@ -123,7 +127,7 @@ class Gang:
             num_cpus=0, max_concurrency=64, label_selector={"ray.io/node-id": node}
         ).remote()
         self._is_leaving = False
-        self._size = 0
+        self._before, self._size = self._size, 0
         self._looked = time.monotonic()
         self._error: BaseException | None = None
         self._leave = threading.Event()
@@ -131,8 +135,10 @@ class Gang:
         self._thread.start()
 
     def _run(self) -> None:
+        began = time.monotonic()
         try:
             room = reserve(self._settings.shape, leave=self._leave)
+            self._waited_s += time.monotonic() - began
             if room is None:
                 return
             try:
@@ -159,10 +165,11 @@ class Gang:
                 storage_path=settings.scratch,
                 # Tune tries a trial again, on a new gang: Train must not, also not where a machine
                 # was taken away, for workers that begin anew know nothing of the mailbox's tasks.
+                # Where they died as they started, it has removed their room and the mailbox.
                 failure_config=train.FailureConfig(  # pyrefly: ignore[bad-argument-type]
                     max_failures=0,
                     max_preemption_failures=0,  # pyrefly: ignore[unexpected-keyword]
-                    controller_failure_limit=2,  # pyrefly: ignore[unexpected-keyword]
+                    controller_failure_limit=0,  # pyrefly: ignore[unexpected-keyword]
                 ),
             ),
         )
@@ -187,7 +194,9 @@ class Gang:
 
     def _may_grow(self) -> bool:
         now = time.monotonic()
-        if now - self._looked < self._settings.look_s:
+        times = _IN_VAIN if self._size <= self._before else 1
+        # On a machine that is drained it would find no room again, and works there to the end.
+        if self._is_leaving or now - self._looked < times * self._settings.look_s:
             return False
         self._looked = now
         return has_room_for_more(self._settings.shape, self._size)
@@ -218,7 +227,8 @@ class Gang:
             if event is not None:
                 self._is_leaving |= event.noted
                 self._step = event.rows[-1]["step"] if event.rows else self._step
-                return event
+                waited, self._waited_s = round(self._waited_s, 1), 0.0
+                return replace(event, waited_s=waited)
             if not self._thread.is_alive():
                 raise self._death()
 

@@ -39,10 +39,11 @@ def reserve(shape: Shape, *, leave: threading.Event) -> PlacementGroup | None:
             name = f"{_OF_SLOT}{slot}-{uuid.uuid4().hex[:8]}"
             group = placement_group([shape.worker] * size, strategy="PACK", name=name)
             for _ in range(_LOOKS) if len(shape.sizes) > 1 else itertools.count():
-                if group.wait(_LOOK_S):
-                    return group
+                is_there = group.wait(_LOOK_S)
                 if leave.is_set():
                     break
+                if is_there:
+                    return group
             remove_placement_group(group)
             if leave.is_set():
                 return None

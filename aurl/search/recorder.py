@@ -135,7 +135,7 @@ class Recorder:
         status = self._known(name)
         rewind(folder, _step_to_start_from(folder))
         status |= {"status": "running", "step": 0, "metrics": {}, "reason": ""}
-        self._keep_metrics(status, read_rows(folder))
+        self._keep_metrics(name, read_rows(folder))
         self._workers.pop(name, None)  # of this attempt, which may have fewer
         if "device_seconds" not in status:  # an older aurl did not say
             status["device_seconds"] = {}
@@ -149,8 +149,8 @@ class Recorder:
         self._write(name)
         self._display.trial_started(name, status["params"])
 
-    def report(self, name: str, rows: Sequence[Row]) -> None:
-        """Rows of a running trial.
+    def report(self, name: str, rows: Sequence[Row], waited_s: float = 0.0) -> None:
+        """Rows of a running trial, which held nothing for some of the seconds before.
 
         Raises:
             OutageError: If somebody has removed its folder: written now, it would be half a trial.
@@ -161,8 +161,8 @@ class Recorder:
             )
         status = self._status[name]
         self._writers[name].log([dict(row) for row in rows])
-        self._keep_metrics(status, rows)
-        self._write(name)
+        self._keep_metrics(name, rows)
+        self._write(name, waited_s)
         self._copy(name)
         self._display.trial_progress(name, status["step"], status["metrics"])
 
@@ -221,11 +221,12 @@ class Recorder:
             self._status[name] = _read_status(self._folder / name / "status.json")
         return self._status[name]
 
-    def _keep_metrics(self, status: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    def _keep_metrics(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        status = self._status[name]
         for row in rows:
             status["step"] = int(row["step"])
             if WORKERS in row:
-                self._workers[status["trial"]] = row[WORKERS]
+                self._workers[name] = row[WORKERS]
             if any(key.startswith("val/") for key in row):
                 status["metrics"] = {
                     key: value
@@ -240,11 +241,11 @@ class Recorder:
         if self._copies is not None:
             self._copies.take(name)
 
-    def _write(self, name: str) -> None:
+    def _write(self, name: str, waited_s: float = 0.0) -> None:
         status = self._status[name]
         if name in self._since:
             seconds = round(time.monotonic() - self._since[name], 3)
-            self._count(name, status, seconds - status["seconds"])
+            self._count(name, status, max(0.0, seconds - status["seconds"] - waited_s))
             status["seconds"] = seconds
         write_json(self._folder / name / "status.json", status)
 

@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
-from aurl.errors import SweepError
+from aurl.errors import OutageError
 from aurl.search.cluster import held
 from aurl.search.placement import free_orphans
 from aurl.search.shape import Shape
@@ -114,7 +114,7 @@ class Patience(tune.Callback):
         """See whether the cluster holds a trial, if the last look is some seconds ago.
 
         Raises:
-            SweepError: If the cluster has held no trial for so long.
+            OutageError: If the cluster has held no trial for so long.
         """
         if not self._pace.is_due():
             return
@@ -122,10 +122,9 @@ class Patience(tune.Callback):
         if held(self._shape):
             self._held, self._told = now, False
         elif now - self._held > self._most_s:
-            raise SweepError(
-                f"the cluster must hold a trial of {self._shape.sizes[-1]} workers, and "
-                f"has not for {self._most_s / 60:g} minutes: {self._why} What was finished is "
-                "kept. Give the same command with --resume once there are machines."
+            raise OutageError(
+                f"the cluster must hold {self._shape.sizes[-1]} workers, and has not for "
+                f"{self._most_s / 60:g} minutes: {self._why}"
             )
         elif now - self._held > SILENCE_S and not self._told:
             self._told = True

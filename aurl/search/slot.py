@@ -54,9 +54,10 @@ class TrialSlot(tune.Trainable):
         if event.noted:  # a rung of 0: nothing to compare
             step = event.rows[-1]["step"] if event.rows else self._last["step"]
             told = {**self._last, "step": step, "rung": 0}
-            return {**told, "rows": event.rows, "look": b"", "failure": ""}
-        self._last = scalars(event.rows[-1], self._steps)
-        return {**self._last, "rows": event.rows, "look": event.look, "failure": ""}
+        else:
+            told = self._last = scalars(event.rows[-1], self._steps)
+        seen = {"rows": event.rows, "look": event.look, "waited_s": event.waited_s}
+        return {**told, **seen, "failure": ""}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Stop the trial that is running, if one is, and take the next."""

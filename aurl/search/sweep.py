@@ -344,7 +344,8 @@ class _Record(tune.Callback):
         with self._queue.outage.noted():
             if result.get("rows"):
                 name = self._queue.name_of(trial.trial_id)
-                self._queue.recorder.report(name, result["rows"])
+                waited = result["waited_s"]
+                self._queue.recorder.report(name, result["rows"], waited_s=waited)
                 self._queue.recorder.show(name, result["look"])
 
     def on_trial_complete(

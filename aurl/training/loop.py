@@ -194,6 +194,11 @@ class Trainer:
             optimizer=self.optimizer,
             schedule=self.schedule,
         )
+        step = torch.tensor(float(self.step), device=device)
+        if workers.mean(step) != step:  # a machine whose network file system is behind
+            raise RuntimeError(
+                f"this worker's checkpoint is of step {self.step}, and another's is not"
+            )
         self.regularization = Regularization(config, run.corpus, layout, workers)
         check_parts(config, workers.size)
         check_precision(config, device)

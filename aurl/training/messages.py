@@ -45,5 +45,8 @@ class Event:
     outage: bool = False
     """Whether it failed because its checkpoint could not be stored: not the trial's fault."""
 
+    waited_s: float = 0.0
+    """Since the event before: how long the gang waited for room, and held nothing."""
+
     look: bytes = b""
     """With the last rows: a packed :class:`~aurl.training.look.Look`, for the driver to open."""
