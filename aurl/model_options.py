@@ -23,9 +23,8 @@ def add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type
     sample.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (default 1)")
     sample.add_argument("--top-k", type=int, default=0, help="of the k likeliest tokens only")
     sample.add_argument("--top-p", type=float, default=1.0, help="of the likeliest share p only")
-    sample.add_argument(
-        "--seed", type=int, default=0, help="same seed and count, same music (default 0)"
-    )
+    words = "same seed, same music: more are the same and others (default 0)"
+    sample.add_argument("--seed", type=int, default=0, help=words)
     _add_listening(sample)
     words = "held-out windows beside what the model makes of them"
     reconstruct = commands.add_parser("reconstruct", help=words, description=words)

@@ -122,7 +122,7 @@ class Model:
         Args:
             count: How many pieces.
             temperature: As in :meth:`decode`.
-            seed: Same seed and count, same music.
+            seed: Same seed, same music: more pieces are the same ones and others.
             context: Musical context such as ``key=Dm,metre=6/8``, for a model trained with one.
 
         Raises:
