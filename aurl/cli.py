@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal, or a pipe, of few letters ends nothing
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    code = _ended(_parser().parse_args(argv))
+    code = _ended(_parsed(argv))
     store = sys.modules.get("aurl.training.store")  # for which no command is to wait
     if store is not None and store.owes_an_answer():
         logging.shutdown()
@@ -48,6 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args, left = parser.parse_known_args(argv)
+    is_word = len(left) == 1 and not left[0].startswith("-")
+    if args.command == "submit" and args.space is None and is_word:
+        args.space = Path(left[0])  # argparse finds no second word that is left out after options
+    elif left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return args
 
 
 def _ended(args: argparse.Namespace) -> int:

@@ -164,7 +164,7 @@ def test_a_sweep_is_submitted_with_what_it_needs_and_followed_to_its_end(
 ) -> None:
     monkeypatch.setattr(jobs.time, "sleep", lambda _: None)
     dashboard.late = 1
-    words = ["space.yaml", "--name", "my sweep", "--trials", "3", "--grow-to", "4", "--resume"]
+    words = ["--name", "my sweep", "--trials", "3", "--grow-to", "4", "--resume", "space.yaml"]
     code = cli.main(["submit", dashboard.address, *words, "--set", "training.batch_size=8"])
     ((job, asked),) = dashboard.jobs.items()
     assert code == 0
@@ -318,6 +318,12 @@ def test_an_unknown_job_is_one_line(
         for job in ("nobody", "../version", "a/../../version"):
             err = refused(capsys, dashboard.address, option, job)
             assert f"JOB must be a job of the cluster at {dashboard.address}, got {job!r}." in err
+
+
+def test_one_space_is_submitted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["submit", "head:8265", "space.yaml", "--trials", "3", "again.yaml"])
+    assert capsys.readouterr().err.startswith("aurl: unrecognized arguments: again.yaml. See")
 
 
 @pytest.mark.parametrize(
