@@ -406,14 +406,16 @@ class NoMailbox:
     """Nothing is reported before the exception."""
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder: Path) -> Event:
+def failing(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, size: int, folder: Path, rank: int = 0
+) -> Event:
     def fail(*_: object, **__: object) -> bool:
         raise error
 
     monkeypatch.setattr(ray_worker, "train", fail)
     task = Task(config=small_config(), checkpoint_folder=folder)
     train_one = ray_worker._train_one
-    return train_one(task, tiny_corpus(), NoMailbox(), Workers(0, size), UNDRAINED)
+    return train_one(task, tiny_corpus(), NoMailbox(), Workers(rank, size), UNDRAINED)
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -438,8 +440,19 @@ def test_what_one_worker_may_see_alone_ends_the_gang(
 def test_a_checkpoint_that_cannot_be_stored_is_not_the_trials_fault(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
 ) -> None:
-    ended = failing(monkeypatch, StorageError("the disk is full."), size, tmp_path)
+    full = StorageError("the disk is full.")
+    ended = failing(monkeypatch, full, size, tmp_path)
     assert ended == Event(ended=True, failure="the disk is full.", outage=True)
+
+
+def test_a_worker_that_alone_cannot_read_a_checkpoint_ends_the_gang_once_the_first_had_its_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(ray_worker.time, "sleep", waited.append)
+    with pytest.raises(StorageError):
+        failing(monkeypatch, StorageError("no way there."), 2, tmp_path, rank=1)
+    assert waited == [60.0]
 
 
 @pytest.mark.parametrize("size", [1, 2])

@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 _SEEN_S = 10.0
 """For a network file system to show a worker the folder that the driver has just made."""
 
+_TOLD_S = 60.0
+"""For the first worker to tell that the storage is out of reach, if it is so from there too."""
+
 _DRAINS_S = 5.0
 """Between two looks, and two checkpoints while it lasts: spot machines are given 30 s and more."""
 
@@ -157,7 +160,7 @@ def _train_one(
 
     A failure that only one of several workers may have seen is raised: it ends the gang, and with
     it the collective calls that the others wait in. So is one that leaves the device broken. One
-    of the storage is told at once: it ends the sweep.
+    of the storage is told at once by the first worker: it ends the sweep.
     """
     looks: list[bytes] = []
 
@@ -184,6 +187,9 @@ def _train_one(
     except (DivergedError, ConfigError) as error:  # raised by every worker alike
         return Event(ended=True, failure=f"{type(error).__name__}: {error}")
     except StorageError as error:
+        if workers.rank > 0:  # unheard, and the first may not have seen it: it would wait for us
+            time.sleep(_TOLD_S)
+            raise
         return Event(ended=True, failure=str(error), outage=True)
     except Exception as error:
         if workers.size > 1 or isinstance(error, torch.AcceleratorError):
