@@ -187,16 +187,24 @@ def _train_one(
     except (DivergedError, ConfigError) as error:  # raised by every worker alike
         return Event(ended=True, failure=f"{type(error).__name__}: {error}")
     except StorageError as error:
-        if workers.rank > 0:  # unheard, and the first may not have seen it: it would wait for us
-            time.sleep(_TOLD_S)
-            raise
-        return Event(ended=True, failure=str(error), outage=True)
+        return _out_of_reach(error, workers)
     except Exception as error:
         if workers.size > 1 or isinstance(error, torch.AcceleratorError):
             raise
         _log.exception("the trial failed")
         return Event(ended=True, failure=f"{type(error).__name__}: {error}".splitlines()[0])
     return Event(ended=True)
+
+
+def _out_of_reach(error: StorageError, workers: Workers) -> Event:
+    """How a task ended whose storage this worker does not reach.
+
+    Only the first is heard. If it does reach it, it waits for the others in their next step.
+    """
+    if workers.rank > 0:
+        time.sleep(_TOLD_S)
+        raise error
+    return Event(ended=True, failure=str(error), outage=True)
 
 
 def _machines(workers: Workers) -> set[str]:
