@@ -25,6 +25,7 @@ from aurl.data.piece import Piece, sliced
 from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError
 from aurl.files import read_json, read_yaml, write_yaml
+from aurl.model import generation
 from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
 from aurl.plain import overridden
@@ -102,9 +103,13 @@ def test_a_note_ends_with_the_window_however_long_the_model_makes_it(
 
 def test_decoding_in_parts_gives_the_same_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = untrained(small_config(latent__prior__kind="mixture"))
-    whole, drawn = trained.samples(3, sampling=Sampling()), trained.samples(9)
+    for module in (exports, generation):
+        monkeypatch.setattr(module, "BLOCK", 4)
+    whole, drawn = trained.samples(9, sampling=Sampling()), trained.samples(9)
+    assert len(drawn) == 9
+    assert all(one not in whole[:4] for one in whole[4:8]), "each block has its own draws"
     monkeypatch.setattr(subject, "AT_ONCE", 2)
-    assert trained.samples(3, sampling=Sampling()) == whole
+    assert trained.samples(9, sampling=Sampling()) == whole
     assert trained.samples(3) == drawn[:3], "of three, the first of nine"
 
 
