@@ -446,3 +446,13 @@ def test_a_dimension_that_the_prior_knows_is_dead_in_a_study_as_in_kl_health(kin
     mean = np.random.default_rng(0).normal(size=(len(study.windows), 1)).repeat(2, axis=1)
     study.__dict__["_posterior"] = mean, np.full(mean.shape, [-9.0, 0.0])
     assert study.live.tolist() == [True, False], "told by the code above, it costs nothing"
+
+
+def test_a_dimension_pays_at_most_what_its_slot_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = [{"name": "global", "dim": 2}]
+    config = small_config(latent__levels=levels, latent__prior__kind="mixture")
+    study = Study(Subject(untrained(config).model, tiny_corpus()))
+    mean = np.random.default_rng(0).normal(size=(len(study.windows), 2))
+    study.__dict__ |= {"_posterior": (mean, np.full(mean.shape, -3.0)), "_information": np.ones(2)}
+    monkeypatch.setattr(Subject, "kl", lambda *_: np.array([5.0, -4.97]))
+    assert study.live.tolist() == [False, False]
