@@ -341,11 +341,12 @@ def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
     assert "\nOn 5 windows of the test split" in card
     assert "Transformer VAE of windows of 2 bars, made by aurl." in card
     own = [
-        {"name": "global", "dim": 4, "prior": "mixture"},
+        {"name": "global", "dim": 4, "prior": "mixture", "free_nats": 0.0},
+        {"name": "half", "dim": 0, "span": 1},
         {"name": "bar", "dim": 2, "span": 1, "free_nats": 0.5, "opens": 0.3},
     ]
     card = model_card(small_config(latent__levels=own), tiny_corpus(), metrics, made_by)
-    assert "global (4 dimensions, span sequence, prior mixture), bar (2 dimensions, " in card
+    assert "(4 dimensions, span sequence, prior mixture, 0 nats free), bar (2 dim" in card
     assert "span 1.0, 0.5 nats free, opens at 0.3 of training). Width" in card
     timed = replace(tiny_corpus(), vocabulary=Events())
     card = model_card(config, timed, metrics, made_by)
