@@ -76,9 +76,9 @@ def atomic_folder(path: Path) -> Generator[Path]:
     with contextlib.ExitStack() as held, atomic(path) as temporary:  # held until it is in place
         name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
         for other in path.parent.iterdir():
-            if name.fullmatch(other.name) and other.is_dir() and not other.is_symlink():
+            if name.fullmatch(other.name) and other.is_dir():
                 with contextlib.suppress(OSError), _locked(other):
-                    shutil.rmtree(other)
+                    shutil.rmtree(other)  # which follows no link
         temporary.mkdir()
         with contextlib.suppress(OSError):  # a file system without locks: nobody removes it
             held.enter_context(_locked(temporary))

@@ -27,9 +27,13 @@ from aurl.search.shape import Shape
         pytest.param({"CPU": 8.0}, Shape(), 20, 8, id="a_cpu_a_trial"),
         pytest.param({"CPU": 8.0}, Shape(), 3, 3, id="no_more_than_there_are_trials"),
         pytest.param({"CPU": 8.0}, Shape(workers_per_trial=3), 20, 2, id="whole_gangs_only"),
+        pytest.param({"CPU": 3.0}, Shape(workers_per_trial=3), 20, 1, id="just_one"),
         pytest.param({"CPU": 8.0, "GPU": 2.0}, Shape(gpus_per_worker=1), 20, 2, id="gpus_limit"),
         pytest.param({"CPU": 8.0, "GPU": 1.0}, Shape(gpus_per_worker=0.1), 20, 8, id="cpus_limit"),
-        pytest.param({"CPU": 40.0, "GPU": 1.0}, Shape(gpus_per_worker=0.1), 20, 10, id="shared"),
+        pytest.param(
+            {"CPU": 400.0, "GPU": 1.0}, Shape(gpus_per_worker=1 / 99), 200, 99, id="shared"
+        ),
+        pytest.param({"CPU": 8.0, "GPU": 5.0}, Shape(gpus_per_worker=2), 20, 2, id="whole_gpus"),
         pytest.param({"CPU": 9.0, "GPU": 3.0}, Shape(gpus_per_worker=0.6), 20, 3, id="of_one_gpu"),
         pytest.param(
             {"CPU": 8.0, "GPU": 4.0},
@@ -77,7 +81,7 @@ def on_machines(monkeypatch: pytest.MonkeyPatch, *have: dict[str, float]) -> Non
 def test_a_worker_is_on_one_machine_and_a_gang_may_be_on_several(
     monkeypatch: pytest.MonkeyPatch, shape: Shape, fitting: int
 ) -> None:
-    on_machines(monkeypatch, {"CPU": 5.0, "GPU": 1.0}, {"CPU": 1.5, "GPU": 1.0}, {})
+    on_machines(monkeypatch, {"CPU": 5.0, "GPU": 1.0}, {"CPU": 1.5, "GPU": 1.0}, {"GPU": 1.0})
     assert held(shape) == fitting
 
 
@@ -311,3 +315,4 @@ def test_a_least_that_makes_no_equal_shares_is_refused(least: int) -> None:
 def test_a_trial_has_numbers_of_workers_that_divide_the_most() -> None:
     assert Shape(workers_per_trial=12, workers_at_least=2).sizes == [12, 6, 4, 3, 2]
     assert Shape(workers_per_trial=12).sizes == [12]
+    assert Shape().worker == {"CPU": 1.0}

@@ -1,5 +1,6 @@
 """What a sweep says at its end."""
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from aurl import commands
 from aurl.errors import SweepError
-from aurl.files import read_yaml, write_json
+from aurl.files import read_json, read_yaml, write_json
 from aurl.search.plan import Sweep
 from aurl.search.shape import Shape
 from aurl.search.space import space_of
@@ -18,17 +19,25 @@ from tests.tiny import tiny_corpus
 UNHEALTHY = {"val/kl_health": {"at_least": 2.0}}
 
 
-@pytest.mark.parametrize(("demanded", "seeds"), [(UNHEALTHY, 3), ({}, 3), (UNHEALTHY, 0)])
+@pytest.mark.parametrize(
+    ("demanded", "seeds", "lacks"),
+    [(UNHEALTHY, 3, ""), ({}, 3, ""), (UNHEALTHY, 0, ""), ({}, 3, "val/disentanglement")],
+)
 def test_a_sweep_without_a_finalist_says_why(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     demanded: dict[str, Any],
     seeds: int,
+    lacks: str,
 ) -> None:
     asked = {"seeds": {"finalists": 1, "runs": seeds}} if seeds else {}
     sweep = fake_sweep(tmp_path, trials=2, changes={**asked, "constraints": demanded})
-    if not demanded:
+    for path in (sweep / "trials").glob("*/status.json"):
+        status = read_json(path)
+        status["metrics"].pop(lacks, None)
+        write_json(path, status)
+    if not demanded and not lacks:
         run = {"status": "failed", "metrics": {}}
         write_json(sweep / "finalists" / "t0000.1" / "status.json", run)
 
@@ -44,6 +53,14 @@ def test_a_sweep_without_a_finalist_says_why(
         commands.conclude(planned, Console(width=200))
     said = [line for line in capsys.readouterr().out.splitlines() if "No completed" in line]
     so = ", so none was trained with other seeds" if seeds else ""
-    assert len(said) == bool(demanded), "in one line"
-    for line in said:
-        assert line.startswith(f"No completed trial is feasible{so}: t0000 is infeasible: val/")
+    assert len(said) == bool(demanded or lacks), "in one line"
+    why = (
+        f"is feasible{so}: t0000 is infeasible: val/" if demanded else f"has every objective{so}."
+    )
+    assert all(line.startswith(f"No completed trial {why}") for line in said)
+
+
+def test_fewer_workers_may_do_where_machines_come_and_go() -> None:
+    given = Namespace(workers_per_trial="2:4", gpus_per_worker=0.5, grow_to=8, address="head:1")
+    shape = Shape(workers_per_trial=4, workers_at_least=2, gpus_per_worker=0.5, grow_to=8)
+    assert commands.shape_of(given) == shape

@@ -20,6 +20,7 @@ from aurl.reporting.conclusions import (
 )
 from aurl.reporting.figures import front_figures
 from aurl.reporting.findings import Findings, read_findings
+from aurl.reporting.page import Page
 from aurl.search.importance import FRONT, Importance
 from aurl.search.ranking import SCORE
 from tests.fake_sweep import QUICK, fake_sweep, write_status
@@ -67,11 +68,14 @@ def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: 
     chosen = {"objective.beta.value": 0.2, "optimizer.lr": 0.001}
     write_status(tmp_path, "t0000", **scored(0.25, **chosen))  # at an end, but not the best
     write_status(tmp_path, "t0001", **scored(0.5, **{"objective.beta.value": 0.99}))
+    write_status(tmp_path, "t0002", status="failed")
+    for figure in front_figures(read(tmp_path)):
+        assert 'class="best" data-trial="t0001"' in figure.drawing.document()
     lines = answer(read(tmp_path))
     assert lines == [
         "Best so far is t0001 with beta.value=0.99: score 0.500 (kl_health 0.500, disentanglement "
         "0.500, reconstruction_score 0.500).",
-        "1 of 2 completed trials are on the Pareto front; of 4 planned: 2 completed.",
+        "1 of 2 completed trials are on the Pareto front; of 4 planned: 2 completed, 1 failed.",
         "Its objective.beta.value is at the end of its range: a better value may lie outside.",
     ]
     for number in (2, 3):
@@ -154,6 +158,7 @@ def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
     assert rows == [("completed", 1, 1.0), ("other seeds", 3, 1.5)]
     assert device(found) == "GPU"
     assert any("best 1 are trained with other seeds (3 each)" in line for line in caveats(found))
+    assert not any("leaves out" in line for line in caveats(found))
     about = read_yaml(tmp_path / "sweep.yaml")
     about |= {"gpus_per_worker": 0.0, "overrides": {"objective.beta.value": 0.5}}
     about["warm_start"] = {"from": "first", "told": 3, "tried": 1}
@@ -181,6 +186,12 @@ def test_a_sweep_that_was_resumed_with_another_share_cost_what_its_runs_held(
     write_yaml(tmp_path / "sweep.yaml", about)
     found = read(tmp_path)
     assert (device(found), costs(found)[0].device_hours) == ("GPU", 1.0)
+    write_status(tmp_path, "t0001", device_seconds={"cpu": 60.0})
+    rerun = {"status": "completed", "device_seconds": {"gpu": 60.0, "cpu": 30.0}}
+    write_json(tmp_path / "finalists" / "t0000.1" / "status.json", {**rerun, **scored(0.5)})
+    found = read(tmp_path)
+    assert device(found) == "GPU", "of a finalist's run"
+    assert "The cost leaves out 2:01:39 of workers that had no GPU." in caveats(found)
 
 
 def test_endings_that_differ_in_numbers_only_are_one(tmp_path: Path) -> None:
@@ -201,16 +212,18 @@ def test_a_value_with_which_every_trial_failed_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep_of(tmp_path)
-    big, small = {"model.d_model": 1024, "heads": 8, "lr": 0.1}, {"model.d_model": 64, "lr": 0.1}
-    for number in range(3):
+    big, small = {"kind": "huge\n", "heads": 8, "lr": 0.1}, {"kind": "small", "lr": 0.1}
+    for number in range(2):
         write_status(tmp_path, f"t000{number}", status="failed", params=big)
+        write_status(tmp_path, f"t001{number}", status="failed", params={"lr": 0.1, "depth": 9})
     write_status(tmp_path, "t0003", status="failed", params={**big, "heads": 4})
-    said = "Each of the 4 trials with model.d_model=1024 failed."
+    said = r"Each of the 3 trials with kind=huge\n failed."
     assert main(["status", str(tmp_path)]) == 0
     assert said not in capsys.readouterr().out, "all failed"
     write_status(tmp_path, "t0004", status="running", params=big)
     write_status(tmp_path, "t0005", status="stopped", params=small)
     assert findings_record(read(tmp_path))["always_failed"] == [said]
+    assert f"<p>{said}</p>" in Page(read(tmp_path), []).html()
     assert main(["status", str(tmp_path), "--filter", "status=stopped"]) == 0
     assert said in capsys.readouterr().out
     write_status(tmp_path, "t0004", status="stopped", params=big)

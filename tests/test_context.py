@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from aurl.files import write_json, write_yaml
 from aurl.latent_config import ContextName
 from aurl.model.context import ContextTable
 from aurl.model.vae import Vae
+from aurl.reporting import export as exports
 from aurl.seeding import seeded
 from aurl.training import checkpoint
 from aurl.training.evaluate import Evaluator
@@ -293,6 +295,24 @@ def test_samples_of_a_context_are_written_and_the_same_for_the_same_seed(
     assert {"sample_002.mid", "sample_002.wav", "sample_002.png"} <= names
     assert a == b
     assert a != c
+
+
+def test_each_block_of_samples_has_contexts_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = exports.load_export(export_of(tmp_path / "export", effect=1.0))
+    told: list[torch.Tensor] = []
+
+    def block(*given: Any) -> torch.Tensor:
+        told.append(given[3])
+        return torch.zeros(exports.BLOCK, 1)
+
+    monkeypatch.setattr(exports, "prior_block", block)
+    monkeypatch.setattr(exports, "played", lambda *_, **__: [])
+    trained.samples(exports.BLOCK + 1, given={"metre": METRES.index((6, 8))})
+    first, second = told
+    assert torch.equal(first[:, 1], second[:, 1])
+    assert not torch.equal(first[:, 0], second[:, 0])
 
 
 @pytest.mark.parametrize(

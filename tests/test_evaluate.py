@@ -231,7 +231,9 @@ def test_values_of_likelihood_are_what_the_metrics_page_says() -> None:
 
 
 @torch.no_grad()
-def test_under_a_learned_prior_a_coordinate_is_asked_what_it_tells() -> None:
+def test_under_a_learned_prior_a_coordinate_is_asked_what_it_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its KL is a part of a slot's, and says nothing by itself."""
     levels = [
         {"name": "all", "dim": 2, "span": "sequence", "prior": "mixture"},
@@ -247,3 +249,9 @@ def test_under_a_learned_prior_a_coordinate_is_asked_what_it_tells() -> None:
     told = latent_information(found.z, found.mean, found.log_var)
     assert found.rates[:2] == pytest.approx(told[:2])
     assert found.rates[2:] == pytest.approx(found.kl[:, 2:].mean(axis=0))
+    much = np.full(vae.layout.size, 99.0)
+    monkeypatch.setattr(evaluate, "latent_information", lambda *_: much)
+    found = Measured(vae, STORE, WINDOWS, np.asarray(CORPUS.piece)[WINDOWS])
+    assert found.rates is not None
+    paid = found.kl[:, :2].sum(axis=1).mean()
+    assert found.rates[:2] == pytest.approx(paid), "no more than its slot costs"

@@ -123,17 +123,20 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_is_left(tmp_path: P
 def test_halves_of_a_folder_that_killed_processes_left_are_removed_and_no_others(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / ".out.0123abcd.part" / "inner").mkdir(parents=True)
-    kept = [".other.0123abcd.part", ".out.mine.part", ".out.0123abcd.old", "out"]
+    (tmp_path / ".o.t.0123abcd.part" / "inner").mkdir(parents=True)
+    kept = [".out.0123abcd.part", ".o.t.0123.part", ".o.t.mine.part", ".o.t.0123abcd.old", "o.t"]
     for name in kept:
-        (tmp_path / name).mkdir()
-    with atomic_folder(tmp_path / "out") as slow:
-        with atomic_folder(tmp_path / "out") as quick:
+        (tmp_path / name / "inner").mkdir(parents=True)
+    (tmp_path / ".o.t.4567abcd.part").symlink_to(tmp_path / ".o.t.mine.part")
+    kept.append(".o.t.4567abcd.part")
+    with atomic_folder(tmp_path / "o.t") as slow:
+        with atomic_folder(tmp_path / "o.t") as quick:
             write_text(quick / "by.txt", "quick")
         assert slow.is_dir(), "it is being made"
         write_text(slow / "by.txt", "slow")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
-    assert (tmp_path / "out" / "by.txt").read_text() == "slow"
+    assert (tmp_path / ".o.t.mine.part" / "inner").is_dir(), "behind a link is nothing of ours"
+    assert (tmp_path / "o.t" / "by.txt").read_text() == "slow"
 
 
 def test_a_folder_is_nobodys_half_until_it_is_in_its_place(

@@ -1,12 +1,16 @@
 """One full-size run: what a killed one left behind, without Ray."""
 
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from aurl.errors import SweepError
-from aurl.files import write_json
+from aurl.errors import StorageError, SweepError
+from aurl.files import read_json, write_json
 from aurl.reporting.progress import Progress
 from aurl.search import full_run
 from aurl.search.full_run import scaled
@@ -106,3 +110,58 @@ def test_a_run_whose_workers_die_is_tried_again_from_its_last_step(
     assert closed == [*range(1, attempts + 1)], "each is sent home before the next"
     again = "the trial's workers died: of it. It goes on from its last checkpoint."
     assert told == [again] * (attempts - 1)
+
+
+@pytest.mark.parametrize(("address", "looks"), [(None, "o"), ("head:6379", "op")])
+def test_a_run_records_what_its_gang_reports_and_looks_about_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str | None, looks: str
+) -> None:
+    now, looked, answers = [100.0], list[str](), list[bool]()
+    row = {"step": 2, "train/objective_nats": 5.0}
+    told = Event(rows=(row,), waited_s=7.0)
+    heard = deque([told, Event(noted=True), Event(ended=True), Event(outage=True, ended=True)])
+
+    class Reporting(RemoteGang):
+        def __init__(self, _: object, __: str, meanwhile: Callable[[], None]) -> None:
+            self._meanwhile = meanwhile
+
+        def submit(self, task: Task) -> None:
+            self._meanwhile()
+
+        def next_event(self) -> Event:
+            now[0] += 10.0
+            return heard.popleft()
+
+        def answer(self, *, go_on: bool) -> None:
+            answers.append(go_on)
+
+        def close(self) -> None:
+            pass
+
+    def looker(name: str) -> Callable[..., object]:
+        return lambda *_: SimpleNamespace(look=lambda: looked.append(name))
+
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(full_run, "RemoteGang", Reporting)
+    monkeypatch.setattr(full_run, "Orphans", looker("o"))
+    monkeypatch.setattr(full_run, "Patience", looker("p"))
+    monkeypatch.setattr(full_run, "connected", lambda _: nullcontext())
+    monkeypatch.setattr(full_run, "slots", lambda *_: 1)
+    monkeypatch.setattr(full_run, "check_storage", lambda _: None)
+    monkeypatch.setattr(full_run, "shared", lambda _: [])
+    run = full_run.FullRun(
+        folder=tmp_path / "run",
+        config=small_config(),
+        corpus=tiny_corpus(),
+        shape=Shape(workers_per_trial=2, gpus_per_worker=0.5),
+        address=address,
+    )
+    display = Progress(Console(quiet=True), 1, 8)
+    run.folder.mkdir()
+    assert full_run.run(run, display) == {}
+    assert looked == [*looks]
+    assert answers == [True], "a note is not answered"
+    held = read_json(tmp_path / "run" / "status.json")["device_seconds"]
+    assert held == {"gpu": 30.0 - 7.0}, "it held nothing while it waited"
+    with pytest.raises(StorageError):
+        full_run._attempt(run, Recorder(tmp_path, display), Reporting(None, "", lambda: None))

@@ -37,7 +37,7 @@ from aurl.search.gang import (
 )
 from aurl.search.placement import free_orphans
 from aurl.search.shape import Shape
-from aurl.search.slot import scalars
+from aurl.search.slot import TrialSlot, scalars
 from aurl.training import checkpoint, ray_worker
 from aurl.training.look import unpacked
 from aurl.training.loop import DivergedError, Run, train
@@ -468,6 +468,33 @@ def test_the_last_report_is_below_every_rung() -> None:
     assert scalars(row, 8) == {"step": 4, "rung": 4, "rung_score": 0.5}
     assert scalars(row, 4) == {"step": 4, "rung": 0, "rung_score": 0.5}
     assert scalars({"step": 0}, 4)["rung_score"] == 0.0
+
+
+def test_a_slot_hands_on_what_it_hears_and_compares_nothing_of_a_note() -> None:
+    told = Event(rows=({"step": 4, "val/rung_score": 0.5},), look=b"look", waited_s=7.0)
+    note = Event(noted=True, rows=({"step": 5},))
+    heard = deque([told, note, Event(noted=True), Event(ended=True)])
+    answers: list[bool] = []
+
+    class Made(TrialSlot):
+        def __init__(self) -> None:
+            self._gang: Any = SimpleNamespace(
+                submit=lambda _: None,
+                answer=lambda go_on: answers.append(go_on),
+                next_event=heard.popleft,
+            )
+            self._task = Task(config=small_config(), checkpoint_folder=Path())
+            self._waiting = self._busy = False
+
+    slot = Made()
+    report = {"step": 4, "rung": 4, "rung_score": 0.5}
+    rest = {"rows": told.rows, "look": b"look", "waited_s": 7.0, "failure": ""}
+    assert slot.step() == report | rest
+    quiet = {"rows": note.rows, "look": b"", "waited_s": 0.0, "failure": ""}
+    assert slot.step() == report | {"step": 5, "rung": 0} | quiet
+    assert slot.step() == report | {"rung": 0} | quiet | {"rows": ()}
+    assert slot.step() == report | {"rows": (), "failure": "", "outage": False, "done": True}
+    assert answers == [True], "a note is not answered"
 
 
 def owner() -> Any:

@@ -16,7 +16,7 @@ from ray.train.v2._internal.execution.failure_handling import (
     FailureDecision,
     create_failure_policy,
 )
-from ray.train.v2.api.exceptions import ControllerError
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from ray.util.placement_group import PlacementGroup
 
 from aurl.errors import SweepError
@@ -48,12 +48,18 @@ class Cluster:
     step: int = 0
     """Of the checkpoint."""
 
+    free: float = 9.0
+    looks: int = 0
+    """At what is free."""
+
+    freed: list[int] = field(default_factory=list[int])
+    leaves: list[threading.Event] = field(default_factory=list[threading.Event])
     gangs: list[Gang] = field(default_factory=list[Gang])
     boxes: "list[Box]" = field(default_factory=list["Box"])
     trainers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def assembled(self) -> Gang:
-        shape = Shape(workers_per_trial=4, workers_at_least=1)
+        shape = Shape(workers_per_trial=4, workers_at_least=1, gpus_per_worker=0.5)
         corpus = [ray.ObjectRef.nil()]
         self.gangs.append(Gang(GangSettings(shape=shape, scratch="", corpus=corpus), "gang"))
         return self.gangs[-1]
@@ -82,7 +88,8 @@ class Box:
 
     def _report(self) -> None:
         self.cluster.step += EVERY
-        self.events.append(Event(rows=({"step": self.cluster.step},)))
+        steps = (self.cluster.step - 1, self.cluster.step)
+        self.events.append(Event(rows=tuple({"step": step} for step in steps)))
 
     def _answer(self, go_on: bool) -> None:
         self.verdicts.append(go_on)
@@ -109,14 +116,21 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         made.trainers.append(given)
 
         def fit() -> None:
+            given["room"] = itself.room.bundle_count
             own.begun.set()
             assert own.closed.wait(5.0)
 
-        return SimpleNamespace(fit=fit)
+        itself = SimpleNamespace(fit=fit)
+        return itself
 
-    def reserved(*_: object, **__: object) -> PlacementGroup:
+    def reserved(_: object, *, leave: threading.Event) -> PlacementGroup:
+        made.leaves.append(leave)
         made.now += made.waits_s
         return PlacementGroup(ray.PlacementGroupID.nil(), [{"CPU": 1.0}] * made.rooms.pop(0))
+
+    def available() -> dict[str, dict[str, float]]:
+        made.looks += 1
+        return {"node": {"CPU": made.free, "GPU": made.free}}
 
     actor = SimpleNamespace(options=lambda **_: called(box))
     here = SimpleNamespace(get_node_id=lambda: "node")
@@ -125,15 +139,18 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     )
     monkeypatch.setattr(gang_module, "ray", fake)
     monkeypatch.setattr(gang_module, "GangTrainer", trainer)
-    monkeypatch.setattr(gang_module, "_backend", lambda workers: None)
+    monkeypatch.setattr(gang_module, "_backend", lambda workers: workers)
     monkeypatch.setattr(gang_module, "time", SimpleNamespace(monotonic=lambda: made.now))
-    monkeypatch.setattr(gang_module, "remove_placement_group", lambda room: None)
+    monkeypatch.setattr(
+        gang_module, "remove_placement_group", lambda room: made.freed.append(room.bundle_count)
+    )
     monkeypatch.setattr(gang_module, "reserve", reserved)
-    monkeypatch.setattr(placement, "available_resources_per_node", lambda: {"node": {"CPU": 9.0}})
+    monkeypatch.setattr(placement, "available_resources_per_node", available)
     yield made
     for gang in made.gangs:  # its thread would call Ray itself, which starts then
         gang.close()
         assert not vars(gang)["_thread"].is_alive()
+    assert all(each.is_set() for each in made.leaves), "nobody waits for room any more"
 
 
 def heard(gang: Gang, cluster: Cluster, *, seconds: float) -> list[int]:
@@ -153,7 +170,11 @@ def test_a_gang_goes_on_at_the_report_where_it_found_room_for_more(cluster: Clus
     assert [box.verdicts for box in cluster.boxes] == [[True, False], [True, False], [True, True]]
     assert all(box.tasks == [TASK] for box in cluster.boxes)
     assert [box.closed.is_set() for box in cluster.boxes] == [True, True, False]
+    assert cluster.freed == [1, 2]
     assert [each["scaling_config"].num_workers for each in cluster.trainers] == [1, 2, 4]
+    assert [each["backend_config"] for each in cluster.trainers] == [1, 2, 4]
+    assert [each["room"] for each in cluster.trainers] == [1, 2, 4]
+    assert all(each["scaling_config"].use_gpu for each in cluster.trainers)
     cluster.now += 1000.0
     gang.submit(TASK)
     assert len(cluster.boxes) == 3, "it has the most"
@@ -189,6 +210,23 @@ def test_a_gang_tells_how_long_it_waited_for_room(cluster: Cluster) -> None:
     assert len(cluster.boxes) == 3
 
 
+def test_a_gang_that_waited_for_room_twice_before_its_task_tells_of_both(cluster: Cluster) -> None:
+    cluster.waits_s = 50.0
+    gang = cluster.assembled()
+    assert cluster.boxes[0].begun.wait(5.0)
+    cluster.now += 1000.0
+    gang.submit(TASK)
+    assert gang.next_event().waited_s == 100.0
+
+
+def test_a_gang_looks_for_room_twice_a_minute_and_not_at_every_report(cluster: Cluster) -> None:
+    cluster.free = 0.0
+    gang = cluster.assembled()
+    gang.submit(TASK)
+    assert heard(gang, cluster, seconds=20.0) == [4, 8, 12, 16, 20, 24]
+    assert (cluster.looks, len(cluster.boxes)) == (2, 1)
+
+
 def test_a_failure_while_a_gang_grows_is_heard(cluster: Cluster) -> None:
     gang = cluster.assembled()
     gang.submit(TASK)
@@ -196,6 +234,8 @@ def test_a_failure_while_a_gang_grows_is_heard(cluster: Cluster) -> None:
     cluster.now, cluster.failure = 1000.0, "the disk is full"
     gang.answer(go_on=True)
     assert gang.next_event().failure == "the disk is full"
+    gang.submit(TASK)
+    assert not gang.next_event().ended, "it is heard once"
     assert len(cluster.boxes) == 1
 
 
@@ -230,8 +270,12 @@ def test_train_does_not_start_workers_again_whose_room_and_mailbox_it_has_ended(
     gang.submit(TASK)
     gang.next_event()
     policy = create_failure_policy(cluster.trainers[0]["run_config"].failure_config)
-    error = ControllerError(WorkerGroupStartupFailedError("a worker died while it started"))
-    assert policy.make_decision(error) == FailureDecision.RAISE
+    for error in (
+        ControllerError(WorkerGroupStartupFailedError("a worker died while it started")),
+        WorkerGroupError("died", {0: RayActorError()}),
+        WorkerGroupError("taken", {0: MachineTakenError("a node is gone")}),
+    ):
+        assert policy.make_decision(error) == FailureDecision.RAISE, str(error)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +305,8 @@ def test_whoever_owns_a_gang_from_afar_hears_of_what_it_died(
         raise raised
 
     here = SimpleNamespace(get_node_id=lambda: "node")
-    actor = called(lambda *_: SimpleNamespace(next_event=called(lambda: "reply")))
+    reply = called(lambda: "reply")
+    actor = called(lambda *_: SimpleNamespace(next_event=reply, close=reply))
     fake = SimpleNamespace(
         get=get,
         wait=lambda *_, **__: (waits.pop(0), []),
@@ -275,3 +320,5 @@ def test_whoever_owns_a_gang_from_afar_hears_of_what_it_died(
         gang.next_event()
     assert (str(caught.value), caught.value.was_taken) == (said, was_taken)
     assert looks == ["meanwhile"]
+    if error is None:
+        gang.close()

@@ -446,3 +446,21 @@ def test_a_dimension_that_the_prior_knows_is_dead_in_a_study_as_in_kl_health(kin
     mean = np.random.default_rng(0).normal(size=(len(study.windows), 1)).repeat(2, axis=1)
     study.__dict__["_posterior"] = mean, np.full(mean.shape, [-9.0, 0.0])
     assert study.live.tolist() == [True, False], "told by the code above, it costs nothing"
+
+
+def test_a_dimension_pays_at_most_what_its_slot_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = [{"name": "global", "dim": 2}]
+    config = small_config(latent__levels=levels, latent__prior__kind="mixture")
+    study = Study(Subject(untrained(config).model, tiny_corpus()))
+    mean = np.random.default_rng(0).normal(size=(len(study.windows), 2))
+    study.__dict__ |= {"_posterior": (mean, np.full(mean.shape, -3.0)), "_information": np.ones(2)}
+    monkeypatch.setattr(Subject, "kl", lambda *_: np.array([5.0, -4.97]))
+    assert study.live.tolist() == [False, False]
+
+
+def test_the_kl_of_a_study_is_a_mean_over_windows_by_a_prior_that_is_told_the_context() -> None:
+    model = untrained(small_config(latent__context=["metre"])).model
+    windows = tiny_corpus().indices("train")[:2]
+    mean = np.full((2, len(model.layout.slot)), 3.0)
+    kl = Subject(model, tiny_corpus()).kl(windows, (mean, np.zeros_like(mean)), mean)
+    assert kl == pytest.approx(4.5, rel=0.2), "3^2 / 2, if the context moves nothing yet"

@@ -188,7 +188,12 @@ def test_status_is_read_back_whole(tmp_path: Path) -> None:
             '{"status": "failed", "step": 1e999}', "status.json cannot be read", id="inf"
         ),
         pytest.param(
-            '{"status": "failed", "seconds": 1e308}', "status.json cannot be read", id="for_ever"
+            '{"status": "failed", "seconds": 2e12}', "status.json cannot be read", id="for_ever"
+        ),
+        pytest.param(
+            '{"status": "failed", "device_seconds": {"gpu": -1.0}}',
+            "status.json cannot be read",
+            id="less_than_nothing",
         ),
         pytest.param(
             f'{{"status": "failed", "seconds": {10**400}}}',
@@ -243,7 +248,9 @@ def test_a_parameter_that_no_space_can_have_is_left_out_and_none_takes_a_place(
     assert len(header) == len(set(header))
 
 
-@pytest.mark.parametrize("name", ["**", "[", "ünï", "t1\n", "t00000", "t٠٠٠٠"])
+@pytest.mark.parametrize(
+    "name", ["**", "[", "ünï", "t1\n", "t00000", "t0000.0", "t0000.01", "t٠٠٠٠"]
+)
 def test_a_folder_of_any_name_is_listed(tmp_path: Path, name: str) -> None:
     write_status(tmp_path, name)
     (tmp_path / "finalists" / "t0000.1").mkdir(parents=True)
@@ -413,6 +420,7 @@ def test_a_finalist_that_collapses_with_another_seed_has_no_lower_bound(tmp_path
         write_rerun(tmp_path, f"t0000.{number}", 0.8)
     collapsed = {"val/score": 0.0, "val/kl_health": 0.0}
     write_rerun(tmp_path, "t0000.2", 0.0, metrics=collapsed)
+    write_rerun(tmp_path, "t0000.02", 0.8)  # somebody's copy
     (place,) = ranked(read_trials(tmp_path))
     assert place.trial.seed_scores == (0.8, None, 0.8)
     assert place.trial.score_low is None

@@ -25,6 +25,7 @@ from aurl.data.piece import Piece, sliced
 from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError
 from aurl.files import read_json, read_yaml, write_yaml
+from aurl.model import generation
 from aurl.model.generation import Sampling
 from aurl.model.vae import Vae
 from aurl.plain import overridden
@@ -102,9 +103,13 @@ def test_a_note_ends_with_the_window_however_long_the_model_makes_it(
 
 def test_decoding_in_parts_gives_the_same_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = untrained(small_config(latent__prior__kind="mixture"))
-    whole, drawn = trained.samples(3, sampling=Sampling()), trained.samples(9)
+    for module in (exports, generation):
+        monkeypatch.setattr(module, "BLOCK", 4)
+    whole, drawn = trained.samples(9, sampling=Sampling()), trained.samples(9)
+    assert len(drawn) == 9
+    assert all(one not in whole[:4] for one in whole[4:8]), "each block has its own draws"
     monkeypatch.setattr(subject, "AT_ONCE", 2)
-    assert trained.samples(3, sampling=Sampling()) == whole
+    assert trained.samples(9, sampling=Sampling()) == whole
     assert trained.samples(3) == drawn[:3], "of three, the first of nine"
 
 
@@ -336,11 +341,12 @@ def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
     assert "\nOn 5 windows of the test split" in card
     assert "Transformer VAE of windows of 2 bars, made by aurl." in card
     own = [
-        {"name": "global", "dim": 4, "prior": "mixture"},
+        {"name": "global", "dim": 4, "prior": "mixture", "free_nats": 0.0},
+        {"name": "half", "dim": 0, "span": 1},
         {"name": "bar", "dim": 2, "span": 1, "free_nats": 0.5, "opens": 0.3},
     ]
     card = model_card(small_config(latent__levels=own), tiny_corpus(), metrics, made_by)
-    assert "global (4 dimensions, span sequence, prior mixture), bar (2 dimensions, " in card
+    assert "(4 dimensions, span sequence, prior mixture, 0 nats free), bar (2 dim" in card
     assert "span 1.0, 0.5 nats free, opens at 0.3 of training). Width" in card
     timed = replace(tiny_corpus(), vocabulary=Events())
     card = model_card(config, timed, metrics, made_by)

@@ -36,12 +36,15 @@ class Machines:
     removed: list[int] = field(default_factory=list[int])
     waits: int = 0
 
-    def placed(self, bundles: list[dict[str, float]], **_: str) -> Placed:
+    def placed(self, bundles: list[dict[str, float]], *, strategy: str, name: str) -> Placed:
         size = len(bundles)
+        assert (strategy, name[:13]) == ("PACK", "aurl-slot-a1-")
         self.asked.append(size)
+        assert bundles == [{"CPU": 1.0, "GPU": 0.5}] * size
 
         def is_there() -> bool:
             self.waits += 1
+            assert self.waits < 1000, "it waits for ever"
             return size <= self.room and self.waits > self.looks
 
         return Placed(size, is_there)
@@ -63,23 +66,25 @@ def reserved(
 
 
 @pytest.mark.parametrize(
-    ("room", "size", "asked"),
-    [(4, 4, [4]), (3, 2, [4, 2]), (1, 1, [4, 2, 1])],
+    ("room", "least", "asked"),
+    [(4, 1, [4]), (3, 2, [4, 2]), (1, 1, [4, 2, 1])],
     ids=["the_most", "half", "one"],
 )
 def test_fewer_workers_are_asked_for_where_the_most_find_no_room(
-    monkeypatch: pytest.MonkeyPatch, room: int, size: int, asked: list[int]
+    monkeypatch: pytest.MonkeyPatch, room: int, least: int, asked: list[int]
 ) -> None:
     machines = Machines(room)
-    shape = Shape(workers_per_trial=4, workers_at_least=1)
-    assert reserved(monkeypatch, machines, shape, threading.Event()) == size
+    shape = Shape(workers_per_trial=4, workers_at_least=least, gpus_per_worker=0.5)
+    assert reserved(monkeypatch, machines, shape, threading.Event()) == asked[-1]
     assert machines.asked == asked
+    assert machines.waits == 10 * len(asked[1:]) + 1, "ten seconds for each that is not there"
     assert machines.removed == asked[:-1], "what is not used is given back"
 
 
 def test_room_for_all_workers_or_none_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     machines = Machines(4, looks=500)
-    assert reserved(monkeypatch, machines, Shape(workers_per_trial=4), threading.Event()) == 4
+    shape = Shape(workers_per_trial=4, gpus_per_worker=0.5)
+    assert reserved(monkeypatch, machines, shape, threading.Event()) == 4
     assert machines.asked == [4]
 
 
@@ -89,7 +94,7 @@ def test_who_leaves_asks_for_no_room_any_more(
 ) -> None:
     machines, leave = Machines(room), threading.Event()
     leave.set()
-    shape = Shape(workers_per_trial=4, workers_at_least=least)
+    shape = Shape(workers_per_trial=4, workers_at_least=least, gpus_per_worker=0.5)
     assert reserved(monkeypatch, machines, shape, leave) is None
     assert machines.asked == machines.removed == [4]
 
@@ -107,3 +112,22 @@ def test_there_is_room_for_more_if_the_next_number_of_workers_fits(
     assert placement.has_room_for_more(shape, workers) is answer
     assert not placement.has_room_for_more(shape, 0), "it has not begun"
     assert not placement.has_room_for_more(Shape(workers_per_trial=4), 4)
+
+
+def test_what_dead_slots_held_is_freed_once_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = [("aurl-slot-dead-0a", "CREATED"), ("aurl-slot-dead-0b", "PENDING")]
+    kept = [("aurl-slot-dead-0c", "REMOVED"), ("aurl-slot-alive-0d", "CREATED"), ("", "CREATED")]
+    groups = [
+        {"placement_group_id": f"{index:02x}" * 18, "name": name, "state": state}
+        for index, (name, state) in enumerate([*held, *kept])
+    ]
+    freed: list[str] = []
+    monkeypatch.setattr(placement, "placement_group_table", lambda: dict(enumerate(groups)))
+    monkeypatch.setattr(placement, "actors", lambda actor: {"State": actor.upper()})
+    monkeypatch.setattr(
+        placement, "remove_placement_group", lambda group: freed.append(group.id.hex())
+    )
+    assert placement.free_orphans() == 2
+    assert freed == ["00" * 18, "01" * 18]

@@ -127,6 +127,21 @@ def test_panel_shows_counts_best_running_and_times() -> None:
     assert times == "elapsed 0:01:00, left 0:00:43"
 
 
+def test_a_panel_of_what_nobody_planned_goes_by_what_has_begun() -> None:
+    clock = Clock()
+    progress = Progress(console(), None, None, clock=clock)
+    with progress:
+        progress.trial_started("t0000", {})
+        clock.now += 60.0
+        progress.trial_ended("t0000", "completed", "", GOOD)
+        assert panel(progress)[-1] == "elapsed 0:01:00, left 0:00:00"
+        progress.trial_started("t0001", {})
+        progress.trial_progress("t0001", 150, BETTER)
+        bar, _, running, times = panel(progress)
+    assert bar.endswith(" 1 runs, 1 running, 1 completed")
+    assert (running, times) == ("running: t0001 150", "elapsed 0:01:00, left 0:01:00")
+
+
 def test_panel_before_the_first_trial_shows_the_message_and_no_estimate() -> None:
     clock = Clock()
     progress, _ = plain(clock=clock)

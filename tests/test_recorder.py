@@ -222,10 +222,11 @@ def test_a_trial_counts_what_its_workers_hold(
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     trials = tmp_path / "trials"
+    made = recorder(trials)
     attempts = [  # the share of a GPU, and how many of two workers the rows tell of
         (0.25, 2.0, {"gpu": 1.0 + 2 * 0.25 * 10}),
         (1.0, 1.0, {"gpu": 6.0 + 10 + 10}),
-        (0.0, 2.0, {"gpu": 26.0, "cpu": 2 * 10 + 2 * 10}),
+        (0.0, 1.0, {"gpu": 26.0, "cpu": 10 + 10}),
     ]
     for index, (gpus, workers, wanted) in enumerate(attempts):
         now += 30.0  # before it begins
@@ -248,6 +249,11 @@ def test_a_trial_counts_what_its_workers_hold(
         assert status(trials)["device_seconds"] == pytest.approx(wanted)
         write_json(trials / NAME / "status.json", {**status(trials), "trial": "t0099"})  # moved
     assert status(trials)["seconds"] == 52.0 + 2 * 90.0, "it did not hold what it waited for"
+    begin(made)
+    now += 10.0
+    made.end(NAME, "failed", "so far")
+    held = status(trials)["device_seconds"]
+    assert held["cpu"] == 20.0 + 2 * 10.0, "a new attempt may have all its workers"
     write_json(trials / NAME / "status.json", {**status(trials), "device_seconds": {"gpu": "x"}})
     with pytest.raises(SweepError, match=r"status\.json is damaged"):
         statuses(trials)

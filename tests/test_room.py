@@ -87,7 +87,9 @@ def test_a_cluster_that_holds_nothing_is_waited_for_but_not_for_ever(
 ) -> None:
     machines = Machines(monkeypatch, 1)
     told = list[str]()
-    patience = Patience(Shape(workers_per_trial=2, grow_to=grow_to), told.append)
+    patience = Patience(
+        Shape(workers_per_trial=4, workers_at_least=2, grow_to=grow_to), told.append
+    )
 
     def wait(seconds: float) -> None:
         machines.now += seconds

@@ -12,7 +12,7 @@ from rich.console import Console
 from aurl import cli, listings
 from aurl.files import write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
-from aurl.reporting.watching import watch
+from aurl.reporting.watching import planned_trials, watch
 from aurl.search.wishes import PAUSED
 
 MEASURED = ("val/score", *OBJECTIVES)
@@ -78,10 +78,19 @@ def test_anything_else_has_a_line_for_each_piece_of_news(tmp_path: Path) -> None
 
 
 def test_a_watch_of_a_sweep_whose_plan_is_damaged_makes_up_none(tmp_path: Path) -> None:
-    write_yaml(tmp_path / "sweep.yaml", {"space": {"budget": {"trials": "two"}}})
-    write(tmp_path, "t0000", "stopped", 4)
-    write(tmp_path, "t0001", "running", 6)
-    events = [lambda: write(tmp_path, "t0001", "completed", 8)]
+    for space in (None, {"budget": {"trials": 0}}, {"budget": {"trials": "two"}}):
+        write_yaml(tmp_path / "sweep.yaml", {"space": space})
+        assert planned_trials(tmp_path) is None
+
+    def begin() -> None:
+        write(tmp_path, "t0000", "stopped", 4)
+        write(tmp_path, "t0001", "running", 6)
+
+    def end() -> None:
+        write(tmp_path, "t0001", "completed", 8)
+        write(tmp_path, "t0001.1", "completed", 8)
+
+    events = [begin, end]
     lines = watched(tmp_path, events, terminal=False).splitlines()
     assert not events, "over when what there is has ended"
     assert lines[1].endswith("t0000 stopped: no scores [1 runs]")
@@ -123,7 +132,8 @@ def test_a_run_of_a_finalist_is_not_one_of_the_trials_that_are_planned(tmp_path:
 
 
 def test_a_watch_does_not_wait_for_what_is_paused(tmp_path: Path) -> None:
-    sweep_of(tmp_path, seeds={"finalists": 2})
+    assert planned_trials(sweep_of(tmp_path, trials=1)) == 1
+    sweep_of(tmp_path, seeds={"finalists": 5})
     events = [
         lambda: write(tmp_path, "t0000", "running", 4),
         lambda: write(tmp_path, "t0000", "completed", 8),
