@@ -100,7 +100,8 @@ def test_a_run_whose_workers_die_is_tried_again_from_its_last_step(
     run = full_run.FullRun(
         folder=tmp_path, config=small_config(), corpus=tiny_corpus(), shape=Shape(), address=None
     )
-    console = Console(file=io.StringIO(), width=100)
+    paper = io.StringIO()
+    console = Console(file=paper, width=100)
     shown = Progress(console, 1, 8)
     recorder = Recorder(tmp_path.parent, shown)
     monkeypatch.setattr(recorder, "start", start)
@@ -110,4 +111,26 @@ def test_a_run_whose_workers_die_is_tried_again_from_its_last_step(
     again = "the trial's workers died: of it. It goes on from its last checkpoint."
     assert [record.getMessage() for record in caplog.records] == [again] * (attempts - 1)
     console.print(shown)
-    assert console.file.getvalue().splitlines()[-1] == again, "it stays to be seen"
+    assert paper.getvalue().splitlines()[-1] == again, "it stays to be seen"
+
+
+def test_who_interrupts_a_run_is_told_what_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper = io.StringIO()
+
+    class Gang(RemoteGang):
+        def __init__(self) -> None:
+            pass
+
+        def submit(self, task: Task) -> None:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            assert "interrupted: its workers" in paper.getvalue()
+
+    run = full_run.FullRun(
+        folder=tmp_path, config=small_config(), corpus=tiny_corpus(), shape=Shape(), address=None
+    )
+    with Progress(Console(file=paper), 1, 8) as progress, pytest.raises(KeyboardInterrupt):
+        full_run._attempt(run, Recorder(tmp_path.parent, progress), Gang())

@@ -143,5 +143,8 @@ def _attempt(full_run: FullRun, recorder: Recorder, gang: RemoteGang) -> str:
             recorder.show(full_run.folder.name, event.look)
             if not event.noted:
                 gang.answer(go_on=True)
+    except KeyboardInterrupt:
+        recorder.tell("interrupted: its workers end their step and leave")
+        raise
     finally:
         gang.close()
