@@ -63,6 +63,10 @@ def conclude(planned: Sweep, console: Console) -> int:
         console.print(f"No completed trial is feasible{so}: {best} is {lacking}.", markup=False)
     elif so:
         console.print(f"No completed trial has every objective{so}.")
+    elif first.seed_scores and first.score_low is None:
+        scored = sum(score is not None for score in first.seed_scores)
+        runs_of = f"Of {best}'s {len(first.seed_scores)} runs with other seeds"
+        console.print(f"{runs_of} {scored} have a score, so its own one alone ranks it.")
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)

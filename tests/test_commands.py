@@ -51,7 +51,10 @@ def test_a_sweep_without_a_finalist_says_why(
     )
     with pytest.raises(SweepError, match="there is no model"):
         commands.conclude(planned, Console(width=200))
-    said = [line for line in capsys.readouterr().out.splitlines() if "No completed" in line]
+    out = capsys.readouterr().out
+    unscored = not demanded and not lacks
+    assert ("Of t0000's 1 runs with other seeds 0 have a score, so its" in out) == unscored
+    said = [line for line in out.splitlines() if "No completed" in line]
     so = ", so none was trained with other seeds" if seeds else ""
     assert len(said) == bool(demanded or lacks), "in one line"
     why = (

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -58,12 +58,11 @@ class ParsedError(Exception):
 @pytest.fixture
 def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
     """The arguments that :func:`aurl.cli.main` would run; it comes no further than that."""
-    parse_args = ArgumentParser.parse_args
 
-    def stop(parser: ArgumentParser, argv: Sequence[str] | None = None) -> Namespace:
-        raise ParsedError(parse_args(parser, argv))
+    def stop(args: Namespace) -> int:
+        raise ParsedError(args)
 
-    monkeypatch.setattr(ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(cli, "_ended", stop)
 
     def parsed(words: Sequence[str]) -> Namespace:
         with pytest.raises(ParsedError) as caught:

@@ -1,5 +1,6 @@
 """One full-size run: what a killed one left behind, without Ray."""
 
+import io
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -70,6 +71,7 @@ def test_a_preset_is_wider_deeper_and_longer_with_heads_as_wide_as_before() -> N
 def test_a_run_whose_workers_die_is_tried_again_from_its_last_step(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     steps: tuple[int, ...],
     taken: tuple[int, ...],
     attempts: int,
@@ -95,21 +97,47 @@ def test_a_run_whose_workers_die_is_tried_again_from_its_last_step(
     def start(name: str) -> None:
         write_json(tmp_path / "status.json", {"step": steps[len(begun)]})
         begun.append(steps[len(begun)])
+        shown.trial_started(name, {})
 
     monkeypatch.setattr(full_run, "RemoteGang", Lost)
     monkeypatch.setattr(full_run, "shared", lambda _: [])
     run = full_run.FullRun(
         folder=tmp_path, config=small_config(), corpus=tiny_corpus(), shape=Shape(), address=None
     )
-    told: list[str] = []
-    recorder = Recorder(tmp_path.parent, Progress(Console(quiet=True), 1, 8))
+    paper = io.StringIO()
+    console = Console(file=paper, width=100)
+    shown = Progress(console, 1, 8)
+    recorder = Recorder(tmp_path.parent, shown)
     monkeypatch.setattr(recorder, "start", start)
-    monkeypatch.setattr(recorder, "tell", told.append)
     assert full_run._train(run, recorder, "") == "the trial's workers died: of it"
     assert len(begun) == attempts
     assert closed == [*range(1, attempts + 1)], "each is sent home before the next"
     again = "the trial's workers died: of it. It goes on from its last checkpoint."
-    assert told == [again] * (attempts - 1)
+    assert [record.getMessage() for record in caplog.records] == [again] * (attempts - 1)
+    console.print(shown)
+    assert paper.getvalue().splitlines()[-1] == again, "it stays to be seen"
+
+
+def test_who_interrupts_a_run_is_told_what_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper = io.StringIO()
+
+    class Gang(RemoteGang):
+        def __init__(self) -> None:
+            pass
+
+        def submit(self, task: Task) -> None:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            assert "interrupted: its workers" in paper.getvalue()
+
+    run = full_run.FullRun(
+        folder=tmp_path, config=small_config(), corpus=tiny_corpus(), shape=Shape(), address=None
+    )
+    with Progress(Console(file=paper), 1, 8) as progress, pytest.raises(KeyboardInterrupt):
+        full_run._attempt(run, Recorder(tmp_path.parent, progress), Gang())
 
 
 @pytest.mark.parametrize(("address", "looks"), [(None, "o"), ("head:6379", "op")])

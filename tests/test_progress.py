@@ -1,6 +1,7 @@
 import io
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,11 +121,14 @@ def test_panel_shows_counts_best_running_and_times() -> None:
         progress.trial_ended("t0003", "failed", "out of memory", BETTER | {"val/score": 0.9})
         progress.trial_progress("t0001", 150, BETTER | {"val/score": 0.8})
         bar, best, running, times = panel(progress)
+        clock.now += 13.0
+        later = panel(progress)[-1]
     assert bar.endswith("3/6 runs, 1 running, 2 completed, 1 failed")
     assert best.startswith("highest score: t0002  score 0.600 kl_health 0.990")
     assert running == "running: t0001 150/300"
     # 3.5 trials' worth in 60 s; 2.5 are left
     assert times == "elapsed 0:01:00, left 0:00:43"
+    assert later == "elapsed 0:01:13, left 0:00:30"  # no news is no slower rate
 
 
 def test_a_panel_of_what_nobody_planned_goes_by_what_has_begun() -> None:
@@ -231,10 +235,13 @@ def test_odd_metrics_are_shown_as_missing(metrics: dict[str, Any], *, terminal: 
         assert "highest score: none yet" in panel(progress)
 
 
-def test_terminal_draws_the_panel_and_writes_the_ends_above_it() -> None:
+def test_terminal_draws_the_panel_and_writes_the_ends_above_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     paper = console(terminal=True)
     with Progress(paper, 2, 300, clock=Clock()) as progress:
         progress.message("starting workers")
+        sys.stdout.write("Configuration for experiment\n")  # as Ray does, for the log
         progress.trial_started("t0000", {"optimizer.lr": 0.1})
         progress.trial_progress("t0000", 100, GOOD)
         progress.trial_ended("t0000", "failed", "out of memory", GOOD)
@@ -242,6 +249,8 @@ def test_terminal_draws_the_panel_and_writes_the_ends_above_it() -> None:
     assert "[0:00:00] t0000 failed (out of memory)" in text
     assert "1/2 runs, 1 failed" in text
     assert "t0000 started" not in text
+    assert "Configuration" not in text
+    assert capsys.readouterr().out == "Configuration for experiment\n"
     assert text.rstrip().endswith("\x1b[?25h")  # the cursor is back
 
 

@@ -83,6 +83,7 @@ def test_what_a_killed_process_left_is_removed_and_what_lives_is_not(tmp_path: P
     ]
     folders = [Path(owner.stdout.readline().strip()) for owner in owners if owner.stdout]
     (tmp_path / "aurl-of-somebody-else").mkdir()
+    (tmp_path / "aurl-late" / "session_2026" / "logs").mkdir(parents=True)  # after the removal
     owners[0].send_signal(signal.SIGKILL)
     owners[0].communicate()
     assert all(folder.is_dir() for folder in folders)

@@ -61,6 +61,7 @@ def test_a_terminal_has_a_table_that_follows_the_folder(tmp_path: Path) -> None:
     assert text.index("4/8") < text.index("asha: [not] among the best")
     assert "2 trials: 1 completed, 1 stopped; best t0001" in " ".join(text.split())
     assert "last news 0:00:0" in text
+    assert "goes on" not in " ".join(text.split()).rpartition("best t0001")[2]  # it has ended
 
 
 def test_anything_else_has_a_line_for_each_piece_of_news(tmp_path: Path) -> None:

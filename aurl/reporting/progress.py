@@ -67,6 +67,7 @@ class Progress:
         self._message = ""
         self._entered: float | None = None
         self._first_start: float | None = None
+        self._last_work: float | None = None  # when the work done last grew
         self._last_result = -math.inf
         self._lock = threading.RLock()  # the panel is drawn by a thread of its own
         self._live: Live | None = None
@@ -74,7 +75,13 @@ class Progress:
     def __enter__(self) -> "Progress":
         self._entered = self._clock()
         if self._console.is_terminal:
-            self._live = Live(self, console=self._console, refresh_per_second=2)
+            self._live = Live(
+                self,
+                console=self._console,
+                refresh_per_second=2,
+                redirect_stdout=False,  # what Ray prints is for the log, not for above the panel
+                redirect_stderr=False,
+            )
             self._live.start(refresh=True)
         return self
 
@@ -126,6 +133,7 @@ class Progress:
             trial = self._trials.setdefault(trial_id, _Trial())
             news = bool(metrics) and dict(metrics) != trial.metrics
             trial.step, trial.metrics = step, dict(metrics)
+            self._last_work = self._clock()
         if news and self._live is None and self._clock() - self._last_result >= LINE_EVERY_S:
             self._last_result = self._clock()
             self._line(f"{trial_id} step {step}{_of(self._steps)}: {_scores(metrics)}")
@@ -138,6 +146,7 @@ class Progress:
             trial = self._trials.setdefault(trial_id, _Trial())
             trial.status, trial.metrics = status, dict(metrics)
             trial.earlier = self._entered is None
+            self._last_work = self._clock()
             done = self._count(*ENDS)
         why = f" ({reason})" if reason else ""
         so_far = f"{done}{_of(self._total)}"
@@ -211,11 +220,15 @@ class Progress:
         )
 
     def _seconds_left(self) -> float | None:
-        """What is left at the rate of this session since its first trial; None while unknown."""
+        """What is left at the rate of this session since its first trial; None while unknown.
+
+        The rate is that of the last news: between two, what is left is less by the time gone by.
+        """
         done = self._work(earlier=False)
-        if self._first_start is None or done == 0.0:
+        if self._first_start is None or self._last_work is None or done == 0.0:
             return None
-        return (self._clock() - self._first_start) * (self._whole() - self._work()) / done
+        left = (self._last_work - self._first_start) * (self._whole() - self._work()) / done
+        return max(0.0, left - (self._clock() - self._last_work))
 
 
 def _of(whole: int | None) -> str:

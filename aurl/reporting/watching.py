@@ -46,8 +46,14 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(_table(sweep, trials, console.height), refresh=True)
-                if _is_over(sweep, trials):
+                is_over = _is_over(sweep, trials)
+                table = _table(trials, console.height)
+                if not is_over:
+                    news = f"last news {duration(silent_s(sweep))} ago"
+                    told = f"{table.caption}; {news}; Ctrl-C leaves, the sweep goes on"
+                    table.caption = Text(told)
+                live.update(table, refresh=True)
+                if is_over:
                     return
                 wait(pause_s)
                 trials = read_runs(sweep)
@@ -76,15 +82,12 @@ def _tell(lines: Progress, known: dict[str, TrialStatus], trials: Sequence[Trial
         known[trial.trial] = trial
 
 
-def _table(sweep: Path, trials: Sequence[TrialStatus], height: int) -> Table:
+def _table(trials: Sequence[TrialStatus], height: int) -> Table:
     """Running trials first, then the latest that ended, as many as there are lines for."""
     room = max(1, height - AROUND)
     latest = sorted(trials, key=lambda trial: trial.trial, reverse=True)
     shown = sorted(latest, key=lambda trial: trial.status != "running")[:room]
-    table = status_table(shown, among=trials)
-    news = f"last news {duration(silent_s(sweep))} ago; Ctrl-C leaves, the sweep goes on"
-    table.caption = Text(f"{table.caption}; {news}")
-    return table
+    return status_table(shown, among=trials)
 
 
 def silent_s(sweep: Path) -> float:

@@ -1,5 +1,6 @@
 """One full-size run from a configuration, on the same gang and loop that trials use."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from aurl.search.recorder import Display, Recorder
 from aurl.search.room import Orphans, Patience
 from aurl.search.scratch import scratch_folder
 from aurl.search.shape import Shape
+
+_log = logging.getLogger(__name__)
 
 PRESETS: dict[str, Callable[[RunConfig], Plain]] = {
     "same": lambda config: {},
@@ -110,9 +113,11 @@ def _train(full_run: FullRun, recorder: Recorder, scratch: str) -> str:
         for look in looks:
             look()
 
-    tries, gained = 0, 0
+    tries, gained, lost = 0, 0, ""
     while True:
         recorder.start(folder.name)
+        if lost:  # said last: in a terminal, it stays until the run ends
+            recorder.tell(lost)
         step = read_json(folder / "status.json")["step"]
         tries, gained = (0 if step > gained else tries), step
         try:
@@ -121,7 +126,8 @@ def _train(full_run: FullRun, recorder: Recorder, scratch: str) -> str:
             tries += not error.was_taken
             if tries == ATTEMPTS:
                 return str(error).rstrip(".")
-            recorder.tell(f"{error} It goes on from its last checkpoint.")
+            lost = f"{error} It goes on from its last checkpoint."
+            _log.warning(lost)
 
 
 def _attempt(full_run: FullRun, recorder: Recorder, gang: RemoteGang) -> str:
@@ -137,5 +143,8 @@ def _attempt(full_run: FullRun, recorder: Recorder, gang: RemoteGang) -> str:
             recorder.show(full_run.folder.name, event.look)
             if not event.noted:
                 gang.answer(go_on=True)
+    except KeyboardInterrupt:
+        recorder.tell("interrupted: its workers end their step and leave")
+        raise
     finally:
         gang.close()

@@ -49,6 +49,17 @@ def _remove_orphans(place: Path) -> None:
                 _remove(path.parent)
             finally:
                 os.close(lock)
+    for path in place.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if _was_made_again(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _was_made_again(path: Path) -> bool:
+    """Whether Ray, which was still starting or ending, made a folder anew that was removed."""
+    names = [each.name for each in path.iterdir()]
+    is_ours = not path.is_symlink() and path.stat().st_uid == os.getuid()
+    return is_ours and bool(names) and all(name.startswith("session_") for name in names)
 
 
 def _remove(folder: Path) -> None:
