@@ -317,7 +317,7 @@ def sweeps_in(text: str) -> list[str]:
 
 
 def check_command(words: str) -> None:
-    with mock.patch.object(cli, "_ended", lambda _: 0):  # in place of running it
+    with mock.patch.object(cli, "_ended", return_value=0):  # in place of running it
         try:
             cli.main(["sweep", *shlex.split(words)])
         except SystemExit as ended:
