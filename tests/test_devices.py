@@ -19,7 +19,6 @@ TOGETHER = [
     ("mixture", "opening", "target_kl", "training_aids", "regularizers"),
     ("spline", "batch_norm", "augmented"),
     ("planar", "context"),
-    ("standard", "free_bits"),
 ]
 
 
