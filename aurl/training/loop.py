@@ -194,7 +194,7 @@ class Trainer:
             optimizer=self.optimizer,
             schedule=self.schedule,
         )
-        step = torch.tensor(float(self.step), device=device)
+        step = torch.tensor(float(self.step), dtype=torch.float64, device=device)
         if workers.mean(step) != step:  # a machine whose network file system is behind
             raise RuntimeError(
                 f"this worker's checkpoint is of step {self.step}, and another's is not"
