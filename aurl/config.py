@@ -160,7 +160,8 @@ class TrainingConfig:
 
     compile: bool = False
     """Whether torch compiles the training step. The first steps take minutes longer, and batches
-    are padded to few widths; on a GPU the whole step is then replayed as a CUDA graph."""
+    are padded to few widths; on a GPU, the whole step of one worker is then replayed as a CUDA
+    graph."""
 
     log_every: int = 10
     """Steps between rows of training metrics."""

@@ -64,6 +64,6 @@ def test_a_sweep_without_a_finalist_says_why(
 
 
 def test_fewer_workers_may_do_where_machines_come_and_go() -> None:
-    given = Namespace(workers_per_trial="2:4", gpus_per_worker=0.5, grow_to=8, address="head:1")
-    shape = Shape(workers_per_trial=4, workers_at_least=2, gpus_per_worker=0.5, grow_to=8)
+    given = Namespace(workers_per_trial="2:4", gpus_per_worker=1.0, grow_to=8, address="head:1")
+    shape = Shape(workers_per_trial=4, workers_at_least=2, gpus_per_worker=1.0, grow_to=8)
     assert commands.shape_of(given) == shape

@@ -181,7 +181,7 @@ def test_a_run_records_what_its_gang_reports_and_looks_about_meanwhile(
         folder=tmp_path / "run",
         config=small_config(),
         corpus=tiny_corpus(),
-        shape=Shape(workers_per_trial=2, gpus_per_worker=0.5),
+        shape=Shape(workers_per_trial=2, gpus_per_worker=1.0),
         address=address,
     )
     display = Progress(Console(quiet=True), 1, 8)
@@ -190,6 +190,6 @@ def test_a_run_records_what_its_gang_reports_and_looks_about_meanwhile(
     assert looked == [*looks]
     assert answers == [True], "a note is not answered"
     held = read_json(tmp_path / "run" / "status.json")["device_seconds"]
-    assert held == {"gpu": 30.0 - 7.0}, "it held nothing while it waited"
+    assert held == {"gpu": 2 * (30.0 - 7.0)}, "it held nothing while it waited"
     with pytest.raises(StorageError):
         full_run._attempt(run, Recorder(tmp_path, display), Reporting(None, "", lambda: None))

@@ -59,7 +59,7 @@ class Cluster:
     trainers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def assembled(self) -> Gang:
-        shape = Shape(workers_per_trial=4, workers_at_least=1, gpus_per_worker=0.5)
+        shape = Shape(workers_per_trial=4, workers_at_least=1, gpus_per_worker=1.0)
         corpus = [ray.ObjectRef.nil()]
         self.gangs.append(Gang(GangSettings(shape=shape, scratch="", corpus=corpus), "gang"))
         return self.gangs[-1]

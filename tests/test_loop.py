@@ -239,7 +239,6 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path: Path) -
         ({"augmentation__velocity": 2}, 1, r"augmentation\.velocity must be 0 .* got 2"),
         ({"model__encoder_layers": 1}, 1, r"encoder_layers must be at least"),
         ({"training__accumulate": 4}, 4, r"batch_size=8, accumulate=4, workers=4\.$"),
-        ({"training__compile": True}, 2, r"compile must be false with several .* got 2 workers"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(

@@ -40,7 +40,7 @@ class Machines:
         size = len(bundles)
         assert (strategy, name[:13]) == ("PACK", "aurl-slot-a1-")
         self.asked.append(size)
-        assert bundles == [{"CPU": 1.0, "GPU": 0.5}] * size
+        assert bundles == [{"CPU": 1.0, "GPU": 1.0}] * size
 
         def is_there() -> bool:
             self.waits += 1
@@ -74,7 +74,7 @@ def test_fewer_workers_are_asked_for_where_the_most_find_no_room(
     monkeypatch: pytest.MonkeyPatch, room: int, least: int, asked: list[int]
 ) -> None:
     machines = Machines(room)
-    shape = Shape(workers_per_trial=4, workers_at_least=least, gpus_per_worker=0.5)
+    shape = Shape(workers_per_trial=4, workers_at_least=least, gpus_per_worker=1.0)
     assert reserved(monkeypatch, machines, shape, threading.Event()) == asked[-1]
     assert machines.asked == asked
     assert machines.waits == 10 * len(asked[1:]) + 1, "ten seconds for each that is not there"
@@ -83,7 +83,7 @@ def test_fewer_workers_are_asked_for_where_the_most_find_no_room(
 
 def test_room_for_all_workers_or_none_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     machines = Machines(4, looks=500)
-    shape = Shape(workers_per_trial=4, gpus_per_worker=0.5)
+    shape = Shape(workers_per_trial=4, gpus_per_worker=1.0)
     assert reserved(monkeypatch, machines, shape, threading.Event()) == 4
     assert machines.asked == [4]
 
@@ -94,7 +94,7 @@ def test_who_leaves_asks_for_no_room_any_more(
 ) -> None:
     machines, leave = Machines(room), threading.Event()
     leave.set()
-    shape = Shape(workers_per_trial=4, workers_at_least=least, gpus_per_worker=0.5)
+    shape = Shape(workers_per_trial=4, workers_at_least=least, gpus_per_worker=1.0)
     assert reserved(monkeypatch, machines, shape, leave) is None
     assert machines.asked == machines.removed == [4]
 

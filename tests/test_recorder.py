@@ -224,9 +224,9 @@ def test_a_trial_counts_what_its_workers_hold(
     trials = tmp_path / "trials"
     made = recorder(trials)
     attempts = [  # the share of a GPU, and how many of two workers the rows tell of
-        (0.25, 2.0, {"gpu": 1.0 + 2 * 0.25 * 10}),
-        (1.0, 1.0, {"gpu": 6.0 + 10 + 10}),
-        (0.0, 1.0, {"gpu": 26.0, "cpu": 10 + 10}),
+        (0.75, 2.0, {"gpu": 3.0 + 2 * 0.75 * 10}),
+        (1.0, 1.0, {"gpu": 18.0 + 10 + 10}),
+        (0.0, 1.0, {"gpu": 38.0, "cpu": 10 + 10}),
     ]
     for index, (gpus, workers, wanted) in enumerate(attempts):
         now += 30.0  # before it begins

@@ -1,6 +1,7 @@
 """Two workers have the gradient of one with the whole batch, whatever the terms look at."""
 
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as mp
-from torch import distributed
+from torch import Tensor, distributed
+from torch._dynamo.utils import counters
 
 from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
@@ -73,18 +75,29 @@ CASES: dict[str, dict[str, Any]] = {
     "bfloat16": {"training__precision": "bfloat16"},
     "parts": {"training__accumulate": 2, "model__token_dropout": 0.3},
 }
+COMPILED: dict[str, Any] = {
+    "latent__posterior": "batch_norm",
+    "latent__gamma": 0.7,
+    "latent__levels": [{"name": "global", "dim": 4, "span": "sequence"}],
+    "model__encoder_layers": 1,
+    "model__decoder_layers": 1,
+    "objective__free_bits__threshold": 1.4,
+    "objective__free_bits__granularity": "level",
+}
+"""What waits for the other worker in the middle of what torch compiles."""
+
 each_case = pytest.mark.parametrize("name", CASES)
 pytestmark = pytest.mark.xdist_group("workers")  # they are started once
 
 
-def one_step(name: str, workers: Workers) -> dict[str, Any]:
+def one_step(settings: Mapping[str, Any], workers: Workers) -> dict[str, Any]:
     """Gradients, metrics and next beta of the second step, and the buffers before it.
 
     Not after it: a batch norm leaves biases before it without a gradient, and Adam makes steps of
     the rounding errors that are left.
     """
     config = small_config(
-        training__batch_size=16, optimizer__gradient_clip=1e9, optimizer__warmup=0.0, **CASES[name]
+        training__batch_size=16, optimizer__gradient_clip=1e9, optimizer__warmup=0.0, **settings
     )
     run = Run(config=config, corpus=tiny_corpus(), checkpoint_folder=Path("/nowhere"))
     trainer = Trainer(run, workers)
@@ -102,7 +115,7 @@ def one_step(name: str, workers: Workers) -> dict[str, Any]:
 
 @cache
 def alone_with(name: str) -> dict[str, Any]:
-    return one_step(name, Workers())
+    return one_step(CASES[name], Workers())
 
 
 def apart(workers: Workers, place: Path) -> str:
@@ -125,7 +138,11 @@ def every_case(rank: int, size: int, folder: Path) -> None:
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size
     )
     workers = Workers.of_this_process(torch.device("cpu"))
-    found = {name: one_step(name, workers) for name in CASES}
+    found = {name: one_step(settings, workers) for name, settings in CASES.items()}
+    # By torch's own kernels, as in test_elbo.py.
+    vars(torch)["compile"] = partial(torch.compile, backend="aot_eager")
+    found["compiled"] = one_step({**COMPILED, "training__compile": True}, workers)
+    found["compiler"] = {"graphs": counters["stats"], "breaks": counters["graph_break"]}
     found["apart"] = {"said": apart(workers, folder / f"place{rank}")}
     torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()
@@ -139,6 +156,11 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[st
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
+def apart_at_most(share: float, found: Tensor, expected: Tensor) -> bool:
+    """Whether gradients differ by at most a share of the largest."""
+    return bool((found - expected).abs().max() <= share * expected.abs().max() + 1e-8)
+
+
 @each_case
 def test_two_workers_have_the_gradient_of_one(name: str, together: list[Any]) -> None:
     alone = alone_with(name)
@@ -146,15 +168,24 @@ def test_two_workers_have_the_gradient_of_one(name: str, together: list[Any]) ->
         gradients, apart = found[name]["gradients"], [0.0]
         assert gradients.keys() == alone["gradients"].keys()
         for key, value in alone["gradients"].items():
-            largest = value.abs().max().item()
-            assert largest > 0.0 or (name.endswith("closed") and ".skip." in key), key
-            difference = gradients[key] - value
+            assert value.any() or (name.endswith("closed") and ".skip." in key), key
             if name == "bfloat16":  # 8 bits; the first step's rounding is in the second's weights
-                apart.append((difference.norm() / value.norm()).item())
+                apart.append(((gradients[key] - value).norm() / value.norm()).item())
             else:
-                assert difference.abs().max().item() <= 1e-5 * largest + 1e-8, key
+                assert apart_at_most(1e-5, gradients[key], value), key
         assert max(apart) < 0.15
         assert median(apart) < 0.01
+
+
+def test_what_is_compiled_waits_for_the_other_worker_too(together: list[Any]) -> None:
+    alone = one_step(COMPILED, Workers())
+    for found in together:
+        assert found["compiler"]["graphs"]["unique_graphs"] > 0
+        assert not found["compiler"]["breaks"]
+        assert found["compiled"]["row"] == pytest.approx(alone["row"], rel=1e-4, abs=1e-6)
+        for key, value in alone["gradients"].items():
+            assert value.any(), key
+            assert apart_at_most(1e-4, found["compiled"]["gradients"][key], value), key
 
 
 @each_case

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 from aurl.errors import SweepError
 
@@ -42,10 +43,17 @@ class Shape:
                 f"--gpus-per-worker must be 0 or >= {SMALLEST_SHARE}, got "
                 f"{self.gpus_per_worker:g}. Ask for a share that a worker's model fits into."
             )
-        if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
+        if self.gpus_per_worker > 1:
             raise SweepError(
-                "--gpus-per-worker must be a share of one GPU or a whole number, got "
-                f"{self.gpus_per_worker:g}. Ask for {int(self.gpus_per_worker)}."
+                "--gpus-per-worker must be at most 1, as a worker computes on one GPU, got "
+                f"{self.gpus_per_worker:g}. Ask for 1, and for --workers-per-trial "
+                f"{ceil(self.gpus_per_worker)} to train a trial on as many."
+            )
+        if self.workers_per_trial > 1 and 0.0 < self.gpus_per_worker <= 0.5:
+            raise SweepError(
+                "--gpus-per-worker must be more than 0.5 where a trial has several workers, as no "
+                f"two of them can share a GPU, got {self.gpus_per_worker:g}. Ask for 1, or for "
+                "--workers-per-trial 1."
             )
         if self.grow_to is not None and not self.grow_to >= 1:
             raise SweepError(f"--grow-to must be >= 1, got {self.grow_to}. Ask for 1 or more.")
@@ -68,5 +76,4 @@ class Shape:
         each = self.gpus_per_worker
         if not each:
             return cpus
-        fitting = gpus * int(1 / each + 1e-9) if each <= 1 else int(gpus // each)
-        return min(cpus, fitting)
+        return min(cpus, gpus * int(1 / each + 1e-9))

@@ -37,7 +37,7 @@ def check_music(config: RunConfig, corpus: Corpus, n_workers: int) -> None:
 
 
 def check_parts(config: RunConfig, n_workers: int) -> None:
-    """Refuse parts of a step that would not be equal, and a compiled step in several workers.
+    """Refuse parts of a step that would not be equal.
 
     Raises:
         ConfigError: If the batch cannot be cut so.
@@ -47,9 +47,4 @@ def check_parts(config: RunConfig, n_workers: int) -> None:
         raise ConfigError(
             "training.batch_size must be a multiple of training.accumulate times the workers per "
             f"trial, got batch_size={size}, accumulate={parts}, workers={n_workers}."
-        )
-    if config.training.compile and n_workers > 1:
-        raise ConfigError(
-            f"training.compile must be false with several workers per trial, got {n_workers} "
-            "workers. Leave it out, or train with --workers-per-trial 1."
         )

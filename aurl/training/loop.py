@@ -208,7 +208,7 @@ class Trainer:
         self.replay: Replay[Inputs, tuple[Terms, Tensor]] | None = None
         if config.training.compile:
             compile_for(self.elbo, device)
-            if device.type == "cuda":
+            if device.type == "cuda" and workers.size == 1:
                 self.replay = Replay(self._update, device)
         self.mean_tokens = float(run.corpus.mean_tokens)
         self.tokens = 0
