@@ -17,7 +17,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from aurl.errors import SweepError
 from aurl.search import cluster
-from aurl.search.cluster import STARTS, connected, held, slots
+from aurl.search.cluster import STARTS, connected, held, idle_gpus, slots
 from aurl.search.shape import Shape
 
 
@@ -81,6 +81,16 @@ def test_a_worker_is_on_one_machine_and_a_gang_may_be_on_several(
 ) -> None:
     on_machines(monkeypatch, {"CPU": 5.0, "GPU": 1.0}, {"CPU": 1.5, "GPU": 1.0}, {"GPU": 1.0})
     assert held(shape) == fitting
+
+
+def test_gpus_that_nobody_uses_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_machines(monkeypatch, {"CPU": 5.0, "GPU": 1.0}, {"CPU": 1.5, "GPU": 1.0})
+    assert idle_gpus(Shape()).startswith(
+        "Trained on CPUs: Ray has 2 GPUs, which --gpus-per-worker"
+    )
+    assert idle_gpus(Shape(gpus_per_worker=0.5)) == ""
+    on_machines(monkeypatch, {"CPU": 5.0})
+    assert idle_gpus(Shape()) == ""
 
 
 @pytest.mark.cluster

@@ -1,12 +1,18 @@
-"""What a machine says of the results folder; machines that really differ: ``test_hosts.py``."""
+"""What a machine says of folder, storage and GPUs; those that differ: ``test_hosts.py``."""
 
+import re
+from os import environ
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import pytest
+import torch
 
+from aurl.errors import SweepError
 from aurl.search import probe
 from aurl.search.probe import seen_within
+from aurl.search.shape import Shape
 from aurl.training import store
 from aurl.training.store import Remote
 
@@ -45,3 +51,38 @@ def test_a_machine_says_why_it_cannot_write_at_a_storage(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
     (tmp_path / "taken").write_text("a file")
     assert attempt(Remote((tmp_path / "taken").as_uri())).startswith("--storage must be a place")
+
+
+def test_a_machine_whose_gpus_torch_does_not_find_is_named_before_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = {"NodeID": "a", "NodeManagerHostname": "gpu1", "NodeManagerAddress": "10.0.0.2"}
+    there = [{**node, "Resources": {"CPU": 4.0, "GPU": n}} for n in (0.0, 2.0)]
+    asked: list[float] = []
+
+    def ask(node: dict[str, Any], _: Any) -> str:
+        asked.append(node["Resources"]["GPU"])
+        return probe._gpus()
+
+    monkeypatch.setattr(probe, "machines", lambda: there)
+    monkeypatch.setattr(probe, "_ask", ask)
+    monkeypatch.setattr(probe, "_answer", lambda answer: answer)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "CUDA_VISIBLE_DEVICES" not in environ)
+    probe.check_gpus(Shape(gpus_per_worker=1.0))  # what Ray hides is looked for
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    probe.check_gpus(Shape())  # nobody asks for any
+    assert asked == [2.0]
+    named = rf"got 1: gpu1 \(10\.0\.0\.2\) says: torch {re.escape(torch.__version__)} "
+    for made_for, why in (
+        (None, r"is built without CUDA\."),
+        ("13.0", r"finds no GPU: too old\."),
+    ):
+        monkeypatch.setattr(torch.version, "cuda", made_for)
+        monkeypatch.setattr(torch.cuda, "init", too_old)
+        with pytest.raises(SweepError, match=named + why + " Install torch for"):
+            probe.check_gpus(Shape(gpus_per_worker=1.0))
+
+
+def too_old() -> None:
+    raise RuntimeError("too old\nPlease update")

@@ -284,3 +284,11 @@ def held(shape: Shape) -> int:
     """
     workers = sum(shape.workers_on(node["Resources"]) for node in ray.nodes() if node["Alive"])
     return max(workers // shape.sizes[0], min(1, workers // shape.sizes[-1]))
+
+
+def idle_gpus(shape: Shape) -> str:
+    """A line on the connected cluster's GPUs where no worker of ``shape`` has one, or nothing."""
+    gpus = sum(node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"])
+    if shape.gpus_per_worker or not gpus:
+        return ""
+    return f"Trained on CPUs: Ray has {gpus:g} GPUs, which --gpus-per-worker 1 would use."

@@ -10,7 +10,7 @@ from aurl.data.corpus import Corpus
 from aurl.errors import RunFailedError, StorageError, SweepError
 from aurl.files import read_json, remove_parts
 from aurl.plain import Plain, overridden
-from aurl.search.cluster import connected, slots
+from aurl.search.cluster import connected, idle_gpus, slots
 from aurl.search.gang import (
     ATTEMPTS,
     GangSettings,
@@ -20,7 +20,7 @@ from aurl.search.gang import (
     task_for,
 )
 from aurl.search.journal import journal
-from aurl.search.probe import check_storage
+from aurl.search.probe import check_gpus, check_storage
 from aurl.search.recorder import Display, Recorder
 from aurl.search.room import Orphans, Patience
 from aurl.search.scratch import scratch_folder
@@ -86,6 +86,9 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
         remove_parts(folder)
         with connected(full_run.address):
             slots(full_run.shape, 1)
+            check_gpus(full_run.shape)
+            if words := idle_gpus(full_run.shape):
+                display.message(words)
             if full_run.address is not None:
                 check_storage(folder)
             if not (folder / "status.json").exists():

@@ -1,10 +1,11 @@
-"""Can every machine of a cluster use the folder, or the storage, that results go to?
+"""Can every machine of a cluster use the folder, or the storage, that results go to, and its GPUs?
 
 A folder that is not shared shows late and badly: a trial's checkpoint lies on one machine's own
 disk, and its next attempt, elsewhere, begins anew. So each machine is asked before the start.
 """
 
 import contextlib
+import os
 import secrets
 import tempfile
 import time
@@ -17,6 +18,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aurl.errors import SweepError
+from aurl.search.shape import Shape
 from aurl.training.store import Remote
 
 ANSWER_S = 120.0
@@ -64,6 +66,25 @@ def check_remote(remote: Remote) -> None:
             )
 
 
+def check_gpus(shape: Shape) -> None:
+    """Have torch find the GPUs of every machine of the connected cluster, if they are asked for.
+
+    Raises:
+        SweepError: If it does not on one; it is named.
+    """
+    if not shape.gpus_per_worker:
+        return
+    with_gpus = [node for node in machines() if node["Resources"].get("GPU", 0) > 0]
+    for node, answer in [(node, _ask(node, _gpus)) for node in with_gpus]:
+        fault = _answer(answer)
+        if fault:
+            raise SweepError(
+                "--gpus-per-worker must be 0 where torch finds no GPU, got "
+                f"{shape.gpus_per_worker:g}: {name_of(node)} says: {fault}. "
+                "Install torch for that machine's GPU and driver, or leave --gpus-per-worker out."
+            )
+
+
 def machines() -> list[dict[str, Any]]:
     """The machines of the connected cluster that workers may run on, as Ray describes them."""
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
@@ -103,6 +124,15 @@ def _try(remote: Remote) -> str:
     except SweepError as error:
         return str(error)
     return ""
+
+
+def _gpus() -> str:
+    """What is wrong with a machine's GPUs."""
+    if not os.environ.get("CUDA_VISIBLE_DEVICES"):  # Ray hides them from who asks for none
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    from aurl.training.workers import gpu_fault  # with torch
+
+    return gpu_fault()
 
 
 def _use(place: Path, word: str, name: str) -> str:

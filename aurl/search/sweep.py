@@ -21,13 +21,13 @@ from aurl.errors import ConfigError, StorageError, SweepError
 from aurl.files import remove_parts
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
-from aurl.search.cluster import connected, slots
+from aurl.search.cluster import connected, idle_gpus, slots
 from aurl.search.front import FrontPicture, conditional, domains
 from aurl.search.gang import ATTEMPTS, GangSettings, last_line, shared, task_for
 from aurl.search.journal import journal
 from aurl.search.outage import Outage
 from aurl.search.plan import Sweep, final_runs
-from aurl.search.probe import check_remote, check_storage
+from aurl.search.probe import check_gpus, check_remote, check_storage
 from aurl.search.provenance import config_in
 from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE
 from aurl.search.recorder import (
@@ -75,6 +75,8 @@ def run(sweep: Sweep, display: Display) -> None:
                     write_experiment(sweep.folder, space, columns, conditional=hidden)
                     supply.front.draw()
                     scratch = stack.enter_context(_ray(sweep))
+                    if words := idle_gpus(sweep.shape):
+                        display.message(words)
                 tuner = _tuner(sweep, queue, slots(sweep.shape, queue.left), scratch)
                 with queue.outage.told():
                     tuner.fit()
@@ -91,6 +93,7 @@ def _ray(sweep: Sweep) -> Generator[str]:
     """Ray, and a folder for what it writes and nobody reads."""
     try:
         with connected(sweep.address), scratch_folder() as scratch:
+            check_gpus(sweep.shape)
             if sweep.address is not None:
                 check_remote(sweep.remote) if sweep.remote else check_storage(sweep.folder)
             yield scratch

@@ -28,7 +28,7 @@ from aurl.errors import ConfigError, StorageError
 from aurl.training.look import Look, packed
 from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Event, Row, Task
-from aurl.training.workers import Workers
+from aurl.training.workers import Workers, gpu_fault
 
 _log = logging.getLogger(__name__)
 _SEEN_S = 10.0
@@ -130,6 +130,8 @@ def serve(settings: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     device = get_device()
     if device.type == "cuda":
+        if fault := gpu_fault():  # on a machine that has joined; others were asked before
+            raise RuntimeError(f"{socket.gethostname()}: {fault}")
         torch.cuda.set_device(device)
     mailbox = settings["mailbox"]
     corpus = cast("Corpus", ray.get(settings["corpus"]))

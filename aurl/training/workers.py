@@ -16,6 +16,19 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
+def gpu_fault() -> str:
+    """Why torch finds no GPU on this machine; nothing if it finds one."""
+    if torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    try:
+        torch.cuda.init()
+    except RuntimeError as error:  # such as a driver that is too old
+        return f"torch {torch.__version__} finds no GPU: {str(error).splitlines()[0]}"
+    return f"torch {torch.__version__} finds no GPU"
+
+
 @dataclass(frozen=True)
 class Workers:
     """This process among the workers of one run; alone unless a process group exists."""
