@@ -69,7 +69,7 @@ base:
       - {name: global, dim: 4, span: sequence}
       - {name: local, dim: 3, span: 1}
   training: {batch_size: 8, log_every: 5}
-  evaluation: {every: 20, windows: 16, final_windows: 24, reconstructions: 4}
+  evaluation: {every: 40, windows: 16, final_windows: 24, reconstructions: 4}
 """
 DIVERGING = f"""{BASE}
 scientific:
@@ -345,7 +345,8 @@ def kill_a_worker(place: Place, killed: list[set[int]]) -> None:
 def test_a_killed_worker_costs_its_trial_an_attempt_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place(tmp_path, STEADY.replace("trials: 4", "trials: 3"))
+    budget = "trials: 3, steps_per_trial: 160"
+    place = Place(tmp_path, STEADY.replace("trials: 4, steps_per_trial: 200", budget))
     monkeypatch.setattr(sweep, "scheduler_of", StopEveryOther)
     made = planned(place, Shape(workers_per_trial=2))
     killed: list[set[int]] = []
@@ -364,7 +365,7 @@ def test_a_killed_worker_costs_its_trial_an_attempt_and_nothing_else(
     assert place.study() == ["COMPLETE", "PRUNED", "COMPLETE"]
     for name, status in statuses.items():
         rows = read_lines(place.sweep / "trials" / name / "metrics.jsonl")
-        last = 60 if status["status"] == "stopped" else 200
+        last = 80 if status["status"] == "stopped" else 160
         train = [row["step"] for row in rows if "train/kl_nats" in row]
         assert train == list(range(5, last + 1, 5)), "each step once"
         assert status["step"] == checkpoint.step_of(place.sweep / "trials" / name / "checkpoint")
