@@ -16,7 +16,7 @@ from aurl.reporting.progress import ENDS
 from aurl.reporting.tables import duration
 from aurl.search.cluster import connected, slots
 from aurl.search.plan import Sweep, final_runs
-from aurl.search.ranking import read_trials
+from aurl.search.ranking import ABOUT, read_trials
 from aurl.training.evaluate import Evaluator
 from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
@@ -90,26 +90,27 @@ def lines(sweep: Sweep) -> list[str]:
     left = max(0, space.budget.trials - ended)
     # Which trials will be finalists is known once the last has ended.
     finals = space.n_runs - space.budget.trials if left else len(final_runs(sweep))
-    runs = left + finals
     with connected(sweep.address):
-        at_a_time = slots(shape, max(1, runs))
-    gpus = f" with {shape.gpus_per_worker:g} GPU each" if shape.gpus_per_worker else ""
+        at_a_time = slots(shape, max(1, left, finals))
+    gpus = f" with {_many(shape.gpus_per_worker, 'GPU')} each" if shape.gpus_per_worker else ""
     least, most = shape.workers_at_least, shape.workers_per_trial
-    workers = f"{most} workers" if least is None else f"{least} to {most} workers"
+    workers = f"{'' if least is None else f'{least} to '}{_many(most, 'worker')}"
+    found = "left as it is" if (sweep.folder / ABOUT).exists() else "not there yet and not made"
     where = "this machine" if sweep.address is None else f"the Ray cluster {sweep.address}"
     said = {
         "question": space.question,
-        "folder": f"{sweep.folder}, left as it is: this is a dry run",
+        "folder": f"{sweep.folder}, {found}: this is a dry run",
         "music": f"{sweep.corpus.name}, {len(sweep.corpus.indices('train'))} windows to train on",
-        "trials": f"{left} of {space.budget.trials}, for {ended} have ended",
-        "finalists": f"{finals} runs with other seeds",
+        "trials": f"{left} of {space.budget.trials}"
+        + (f": {ended} ended before" if ended else ""),
+        "finalists": f"{_many(finals, 'run')} with other seeds" if finals or space.seeds else "",
         "steps": f"{space.budget.steps_per_trial} a run",
         "search": f"{space.sampler.name}, scheduler {space.scheduler.name}, "
         f"stopper {space.stopper.name}",
         "resources": f"{workers} of 1 CPU{gpus} for a trial, on {where}",
-        "slots": f"{at_a_time} trials at a time",
+        "slots": f"{_many(at_a_time, 'trial')} at a time",
         "note": sweep.note,
-        "cost": _cost(sweep, runs, at_a_time),
+        "cost": _cost(sweep, left, finals, at_a_time),
     }
     return [printable(f"{name:10} {words}") for name, words in said.items() if words]
 
@@ -120,8 +121,13 @@ def _ended(folder: Path) -> int:
     return sum(trial.status in ENDS for trial in read_trials(folder))
 
 
-def _cost(sweep: Sweep, runs: int, at_a_time: int) -> str:
-    """What ``runs`` runs cost, by what a few steps of the base configuration take."""
+def _many(count: float, name: str) -> str:
+    return f"{count:.9g} {name}{'s' if count > 1 or not count else ''}"
+
+
+def _cost(sweep: Sweep, left: int, finals: int, at_a_time: int) -> str:
+    """What trials and, after them, finalists cost, by a few steps of the base configuration."""
+    runs = left + finals
     if sweep.address is not None or sweep.shape.gpus_per_worker:
         return (
             "unknown: trials would run on other devices than this process, which times steps on "
@@ -133,11 +139,13 @@ def _cost(sweep: Sweep, runs: int, at_a_time: int) -> str:
     except ConfigError as error:
         return f"unknown: the base configuration makes no run to time. {error}"
     trial_s = cost.trial_s(config)
-    devices = at_a_time * sweep.shape.workers_per_trial
+    workers = sweep.shape.workers_per_trial
+    rounds = math.ceil(left / at_a_time) + math.ceil(finals / at_a_time)
     return (
-        f"about {runs * trial_s / 3600:.2g} device-hours, {duration(runs * trial_s / devices)} "
-        f"on {devices} CPUs: a run takes {trial_s:.3g} s of one ({cost.step_s:.2g} s a step, "
-        f"evaluations {cost.evaluation_s:.2g} s and {cost.final_s:.2g} s at the end; timed just "
-        f"now over {TIMED_STEPS} steps of the base configuration). Searched sizes change that, "
-        "stopped trials take less, and starting Ray, pictures and the export come on top"
+        f"about {runs * trial_s / 3600:.2g} device-hours, {duration(rounds * trial_s / workers)} "
+        f"on {_many(at_a_time * workers, 'CPU')}: a run takes {trial_s:.3g} s of one "
+        f"({cost.step_s:.2g} s a step, evaluations {cost.evaluation_s:.2g} s and "
+        f"{cost.final_s:.2g} s at the end; timed just now over {TIMED_STEPS} steps of the base "
+        "configuration). Searched sizes change that, stopped trials take less, and starting "
+        "Ray, pictures and the export come on top"
     )

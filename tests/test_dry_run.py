@@ -55,10 +55,11 @@ def test_a_dry_run_says_what_would_run_and_leaves_nothing(
     assert set(place.rglob("*")) == before
     for line in (
         "question   Does it say what is wrong?",
-        "trials     2 of 2, for 0 have ended",
+        "folder     out/space, not there yet and not made: this is a dry run",
+        "trials     2 of 2",
         "finalists  6 runs with other seeds",
         "steps      8 a run",
-        "resources  1 workers of 1 CPU for a trial, on this machine",
+        "resources  1 worker of 1 CPU for a trial, on this machine",
         "slots      2 trials at a time",
     ):
         assert line in out.splitlines()
@@ -85,6 +86,10 @@ def test_a_cost_is_measured_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(planned())["cost"].startswith("about 8 device-hours, 4:00:00 on 2 CPUs")
     pairs = said(planned(Shape(workers_per_trial=2)))["cost"]
     assert pairs.startswith("about 8 device-hours, 2:00:00 on 4 CPUs")
+    seeds = "seeds: {finalists: 1, runs: 3}\n"
+    Path("space.yaml").write_text(SPACE.replace("trials: 2", "trials: 3") + seeds)
+    uneven = "about 6 device-hours, 4:00:00 on 2 CPUs"
+    assert said(planned())["cost"].startswith(uneven), "two trials, one, and then the seeds"
 
     def timed(*_: object) -> Cost:
         raise AssertionError("steps must not be timed here")
@@ -92,7 +97,7 @@ def test_a_cost_is_measured_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dry_run, "measure", timed)
     for unlike in (planned(Shape(gpus_per_worker=0.5)), replace(planned(), address="auto")):
         assert said(unlike)["cost"].startswith("unknown: ")
-        assert said(unlike)["cost"].endswith("64 steps at most")
+        assert said(unlike)["cost"].endswith("48 steps at most")
 
 
 def test_what_has_ended_is_not_foretold_again(place: Path) -> None:
@@ -112,11 +117,12 @@ def test_what_has_ended_is_not_foretold_again(place: Path) -> None:
     for done in ("completed", "failed", "running"):
         write_status(made.folder, "t0001.2", FINALISTS, status=done, metrics=metrics)
         now = said(plan(replace(options, resume=True), write=False))
-        assert now["trials"] == "0 of 2, for 2 have ended"
+        assert now["folder"] == "out/space, left as it is: this is a dry run"
+        assert now["trials"] == "0 of 2: 2 ended before"
         foretold.append(now["finalists"])
     assert foretold == [f"{left} runs with other seeds" for left in (5, 5, 6)]
     more = said(plan(replace(options, resume=True, trials=3), write=False))
-    assert more["trials"] == "1 of 3, for 2 have ended"
+    assert more["trials"] == "1 of 3: 2 ended before"
     assert more["finalists"] == "6 runs with other seeds"  # the third may become one
 
 
