@@ -183,6 +183,8 @@ def run_export(args: Namespace) -> int:
     name = folder.absolute().name
     metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, name, lacking))
     print(latent_use(name, metrics))
+    if lacking:
+        print(f"{name} is {lacking}.")
     step, steps = trained.made_by["step"], trained.config.training.steps
     if step < steps:
         print(f"It is at step {step} of {steps}: its training has not ended.")

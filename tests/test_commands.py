@@ -10,11 +10,12 @@ from rich.console import Console
 from aurl import commands
 from aurl.errors import SweepError
 from aurl.files import read_json, read_yaml, write_json
+from aurl.model.vae import Vae
 from aurl.search.plan import Sweep
 from aurl.search.shape import Shape
 from aurl.search.space import space_of
 from tests.fake_sweep import fake_sweep
-from tests.tiny import tiny_corpus
+from tests.tiny import small_config, tiny_corpus
 
 UNHEALTHY = {"val/kl_health": {"at_least": 2.0}}
 
@@ -61,6 +62,29 @@ def test_a_sweep_without_a_finalist_says_why(
         f"is feasible{so}: t0000 is infeasible: val/" if demanded else f"has every objective{so}."
     )
     assert all(line.startswith(f"No completed trial {why}") for line in said)
+
+
+def test_an_export_of_what_is_not_feasible_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = fake_sweep(tmp_path, trials=1, changes={"constraints": UNHEALTHY})
+    config, corpus = small_config(), tiny_corpus()
+    trained = commands.exports.TrainedModel(
+        model=Vae(config, corpus.vocabulary, corpus.n_bars),
+        config=config,
+        n_bars=corpus.n_bars,
+        max_tokens=corpus.max_tokens,
+        made_by={"step": config.training.steps},
+    )
+    made = dict[str, Any]()
+    monkeypatch.setattr(commands, "trained_run", lambda *_: (trained, corpus))
+    monkeypatch.setattr(commands.exports, "export", lambda *_, extra: made.update(extra))
+    monkeypatch.setattr(commands, "latent_use", lambda name, _: f"{name} on the test split")
+    given = Namespace(source=sweep, rank=1, data="", out=tmp_path / "export")
+    assert commands.run_export(given) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[1].startswith("t0000 is infeasible: val/kl_health must be at least 2, got 0.")
+    assert told[1] == f"t0000 is {made['feasible'].removeprefix('no: ')}."
 
 
 def test_fewer_workers_may_do_where_machines_come_and_go() -> None:
