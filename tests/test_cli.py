@@ -331,12 +331,13 @@ def test_a_sweep_is_not_resumed_as_another_one(
 def test_a_sweep_is_not_resumed_with_another_beginning() -> None:
     for name in ("first.yaml", "late.yaml"):
         Path(name).write_text("configurations: [{}]\n")
-    plan.plan(options(warm_start=Path("first.yaml")))
+    begun = plan.plan(options(warm_start=Path("first.yaml")))
+    assert begun.note == "Begins with 0 known results and 1 others to try."
     with pytest.raises(SweepError, match=r"^--warm-start must be given once more"):
         plan.plan(options(resume=True))
     Path("out/space/trials").mkdir()
     plan.plan(options(resume=True))
-    plan.plan(options(resume=True, warm_start=Path("first.yaml")))
+    assert plan.plan(options(resume=True, warm_start=Path("first.yaml"))).note == ""
     plan.plan(options(name="cold"))
     for name in ("space", "cold"):
         before = Path(f"out/{name}/sweep.yaml").read_bytes()

@@ -126,7 +126,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         began = {"from": options.warm_start.name, **_counted(beginnings)}
         record["warm_start"] = began
         words = f"Begins with {began['told']} known results and {began['tried']} others to try."
-        note = f"{note} {words}".strip()
+        note = note if (folder / "trials").exists() else f"{note} {words}".strip()
     if trials != options.trials:
         note = f"{note} {trials} trials, as --trials said before.".strip()
     if again:
