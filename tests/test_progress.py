@@ -200,6 +200,7 @@ def test_a_run_with_another_seed_is_work_and_not_the_best_trial() -> None:
         clock.now += 30.0
         progress.trial_progress("t0000", 900, {})  # of 300
         assert panel(progress)[-1] == "elapsed 0:00:30, left 0:00:00"
+        assert panel(progress)[1] == "scores: none yet", "of one run there is no highest"
         progress.trial_ended("t0000", "completed", "", GOOD)
         progress.trial_ended("t0000.1", "completed", "", BETTER)
         _, best, times = panel(progress)

@@ -181,6 +181,7 @@ class Progress:
 
     def _best(self) -> str:
         """The completed trial with the highest score; an infeasible one is not ranked by it."""
+        what = "highest score" if self._whole() > 1 else "scores"
         scores = {
             name: score
             for name, trial in self._trials.items()
@@ -190,9 +191,9 @@ class Progress:
             and math.isfinite(score)
         }
         if not scores:
-            return "highest score: none yet"
+            return f"{what}: none yet"
         best = max(scores, key=lambda name: scores[name])
-        return f"highest score: {best}  {_scores(self._trials[best].metrics)}"
+        return f"{what}: {best}  {_scores(self._trials[best].metrics)}"
 
     def _running(self) -> str:
         steps = [
