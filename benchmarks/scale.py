@@ -189,7 +189,7 @@ class Meter:
         self._first: tuple[float, float] | None = None
         self.lines: list[str] = []
 
-    def trial_started(self, trial_id: str, params: Mapping[str, Any]) -> None:
+    def trial_started(self, trial_id: str, params: Mapping[str, Any], step: int) -> None:
         """The first one ends what is start-up."""
         self._first = self._first or (time.perf_counter(), time.process_time())
         self._running += 1

@@ -70,7 +70,7 @@ class Clock:
     def __init__(self) -> None:
         self.times = [perf_counter()]
 
-    def trial_started(self, trial_id: str, params: Mapping[str, Any]) -> None:
+    def trial_started(self, trial_id: str, params: Mapping[str, Any], step: int) -> None:
         """Not noted: a trial takes until the next has ended."""
 
     def trial_progress(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> None:

@@ -184,6 +184,20 @@ def test_what_has_ended_of_a_folder_counts_and_so_do_finalists_runs(tmp_path: Pa
     assert written(paper)[-1].endswith("[3/3 runs]")
 
 
+def test_a_trial_that_goes_on_is_where_it_was_and_earlier_steps_speed_nothing_up() -> None:
+    clock = Clock()
+    progress, paper = plain(2, clock)
+    with progress:
+        progress.trial_started("t0000", {}, 150)
+        assert panel(progress)[2:] == ["running: t0000 150/300", "elapsed 0:00:00, left ?"]
+        clock.now += 30.0
+        progress.trial_progress("t0000", 210, {})
+        progress.trial_started("t0000", {}, 180)  # its workers died
+        progress.trial_progress("t0000", 210, {})
+        assert panel(progress)[-1] == "elapsed 0:00:30, left 0:03:15"  # 0.2 of 2; 1.3 are left
+    assert written(paper)[0] == "[0:00:00] t0000 goes on from step 150"
+
+
 def test_trial_that_starts_again_is_running_again() -> None:
     progress, _ = plain()
     with progress:

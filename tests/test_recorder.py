@@ -36,8 +36,8 @@ class Display:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
 
-    def trial_started(self, trial_id: str, params: Mapping[str, Value]) -> None:
-        self.told.append(("started", trial_id, dict(params)))
+    def trial_started(self, trial_id: str, params: Mapping[str, Value], step: int) -> None:
+        self.told.append(("started", trial_id, dict(params), step))
 
     def trial_progress(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> None:
         self.told.append(("progress", trial_id, step, dict(metrics)))
@@ -307,11 +307,14 @@ def test_the_display_is_told_what_is_written(tmp_path: Path) -> None:
     made.propose(NAME, PARAMS, small_config())
     begin(made)
     made.report(NAME, ROWS)
+    save_checkpoint(tmp_path, 4)
+    made.start(NAME)
     made.end(NAME, "stopped", "asha")
     metrics = {"val/kl_nats": 0.5, "val/active_units": 3.0}
     assert display.told == [
-        ("started", NAME, PARAMS),
+        ("started", NAME, PARAMS, 0),
         ("progress", NAME, 4, metrics),
+        ("started", NAME, PARAMS, 4),
         ("ended", NAME, "stopped", "asha", metrics),
     ]
 

@@ -35,6 +35,7 @@ LINE_EVERY_S = 0.25
 class _Trial:
     status: str = "running"
     step: int = 0
+    begun: int = 0  # the first step of this session
     earlier: bool = False  # it ended before this session
     metrics: Mapping[str, object] = field(default_factory=dict[str, object])
 
@@ -115,14 +116,17 @@ class Progress:
         if self._live is None:
             self._line(text)
 
-    def trial_started(self, trial_id: str, params: Mapping[str, object]) -> None:
-        """A trial starts, or goes on."""
+    def trial_started(self, trial_id: str, params: Mapping[str, object], step: int = 0) -> None:
+        """A trial starts, or goes on from a step."""
         with self._lock:
             self._first_start = self._clock() if self._first_start is None else self._first_start
             self._message = ""
-            self._trials[trial_id] = _Trial()
+            before = self._trials.get(trial_id)
+            begun = step if before is None else min(step, before.begun)
+            self._trials[trial_id] = _Trial(step=step, begun=begun)
         if self._live is None:
-            self._line(f"{trial_id} started: {settings(params)}")
+            how = f"goes on from step {step}" if step else "started"
+            self._line(f"{trial_id} {how}: {settings(params)}".removesuffix(": "))
 
     def trial_progress(self, trial_id: str, step: int, metrics: Mapping[str, object]) -> None:
         """A trial reached a step; ``metrics`` are its latest, and may be the same as before.
@@ -215,10 +219,14 @@ class Progress:
     def _work(self, *, earlier: bool = True) -> float:
         """Trials' worth of work done: an ended trial is 1, a running one its share of steps."""
         return sum(
-            1.0 if trial.status in ENDS else min(trial.step / (self._steps or math.inf), 1.0)
+            (1.0 if trial.status in ENDS else self._share(trial.step))
+            - (0.0 if earlier else self._share(trial.begun))
             for trial in self._trials.values()
             if earlier or not trial.earlier
         )
+
+    def _share(self, step: int) -> float:
+        return min(step / (self._steps or math.inf), 1.0)
 
     def _seconds_left(self) -> float | None:
         """What is left at the rate of this session since its first trial; None while unknown.

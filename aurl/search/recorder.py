@@ -39,8 +39,8 @@ _log = logging.getLogger(__name__)
 class Display(Protocol):
     """What shows a sweep's progress to a person."""
 
-    def trial_started(self, trial_id: str, params: Mapping[str, Value]) -> None:
-        """A trial starts or goes on."""
+    def trial_started(self, trial_id: str, params: Mapping[str, Value], step: int) -> None:
+        """A trial starts, or goes on from a step."""
 
     def trial_progress(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> None:
         """A trial was evaluated."""
@@ -147,7 +147,7 @@ class Recorder:
         self._writers[name] = open_trial(folder, params=status["params"], started=started)
         self._since[name] = time.monotonic() - status["seconds"]
         self._write(name)
-        self._display.trial_started(name, status["params"])
+        self._display.trial_started(name, status["params"], status["step"])
 
     def report(self, name: str, rows: Sequence[Row], waited_s: float = 0.0) -> None:
         """Rows of a running trial, which held nothing for some of the seconds before.
