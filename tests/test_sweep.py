@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -414,6 +414,27 @@ def test_what_a_cluster_does_not_have_is_refused_and_leaves_nothing(
     assert err.startswith("aurl: --workers-per-trial must be at most the cluster's 2 CPUs, got 4.")
     assert err.count("\n") == 1
     assert not place.sweep.exists(), "the name stays free"
+
+
+def test_who_interrupts_a_sweep_is_told_that_it_ends_before_ray_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[str]()
+    display = Silent()
+    monkeypatch.setattr(display, "message", told.append)
+
+    @contextlib.contextmanager
+    def connected(_: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            assert told == ["ending: what was finished is kept, and the workers leave"]
+
+    monkeypatch.setattr(sweep, "connected", connected)
+    made = planned(Place(tmp_path, STEADY))
+    with pytest.raises(KeyboardInterrupt), sweep._ray(made, display):
+        raise KeyboardInterrupt
+    assert made.folder.is_dir()
 
 
 def supply_of(made: Sweep) -> Any:

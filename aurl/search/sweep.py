@@ -74,9 +74,7 @@ def run(sweep: Sweep, display: Display) -> None:
                     hidden = conditional(sweep.space)
                     write_experiment(sweep.folder, space, columns, conditional=hidden)
                     supply.front.draw()
-                    scratch = stack.enter_context(_ray(sweep))
-                    if words := idle_gpus(sweep.shape):
-                        display.message(words)
+                    scratch = stack.enter_context(_ray(sweep, display))
                 tuner = _tuner(sweep, queue, slots(sweep.shape, queue.left), scratch)
                 with queue.outage.told():
                     tuner.fit()
@@ -89,14 +87,20 @@ def _recorder(sweep: Sweep, folder: Path, display: Display) -> Recorder:
 
 
 @contextlib.contextmanager
-def _ray(sweep: Sweep) -> Generator[str]:
+def _ray(sweep: Sweep, display: Display) -> Generator[str]:
     """Ray, and a folder for what it writes and nobody reads."""
     try:
         with connected(sweep.address), scratch_folder() as scratch:
             check_gpus(sweep.shape)
+            if words := idle_gpus(sweep.shape):
+                display.message(words)
             if sweep.address is not None:
                 check_remote(sweep.remote) if sweep.remote else check_storage(sweep.folder)
-            yield scratch
+            try:
+                yield scratch
+            except KeyboardInterrupt:  # Ray takes seconds to end
+                display.message("ending: what was finished is kept, and the workers leave")
+                raise
     except SweepError:
         if not sweep.trials_folder.exists():  # it never began: the name stays free
             shutil.rmtree(sweep.folder)
