@@ -130,7 +130,11 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "not a pair": ((*TINY, "--set", "optimizer.lr"), "--set must be KEY=VALUE, got 'optimizer.lr"),
     "pair without key": ((*TINY, "--set", "=3"), "--set must be KEY=VALUE, got '=3'."),
     "pair not YAML": ((*TINY, "--set", "optimizer.lr=[1"), "--set value must be YAML, got '[1'."),
-    "steps": ((*TINY, "--set", "training.steps=3"), "training.steps must be left out of a search"),
+    "steps": (
+        (*TINY, "--set", "training.steps=3"),
+        "training.steps must be left out of a search space, and of --set: budget.steps_per_trial "
+        "sets it. Change that in the space's file, or in a copy of it.",
+    ),
     "grows alone": ((*TINY, "--grow-to", "2"), "--grow-to must come with --address: this machine"),
     "no draws": ((*SHOWN_SPACE, "--samples", "0"), "--samples must be >= 1, got 0."),
     "no trials": ((*TINY, "--trials", "0"), "budget.trials must be >= 1, got 0."),

@@ -161,7 +161,8 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     held = {**dotted(fixed), **given}
     if "training.steps" in {**dotted(base), **held}:
         raise ConfigError(
-            "training.steps must be left out of a search space: budget.steps_per_trial sets it."
+            "training.steps must be left out of a search space, and of --set: "
+            "budget.steps_per_trial sets it. Change that in the space's file, or in a copy of it."
         )
     base = overridden(overridden(merged(to_plain(RunConfig()), base), fixed), overrides)
     roles: tuple[Role, ...] = ("scientific", "nuisance")
