@@ -253,6 +253,12 @@ class RunConfig:
                 "objective.free_bits.granularity must be level or total under a mixture or flow "
                 "prior, got dimension: the KL has no part for each dimension there."
             )
+        beta, steps = self.objective.beta, self.training.steps
+        if beta.cycles is not None and beta.cycles >= steps:
+            raise ConfigError(
+                f"objective.beta.cycles must be < training.steps, got {beta.cycles} in {steps} "
+                "steps: a cycle of one step has beta 0. Take fewer cycles, or more steps."
+            )
         self._check_moments()
         self._check_accumulation()
 

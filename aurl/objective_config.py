@@ -45,7 +45,7 @@ class BetaConfig:
     """Share of training that linear, exponential and sigmoid take to reach ``value``."""
 
     cycles: int | None = None
-    """Cycles of the cyclical schedule."""
+    """Cycles of the cyclical schedule; fewer than steps."""
 
     ramp: float | None = None
     """Share of each cycle that rises; the rest holds ``value``."""

@@ -92,6 +92,13 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"objective.beta.schedule": "step"}, r"schedule must be one of constant, linear"),
         ({"objective.beta.schedule": "linear"}, r"beta\.warmup must be set for .* 'linear'"),
         ({"objective.beta.cycles": 4}, r"beta\.cycles must be left out .* got 4"),
+        (
+            {
+                "objective.beta": {"schedule": "cyclical", "cycles": 8, "ramp": 0.5},
+                "training.steps": 8,
+            },
+            r"cycles must be < training\.steps, got 8 in 8 steps: a cycle of one step has beta 0",
+        ),
         ({"objective.beta.target": 14}, r"beta\.target must be left out .* 'constant', got 14"),
         ({"objective.beta.rate": 0.1}, r"beta\.rate must be left out .* 'constant', got 0\.1"),
         ({"objective.beta.value": -0.1}, r"objective\.beta\.value must be >= 0, got -0\.1"),

@@ -316,7 +316,7 @@ def test_a_range_under_another_condition_is_a_parameter_of_its_own(tmp_path: Pat
     }
     values = {
         "question": "Which?",
-        "budget": {"trials": 9, "steps_per_trial": 2},
+        "budget": {"trials": 9, "steps_per_trial": 4},
         "scientific": varied,
         "base": {"objective": {"beta": {"schedule": "constant"}}},
         "sampler": {"startup_trials": 3},
