@@ -11,8 +11,9 @@ from aurl.data.corpus import Corpus, load
 from aurl.data.events import Events
 from aurl.data.midi import read_midi, write_midi
 from aurl.data.piece import NOTE, Piece, Tempo, sorted_notes
-from aurl.data.prepare import PrepareOptions, Summary, prepare
+from aurl.data.prepare import REFUSED, PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError
+from aurl.files import read_lines
 from aurl.model.generation import Sampling, generate
 from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers
@@ -46,6 +47,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Corpus, Summar
     (folder / "midi").mkdir()
     for seed in range(N_PIECES):
         write_midi(played(seed), folder / "midi" / f"{seed:02d}.mid")
+    drums = played(0)
+    drums.notes["is_drum"], drums.notes["program"] = True, 0
+    write_midi(drums, folder / "midi" / "drums.mid")
     options = PrepareOptions(vocabulary="events", workers=1)
     summary = prepare(folder / "midi", folder / "data", options)
     return folder, load(folder / "data"), summary
@@ -56,7 +60,9 @@ def test_windows_of_seconds_hold_every_note_that_can_be_said_once(
 ) -> None:
     folder, corpus, summary = made
     assert corpus.vocabulary == Events()
-    assert summary.refused == {}
+    assert summary.refused == {"only_drums": 1}
+    (row,) = read_lines(folder / "data" / REFUSED)
+    assert row["detail"] == "the vocabulary has none, and all 60 notes are drums."
     assert summary.notes_not_said["drums"] == 3 * N_PIECES // 2
     assert summary.metres == {}  # its bars are seconds
     for index, name in enumerate(corpus.piece_names):

@@ -100,14 +100,23 @@ def cut_all(
         if isinstance(outcome, Failure):
             refusals.append(_refusal(kept[index].source, outcome))
         elif not len(outcome.lengths):
-            why = ", ".join(f"{count} {reason}" for reason, count in outcome.left_out.items())
-            failure = Failure("no_windows", f"of its windows, {why}.")
+            failure = _no_windows(len(kept[index].piece.notes), outcome)
             refusals.append(_refusal(kept[index].source, failure))
         else:
             found[index] = outcome
         effort.progress(done, 2 * n_files)
     places = sorted(found)
     return [kept[at] for at in places], [found[at] for at in places], refusals
+
+
+def _no_windows(n_notes: int, found: Windows) -> Failure:
+    """Why a piece of so many notes has no window."""
+    if found.not_said.get("drums") == n_notes:
+        return Failure(
+            "only_drums", f"the vocabulary has none, and all {n_notes} notes are drums."
+        )
+    why = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
+    return Failure("no_windows", f"of its windows, {why}.")
 
 
 def _refusal(source: Source, failure: Failure) -> Refusal:
