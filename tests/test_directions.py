@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from aurl.analysis.directions import PENALTIES, direction, directions, held_out, moved, r2, ridge
+from aurl.metrics.bootstrap import Interval
 
 PIECES = np.repeat(np.arange(150), 4)
 RNG = np.random.default_rng(0)
@@ -75,6 +76,7 @@ def test_the_mean_has_an_r2_of_0_and_what_is_worse_comes_last() -> None:
     both = directions(CODES, np.stack([turned, LINEAR], axis=1), ["turned", "linear"], PIECES)
     assert [each.attribute for each in both] == ["linear", "turned"]
     assert both[1].r2 < -2.0
+    assert both[1].r2_interval == Interval(mean=0.0, low=0.0, high=0.0)
 
 
 def test_what_only_tells_pieces_apart_does_not_count() -> None:
