@@ -11,6 +11,8 @@ from tests.browser import Browser, Page, executable
 hypothesis.settings.register_profile("aurl", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("aurl")
 torch.set_num_threads(1)
+# Read when Ray is imported: a call to Ray before it was started would start one, for many seconds.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 # A job started in the background ignores Ctrl-C, and so would every sweep that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

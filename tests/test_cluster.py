@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 import ray
+from ray._private import auto_init_hook
 from ray.core.generated import gcs_pb2, gcs_service_pb2
 from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -91,6 +92,10 @@ def test_gpus_that_nobody_uses_are_told_of(monkeypatch: pytest.MonkeyPatch) -> N
     assert idle_gpus(Shape(gpus_per_worker=0.5)) == ""
     on_machines(monkeypatch, {"CPU": 5.0})
     assert idle_gpus(Shape()) == ""
+
+
+def test_a_test_that_does_not_start_ray_has_none() -> None:
+    assert not auto_init_hook.enable_auto_connect
 
 
 @pytest.mark.cluster
