@@ -79,6 +79,10 @@ def test_a_folder_that_could_not_be_written_is_refused(monkeypatch: pytest.Monke
 def test_no_more_finalists_are_foretold_than_there_are_trials() -> None:
     Path("space.yaml").write_text(SPACE + "seeds: {finalists: 50, runs: 3}\n")
     assert said(planned())["finalists"] == "6 runs with other seeds"
+    Path("space.yaml").write_text(SPACE.replace("trials: 2", "trials: 1"))
+    alone = said(planned())
+    assert "finalists" not in alone
+    assert alone["slots"] == "1 trial at a time"
 
 
 @pytest.mark.usefixtures("place")
@@ -90,6 +94,10 @@ def test_a_cost_is_measured_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("space.yaml").write_text(SPACE.replace("trials: 2", "trials: 3") + seeds)
     uneven = "about 6 device-hours, 4:00:00 on 2 CPUs"
     assert said(planned())["cost"].startswith(uneven), "two trials, one, and then the seeds"
+    monkeypatch.setattr(dry_run, "slots", lambda _, runs: runs)
+    roomy = said(planned())
+    assert roomy["slots"] == "3 trials at a time"
+    assert roomy["cost"].startswith("about 6 device-hours, 2:00:00 on 3 CPUs")
 
     def timed(*_: object) -> Cost:
         raise AssertionError("steps must not be timed here")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -424,7 +424,7 @@ def test_who_interrupts_a_sweep_is_told_that_it_ends_before_ray_has(
     monkeypatch.setattr(display, "message", told.append)
 
     @contextlib.contextmanager
-    def connected(_: object) -> Iterator[None]:
+    def connected(_: object) -> Generator[None]:
         try:
             yield
         finally:
