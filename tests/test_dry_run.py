@@ -22,12 +22,14 @@ from tests.fake_sweep import write_status
 from tests.test_cli import SPACE
 from tests.tiny import small_config, tiny_corpus
 
+SEEDS = "seeds: {finalists: 2, runs: 3}\n"
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to stand in, with a space and a corpus, and no Ray to wait for."""
     monkeypatch.chdir(tmp_path)
-    Path("space.yaml").write_text(SPACE + "seeds: {finalists: 2, runs: 3}\n")
+    Path("space.yaml").write_text(SPACE + SEEDS)
     save(tiny_corpus(), Path("corpus"))
     monkeypatch.setattr(dry_run, "connected", lambda *_, **__: nullcontext())
     monkeypatch.setattr(dry_run, "slots", lambda _, runs: min(2, runs))
@@ -104,6 +106,8 @@ def test_a_cost_is_measured_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(dry_run, "measure", timed)
     for unlike in (planned(Shape(gpus_per_worker=0.5)), replace(planned(), address="auto")):
+        shared = " with 0.5 GPU each" if unlike.address is None else ""
+        assert f"1 worker of 1 CPU{shared} for a trial" in said(unlike)["resources"]
         assert said(unlike)["cost"].startswith("unknown: ")
         assert said(unlike)["cost"].endswith("48 steps at most")
 
@@ -129,6 +133,12 @@ def test_what_has_ended_is_not_foretold_again(place: Path) -> None:
         assert now["trials"] == "0 of 2: 2 ended before"
         foretold.append(now["finalists"])
     assert foretold == [f"{left} runs with other seeds" for left in (5, 5, 6)]
+    write_status(made.folder, "t0001.2", FINALISTS, metrics=metrics)
+    (place / "space.yaml").write_text(SPACE)
+    nothing = said(plan(replace(options, resume=True), write=False))
+    assert "finalists" not in nothing
+    assert nothing["cost"].startswith("about 0 device-hours, 0:00:00 on 1 CPU:")
+    (place / "space.yaml").write_text(SPACE + SEEDS)
     more = said(plan(replace(options, resume=True, trials=3), write=False))
     assert more["trials"] == "1 of 3: 2 ended before"
     assert more["finalists"] == "6 runs with other seeds"  # the third may become one

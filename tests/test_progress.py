@@ -195,6 +195,9 @@ def test_a_trial_that_goes_on_is_where_it_was_and_earlier_steps_speed_nothing_up
         progress.trial_started("t0000", {}, 180)  # its workers died
         progress.trial_progress("t0000", 210, {})
         assert panel(progress)[-1] == "elapsed 0:00:30, left 0:03:15"  # 0.2 of 2; 1.3 are left
+        progress.trial_started("t0000", {}, 0)  # its checkpoint was damaged
+        progress.trial_progress("t0000", 60, {})
+        assert panel(progress)[-1] == "elapsed 0:00:30, left 0:04:30"
     assert written(paper)[0] == "[0:00:00] t0000 goes on from step 150"
 
 
