@@ -253,14 +253,24 @@ class RunConfig:
                 "objective.free_bits.granularity must be level or total under a mixture or flow "
                 "prior, got dimension: the KL has no part for each dimension there."
             )
+        self._check_schedules()
+        self._check_moments()
+        self._check_accumulation()
+
+    def _check_schedules(self) -> None:
+        """Refuse cycles of beta that no step is inside of, and a level that would never open."""
         beta, steps = self.objective.beta, self.training.steps
         if beta.cycles is not None and beta.cycles >= steps:
             raise ConfigError(
                 f"objective.beta.cycles must be < training.steps, got {beta.cycles} in {steps} "
                 "steps: a cycle of one step has beta 0. Take fewer cycles, or more steps."
             )
-        self._check_moments()
-        self._check_accumulation()
+        for level in self.latent.levels:
+            if level.dim and level.opens * steps > steps - 1:
+                raise ConfigError(
+                    f"latent.levels.{level.name}.opens must leave the level a step, got "
+                    f"{level.opens} of {steps} steps. Open it earlier, or take more steps."
+                )
 
     def _check_moments(self) -> None:
         """Refuse covariances of too few sequences, and comparisons of a single one."""

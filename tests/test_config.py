@@ -64,6 +64,10 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ),
         ({"latent.levels.fine.opens": 1}, r"levels\.fine\.opens must be in \[0, 1\), got 1"),
         (
+            {"latent.levels.fine.opens": 0.9, "training.steps": 9},
+            r"levels\.fine\.opens must leave the level a step, got 0\.9 of 9 steps\.",
+        ),
+        (
             {f"latent.levels.{name}.opens": 0.5 for name in ("global", "local", "fine")},
             r"levels must have a level that opens at 0, got \{'global': 0\.5, 'local': 0\.5, ",
         ),
