@@ -14,8 +14,9 @@ from aurl.errors import ConfigError
 from aurl.plain import printable
 from aurl.reporting.progress import ENDS
 from aurl.reporting.tables import duration
-from aurl.search.cluster import connected, slots
+from aurl.search.cluster import connected, idle_gpus, slots
 from aurl.search.plan import Sweep, final_runs
+from aurl.search.probe import check_gpus
 from aurl.search.ranking import ABOUT, read_trials
 from aurl.training.evaluate import Evaluator
 from aurl.training.loop import Run, Trainer
@@ -91,7 +92,8 @@ def lines(sweep: Sweep) -> list[str]:
     # Which trials will be finalists is known once the last has ended.
     finals = space.n_runs - space.budget.trials if left else len(final_runs(sweep))
     with connected(sweep.address):
-        at_a_time = slots(shape, max(1, left, finals))
+        check_gpus(shape)
+        at_a_time, idle = slots(shape, max(1, left, finals)), idle_gpus(shape)
     gpus = f" with {_many(shape.gpus_per_worker, 'GPU')} each" if shape.gpus_per_worker else ""
     least, most = shape.workers_at_least, shape.workers_per_trial
     workers = f"{'' if least is None else f'{least} to '}{_many(most, 'worker')}"
@@ -109,6 +111,7 @@ def lines(sweep: Sweep) -> list[str]:
         f"stopper {space.stopper.name}",
         "resources": f"{workers} of 1 CPU{gpus} for a trial, on {where}",
         "slots": f"{_many(at_a_time, 'trial')} at a time",
+        "GPUs": idle,
         "note": sweep.note,
         "cost": _cost(sweep, left, finals, at_a_time),
     }

@@ -92,7 +92,7 @@ def test_a_run_whose_workers_die_is_tried_again_from_its_last_step(
             closed.append(len(begun))
 
         def next_event(self) -> Event:
-            raise LostError("the trial's workers died: of it.", was_taken=len(begun) - 1 in taken)
+            raise LostError("the workers died: of it.", was_taken=len(begun) - 1 in taken)
 
     def start(name: str) -> None:
         write_json(tmp_path / "status.json", {"step": steps[len(begun)]})
@@ -109,10 +109,10 @@ def test_a_run_whose_workers_die_is_tried_again_from_its_last_step(
     shown = Progress(console, 1, 8)
     recorder = Recorder(tmp_path.parent, shown)
     monkeypatch.setattr(recorder, "start", start)
-    assert full_run._train(run, recorder, "") == "the trial's workers died: of it"
+    assert full_run._train(run, recorder, "") == "the workers died: of it"
     assert len(begun) == attempts
     assert closed == [*range(1, attempts + 1)], "each is sent home before the next"
-    again = "the trial's workers died: of it. It goes on from its last checkpoint."
+    again = "the workers died: of it. It goes on from its last checkpoint."
     assert [record.getMessage() for record in caplog.records] == [again] * (attempts - 1)
     console.print(shown)
     assert paper.getvalue().splitlines()[-1] == again, "it stays to be seen"

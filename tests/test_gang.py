@@ -387,7 +387,7 @@ def test_a_gang_says_what_its_workers_died_of(
     monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, with_mailbox: bool
 ) -> None:
     caught = lost(monkeypatch, of=error, with_mailbox=with_mailbox)
-    assert str(caught) == f"the trial's workers died: {said}"
+    assert str(caught) == f"the workers died: {said}"
 
 
 @pytest.mark.parametrize("is_drained", [False, True])

@@ -283,8 +283,8 @@ def test_train_does_not_start_workers_again_whose_room_and_mailbox_it_has_ended(
     [
         (MachineTakenError("a node is gone."), "a node is gone.", True),
         (
-            SweepError("the trial's workers died: of it."),
-            "the trial's workers died: of it.",
+            SweepError("the workers died: of it."),
+            "the workers died: of it.",
             False,
         ),
         (None, "The actor is dead.", False),

@@ -428,9 +428,13 @@ def test_who_interrupts_a_sweep_is_told_that_it_ends_before_ray_has(
         try:
             yield
         finally:
-            assert told == ["ending: what was finished is kept, and the workers leave"]
+            assert told == [
+                "Ray has GPUs",
+                "ending: what was finished is kept, and the workers leave",
+            ]
 
     monkeypatch.setattr(sweep, "connected", connected)
+    monkeypatch.setattr(sweep, "idle_gpus", lambda _: "Ray has GPUs")
     made = planned(Place(tmp_path, STEADY))
     with pytest.raises(KeyboardInterrupt), sweep._ray(made, display):
         raise KeyboardInterrupt

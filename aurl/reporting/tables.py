@@ -193,7 +193,8 @@ def _caption(shown: Sequence[TrialStatus], among: Sequence[TrialStatus] | None) 
     lead = f"; best {best.trial.trial}" if best else ""
     lead += f"; {len(again)} runs of finalists: {_counted(again)}" if again else ""
     lead += f"; {len(trials) - len(shown)} more not shown" if len(shown) < len(trials) else ""
-    return _shown(f"{len(own)} trials: {_counted(own)}{lead}" if own else "no trials yet")
+    head = "1 trial" if len(own) == 1 else f"{len(own)} trials"
+    return _shown(f"{head}: {_counted(own)}{lead}" if own else "no trials yet")
 
 
 def _counted(trials: Sequence[TrialStatus]) -> str:

@@ -249,7 +249,7 @@ class Gang:
 
     def _death(self) -> Exception:
         kind = MachineTakenError if self._is_leaving else SweepError
-        return kind(f"the trial's workers died: {_cause(self._error).rstrip('.')}.")
+        return kind(f"the workers died: {_cause(self._error).rstrip('.')}.")
 
 
 class RemoteGang:
