@@ -224,6 +224,7 @@ def interrupt(place: Place) -> None:
     os.killpg(first.pid, signal.SIGINT)
     out, err = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 130
+    assert "ending: what was finished is kept" in out
     assert err.count("\n") == 1
     assert err.startswith("aurl: interrupted. What was finished is kept. Go on with: ")
     assert err.strip().endswith("run_sweep.py space.yaml --data tiny --out out --name s --resume")
