@@ -52,6 +52,9 @@ class Cluster:
     looks: int = 0
     """At what is free."""
 
+    lingers: threading.Event | None = None
+    """When the workers of the first assembly die that were told to leave."""
+
     freed: list[int] = field(default_factory=list[int])
     leaves: list[threading.Event] = field(default_factory=list[threading.Event])
     gangs: list[Gang] = field(default_factory=list[Gang])
@@ -119,6 +122,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
             given["room"] = itself.room.bundle_count
             own.begun.set()
             assert own.closed.wait(5.0)
+            if made.lingers is not None and own is made.boxes[0]:
+                assert made.lingers.wait(5.0)
+                raise RuntimeError("they died as they left")
 
         itself = SimpleNamespace(fit=fit)
         return itself
@@ -178,6 +184,22 @@ def test_a_gang_goes_on_at_the_report_where_it_found_room_for_more(cluster: Clus
     cluster.now += 1000.0
     gang.submit(TASK)
     assert len(cluster.boxes) == 3, "it has the most"
+
+
+def test_what_workers_die_of_that_are_not_waited_for_any_longer_is_nothing_to_the_next(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gang_module, "_LEAVE_S", 0.05)
+    cluster.lingers = threading.Event()
+    gang = cluster.assembled()
+    before = vars(gang)["_thread"]
+    cluster.now += 1000.0
+    gang.submit(TASK)
+    cluster.lingers.set()
+    before.join(5.0)
+    assert not before.is_alive()
+    assert vars(gang)["_error"] is None
+    monkeypatch.setattr(gang_module, "_LEAVE_S", 5.0)
 
 
 @pytest.mark.parametrize("go_on", [False, True])

@@ -101,6 +101,13 @@ def _backend(workers: int) -> train.BackendConfig:
     return OnRaysNetwork()
 
 
+def _beside(kind: type, *, at_a_time: int) -> Any:  # noqa: ANN401 - Ray's
+    """What starts an actor on this process's machine, which answers so many calls at a time."""
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    actor: Any = ray.remote(kind)
+    return actor.options(num_cpus=0, max_concurrency=at_a_time, label_selector=here)
+
+
 class Gang:
     """A running worker group and its mailbox, seen from the actor that owns it.
 
@@ -121,23 +128,23 @@ class Gang:
         self._assemble()
 
     def _assemble(self) -> None:
-        node = ray.get_runtime_context().get_node_id()
-        actor: Any = ray.remote(Mailbox)
-        self._mailbox = actor.options(
-            num_cpus=0, max_concurrency=64, label_selector={"ray.io/node-id": node}
-        ).remote()
+        self._mailbox = _beside(Mailbox, at_a_time=64).remote()
         self._is_leaving = False
         self._before, self._size = self._size, 0
         self._looked = time.monotonic()
-        self._error: BaseException | None = None
         self._leave = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(self._leave,), daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
+    def _assemble_anew(self) -> None:
+        self.close()
+        self._assemble()
+
+    def _run(self, leave: threading.Event) -> None:
         began = time.monotonic()
         try:
-            room = reserve(self._settings.shape, leave=self._leave)
+            room = reserve(self._settings.shape, leave=leave)
             self._waited_s += time.monotonic() - began
             if room is None:
                 return
@@ -147,7 +154,8 @@ class Gang:
             finally:
                 remove_placement_group(room)
         except Exception as error:  # noqa: BLE001 - handed to the owner by next_event
-            self._error = error
+            if leave is self._leave:  # else it is of workers that were not waited for any longer
+                self._error = error
 
     def _train(self, room: PlacementGroup) -> None:
         settings = self._settings
@@ -179,8 +187,7 @@ class Gang:
     def submit(self, task: Task) -> None:
         """Start a task; the one before must have ended."""
         if self._may_grow():
-            self.close()
-            self._assemble()
+            self._assemble_anew()
         self._task, self._step = task, 0
         self._reply(self._mailbox.submit.remote(task))
 
@@ -208,8 +215,7 @@ class Gang:
         if event.failure:
             self._unheard = event
             return
-        self.close()
-        self._assemble()
+        self._assemble_anew()
         self._reply(self._mailbox.submit.remote(self._task))
 
     def next_event(self) -> Event:
@@ -266,11 +272,8 @@ class RemoteGang:
     def __init__(
         self, settings: GangSettings, name: str, meanwhile: Callable[[], None] = lambda: None
     ) -> None:
-        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        actor: Any = ray.remote(Gang)
         # Two calls at a time: it may be closed while the next event is waited for.
-        own = actor.options(num_cpus=0, max_concurrency=2, label_selector=here)
-        self._gang = own.remote(settings, name)
+        self._gang = _beside(Gang, at_a_time=2).remote(settings, name)
         self._meanwhile = meanwhile
 
     def submit(self, task: Task) -> None:
