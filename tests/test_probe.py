@@ -60,7 +60,8 @@ def test_a_machine_whose_gpus_torch_does_not_find_is_named_before_the_start(
     there = [{**node, "Resources": {"CPU": 4.0, "GPU": n}} for n in (0.0, 2.0)]
     asked: list[float] = []
 
-    def ask(node: dict[str, Any], _: Any) -> str:
+    def ask(node: dict[str, Any], _: Any, *, max_calls: int) -> str:
+        assert max_calls == 1
         asked.append(node["Resources"]["GPU"])
         return probe._gpus()
 

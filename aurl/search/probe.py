@@ -75,7 +75,8 @@ def check_gpus(shape: Shape) -> None:
     if not shape.gpus_per_worker:
         return
     with_gpus = [node for node in machines() if node["Resources"].get("GPU", 0) > 0]
-    for node, answer in [(node, _ask(node, _gpus)) for node in with_gpus]:
+    # The process that has imported torch ends: as a trial's slot it would be twice as large.
+    for node, answer in [(node, _ask(node, _gpus, max_calls=1)) for node in with_gpus]:
         fault = _answer(answer)
         if fault:
             raise SweepError(
@@ -110,10 +111,10 @@ def seen_within(path: Path, word: str, seconds: float) -> str:
         time.sleep(0.1)
 
 
-def _ask(node: dict[str, Any], act: Callable[..., str], *given: object) -> Any:  # noqa: ANN401
-    """A reference to what a machine answers."""
+def _ask(node: dict[str, Any], act: Callable[..., str], *given: object, max_calls: int = 0) -> Any:  # noqa: ANN401
+    """A reference to what a machine answers, in a process that ends after so many calls."""
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    task: Any = ray.remote(act)
+    task: Any = ray.remote(max_calls=max_calls)(act)
     return task.options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(*given)
 
 
