@@ -155,7 +155,7 @@ def held() -> Any:
 def test_a_gang_has_as_many_workers_as_there_is_room_for_and_goes_on_when_that_changes(
     corpus: list[ray.ObjectRef[Corpus]], tmp_path: Path
 ) -> None:
-    config = small_config(training__steps=60, training__log_every=1, evaluation__every=4)
+    config = small_config(training__steps=28, training__log_every=1, evaluation__every=4)
     shape = Shape(workers_per_trial=2, workers_at_least=1)
     scratch = str(tmp_path / "scratch")
     settings = GangSettings(shape=shape, scratch=scratch, corpus=corpus, look_s=0.0)
@@ -173,7 +173,7 @@ def test_a_gang_has_as_many_workers_as_there_is_room_for_and_goes_on_when_that_c
             until(lambda: ray.available_resources().get("CPU", 0.0) >= 1.0, 30.0, "its processor")
         gang.answer(go_on=True)
     assert event.failure == ""
-    assert sizes == [1] * 3 + [2] * 12
+    assert sizes == [1] * 3 + [2] * 4
     gang.close()
     until(lambda: not workers_of_ray(), 30.0, "the end of its workers")
     alone = untimed(rows_alone(tmp_path / "alone", config))
