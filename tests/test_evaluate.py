@@ -8,9 +8,8 @@ from aurl.data.batches import TokenStore
 from aurl.metrics.active_units import kl_from_aggregate
 from aurl.metrics.kl_health import TERMS
 from aurl.metrics.latent_information import latent_information
-from aurl.model.latents import Posterior
+from aurl.model.latents import Posterior, gaussian_kl
 from aurl.model.vae import Vae
-from aurl.objectives.kl import gaussian_kl
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import seeded, torch_generator
 from aurl.training import evaluate

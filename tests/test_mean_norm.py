@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from aurl.latent_config import LevelConfig
-from aurl.model.latents import LatentLayout, Posterior
+from aurl.model.latents import LatentLayout, Posterior, gaussian_kl
 from aurl.model.mean_norm import MeanNorm
 from aurl.model.vae import Vae
-from aurl.objectives.kl import gaussian_kl
 from aurl.training.evaluate import Evaluator
 from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers

@@ -11,10 +11,9 @@ from torch import Tensor
 from aurl.data.batches import TokenStore
 from aurl.errors import ConfigError
 from aurl.latent_config import LevelConfig
-from aurl.model.latents import LatentLayout, Posterior
+from aurl.model.latents import LatentLayout, Posterior, gaussian_kl
 from aurl.model.layers import Block, rotated
 from aurl.model.vae import Vae
-from aurl.objectives.kl import gaussian_kl
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import seeded
 from tests.tiny import N_BARS, VOCABULARY, small_config, tiny_corpus

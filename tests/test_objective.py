@@ -14,9 +14,10 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from aurl.model.latents import gaussian_kl
 from aurl.objective_config import BetaConfig, FreeBitsConfig
-from aurl.objectives.kl import Floors, charged_kl, gaussian_kl
-from aurl.objectives.objective import CLOSED, floors_of, level_rates, objective
+from aurl.objectives.free_bits import Floors, charged_kl, floors_of
+from aurl.objectives.objective import CLOSED, level_rates, objective
 from aurl.objectives.reconstruction import token_nll
 from aurl.objectives.schedules import beta_at, settled_step
 

@@ -1,6 +1,7 @@
 """Priors: each is a density, and its samples are of that density."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,10 +14,9 @@ from aurl.data.batches import TokenStore
 from aurl.errors import ConfigError
 from aurl.latent_config import PriorConfig, PriorKind
 from aurl.model.densities import Density, Mixture, Planar, Standard, density_of
-from aurl.model.latents import Posterior
+from aurl.model.latents import Posterior, gaussian_kl
 from aurl.model.priors import cover
 from aurl.model.vae import Vae
-from aurl.objectives.kl import gaussian_kl, prior_kl
 from aurl.objectives.reconstruction import token_nll
 from aurl.seeding import seeded
 from aurl.training.checkpoint import load_weights, save_weights
@@ -224,8 +224,7 @@ def codes(model: Vae, count: int) -> tuple[Posterior, Tensor]:
 
 
 def kl_of(model: Vae, posterior: Posterior, z: Tensor, context: Tensor | None = None) -> Tensor:
-    base = model.prior.in_base(posterior, z, context)
-    return prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
+    return model.prior.in_base(posterior, z, context).kl()
 
 
 def test_the_standard_prior_takes_the_closed_form_to_the_bit() -> None:
@@ -250,7 +249,7 @@ def test_kl_is_log_posterior_minus_log_prior_of_the_same_sample(
     base = model.prior.in_base(posterior, z, context)
     nowhere = torch.zeros_like(base.closed_form)
     slots = model.prior.base_log_prob(base.z)
-    estimate = prior_kl(base.mean, base.log_var, base.z, slots, nowhere).sum(dim=1)
+    estimate = replace(base, log_prob=slots, closed_form=nowhere).kl().sum(dim=1)
     torch.testing.assert_close(estimate, log_q - log_p, atol=1e-3, rtol=1e-4)
 
 
@@ -288,10 +287,8 @@ def test_every_prior_takes_a_step_on_a_batch_of_one(
     context = contexts(1) if names else None
     unit = torch.randn(1, model.layout.size, generator=torch.Generator().manual_seed(0))
     output = model(tokens, unit, None, context)
-    base = output.base
-    kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
     nll = token_nll(output.logits, tokens[:, 1:], pad=VOCABULARY.pad)
-    (nll.sum() + kl.sum()).backward()
+    (nll.sum() + output.base.kl().sum()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

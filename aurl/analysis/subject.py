@@ -14,7 +14,6 @@ from aurl.data.piece import Piece, sliced
 from aurl.model.generation import Sampling, generate
 from aurl.model.latents import LatentLayout, Posterior
 from aurl.model.vae import Vae
-from aurl.objectives.kl import prior_kl
 
 AT_ONCE = 64  # bounds the memory of cached keys and values
 GREEDY = Sampling()
@@ -107,8 +106,7 @@ class Subject:
         mean, log_var, drawn = (torch.from_numpy(each).to(like) for each in (*posterior, z))
         context = self._store.context[torch.from_numpy(windows)]
         base = self.model.prior.in_base(Posterior(mean, log_var), drawn, context)
-        kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
-        return kl.double().mean(dim=0).numpy()
+        return base.kl().double().mean(dim=0).numpy()
 
     def pieces(self, z: Float[np.ndarray, "sample coordinate"]) -> list[Piece]:
         """What codes decode to, greedily; no note sounds on past the window."""

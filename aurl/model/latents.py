@@ -159,3 +159,26 @@ class Posterior:
             Kingma & Welling 2014, section 2.4, https://arxiv.org/abs/1312.6114
         """
         return self.mean + (0.5 * self.log_var).exp() * noise
+
+
+def gaussian_kl(
+    mean: Float[Tensor, "batch coordinate"], log_var: Float[Tensor, "batch coordinate"]
+) -> Float[Tensor, "batch coordinate"]:
+    r"""KL from a diagonal Gaussian posterior to the standard normal prior, per coordinate.
+
+    .. math:: \mathrm{KL}(q \| p)_j = \tfrac12 (\mu_j^2 + \sigma_j^2 - \log \sigma_j^2 - 1)
+
+    Left unreduced on purpose: sum over coordinates for the ELBO, average over the batch for free
+    bits and active units.
+
+    Args:
+        mean: Posterior means.
+        log_var: Posterior log-variances.
+
+    Returns:
+        Nats, never negative up to rounding.
+
+    Source:
+        Kingma & Welling 2014, Appendix B, https://arxiv.org/abs/1312.6114
+    """
+    return 0.5 * (mean.square() + log_var.exp() - log_var - 1.0)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from aurl.errors import ConfigError
 from aurl.latent_config import ContextName, LatentConfig, PriorKind
 from aurl.model.context import ContextTable
-from aurl.model.densities import Density, density_of
-from aurl.model.latents import LatentLayout, Level, Posterior
+from aurl.model.densities import LOG_2PI, Density, density_of
+from aurl.model.latents import LatentLayout, Level, Posterior, gaussian_kl
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,23 @@ class InBase:
 
     closed_form: Bool[Tensor, " coordinate"]
     """Where the base is standard normal."""
+
+    def kl(self) -> Float[Tensor, "batch coordinate"]:
+        r"""KL from the posterior to the prior.
+
+        .. math:: \mathrm{KL}(q \| p) \approx \log q(z|x) - \log p(z), \quad z \sim q(z|x)
+
+        where there is no closed form: unbiased, and negative for some samples.
+
+        Returns:
+            Nats. Where ``closed_form`` is False, only sums over slots mean something.
+        """
+        exact = gaussian_kl(self.mean, self.log_var)
+        if self.log_prob is None:
+            return exact
+        squares = (self.z - self.mean).square() / self.log_var.exp()
+        log_posterior = -0.5 * (squares + self.log_var + LOG_2PI)
+        return torch.where(self.closed_form, exact, log_posterior - self.log_prob)
 
 
 class Conditioner(nn.Module):

@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aurl.objective_config import FreeBitsConfig
-from aurl.objectives.kl import Floors, MeanOverWorkers, charged_kl
+from aurl.objectives.free_bits import Floors, MeanOverWorkers, charged_kl
 
 CLOSED = 3.0
 """Weight of the KL of a level that is not open yet. A nat of code saves at most one nat of
@@ -60,46 +59,6 @@ class Terms:
     def seen(self) -> Float[Tensor, " 3"]:
         """Objective, raw KL and reconstruction: what going on and the next beta depend on."""
         return torch.stack([self.objective, self.kl, self.reconstruction])
-
-
-def floors_of(
-    config: FreeBitsConfig,
-    dimension: Int[Tensor, " coordinate"],
-    level: Int[Tensor, " coordinate"],
-    *,
-    is_closed_form: bool = True,
-    of_levels: Sequence[float | None] = (),
-) -> Floors:
-    """The groups that free bits hold up, by granularity.
-
-    Args:
-        config: Threshold and granularity.
-        dimension: Dimension of each coordinate.
-        level: Level of each coordinate.
-        is_closed_form: Whether the KL is; an estimate may be negative, and free bits of 0 then
-            hold nothing up: a floor of 0 would bias it.
-        of_levels: Thresholds of levels that have their own, in nats a sequence, else None; such a
-            level is a group by itself.
-    """
-    one = torch.ones(1)
-    match config.granularity:
-        case "dimension":
-            group, slots = dimension, torch.bincount(dimension).float()
-        case "level":
-            group, slots = level, one.expand(int(level.max()) + 1)
-        case "total":
-            group, slots = torch.zeros_like(level), one
-
-    def floor(nats: float) -> float:
-        return -torch.inf if nats == 0.0 and not is_closed_form else nats
-
-    thresholds = torch.full_like(slots, floor(config.threshold))
-    for index, own in enumerate(of_levels):
-        if own is not None:
-            group = torch.where(level == index, len(slots), group)
-            slots, thresholds = torch.cat([slots, one]), torch.cat([thresholds, floor(own) * one])
-    used, group = group.unique(return_inverse=True)
-    return Floors(thresholds[used], group, slots[used])
 
 
 def objective(

@@ -9,8 +9,8 @@ from aurl.errors import ConfigError
 from aurl.model.latents import Posterior
 from aurl.model.layers import rotations
 from aurl.model.vae import Vae, VaeOutput
-from aurl.objectives.kl import prior_kl
-from aurl.objectives.objective import Terms, floors_of, objective
+from aurl.objectives.free_bits import floors_of
+from aurl.objectives.objective import Terms, objective
 from aurl.objectives.reconstruction import token_nll
 from aurl.training.dials import Weights
 from aurl.training.workers import Workers
@@ -66,11 +66,9 @@ class Elbo(nn.Module):
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.is_bfloat16):
             output: VaeOutput = self.model(tokens, noise, keep, context, gate, places)
         nll = token_nll(output.logits, tokens[:, 1:], pad=self.model.vocabulary.pad)
-        base = output.base
-        kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
         terms = objective(
             nll.sum(dim=1),
-            kl,
+            output.base.kl(),
             beta=beta,
             closed=closed,
             floors=self.floors,

@@ -31,7 +31,6 @@ from aurl.metrics.latent_information import latent_information
 from aurl.metrics.score import rung_score, trial_score
 from aurl.model.latents import Posterior
 from aurl.model.vae import Vae
-from aurl.objectives.kl import prior_kl
 from aurl.seeding import numpy_generator, torch_generator
 from aurl.training.factor_evidence import FactorWindows, factor_evidence
 from aurl.training.importance import importance_metrics
@@ -274,8 +273,7 @@ class Measured:
         self.mean = mean.double().cpu().numpy()
         self.log_var = log_var.double().cpu().numpy()
         base = model.prior.in_base(posterior, z, store.context[torch.from_numpy(windows)])
-        kl = prior_kl(base.mean, base.log_var, base.z, base.log_prob, base.closed_form)
-        self.kl = kl.double().cpu().numpy()
+        self.kl = base.kl().double().cpu().numpy()
         information = latent_information(
             z[:INFORMED].double().cpu().numpy(), self.mean[:INFORMED], self.log_var[:INFORMED]
         )
