@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 from felt import FELT, spearman
 
-from aurl.metrics.kl_health import TERMS, KLHealthSettings, LatentEvidence, kl_health
+from aurl.metrics.kl_health import (
+    TERM_FLOOR,
+    TERMS,
+    KLHealthSettings,
+    LatentEvidence,
+    kl_health,
+)
 from aurl.seeding import numpy_generator
 
 SAMPLES = 1000
 COPIES = 250
 """Of each sample: enough that N and N - 1 are the same."""
 
-_DEFAULTS = KLHealthSettings(target_rate_nats=1.0)
-TERM_FLOOR, USE_WEIGHT = _DEFAULTS.term_floor, _DEFAULTS.use_weight
 SCORE = "val/kl_health"
 BEATS = 0.05
 """By so much less a good model beats a bad one if a term that is needed is left out."""
@@ -101,7 +105,7 @@ def without(rows: Sequence[dict[str, Any]], term: str | None) -> np.ndarray:
     """KL health of each model with one of the terms left out; the verdicts of 0 stay."""
     kept = [name for name in TERMS if name != term]
     terms = np.array([[row[f"{SCORE}/{name}"] for name in kept] for row in rows])
-    weights = [USE_WEIGHT if name == "latent_use" else 1.0 for name in kept]
+    weights = [TERMS[name] for name in kept]
     score = np.exp(np.average(np.log(np.maximum(terms, TERM_FLOOR)), axis=1, weights=weights))
     return np.where([row["status"] == "ok" for row in rows], score, 0.0)
 

@@ -20,9 +20,8 @@ of Hoffman & Johnson 2016, "ELBO surgery", which is also what a dimension pays f
 prior. The last is 1 - NLL(z) / NLL(z shuffled), and counts twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -33,12 +32,36 @@ from aurl.metrics.active_units import active_units
 from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, carried_nats, over_slots
 
 Status = Literal["ok", "non_finite", "no_live_dimension", "collapsed", "unused"]
-TERMS = ("live_dimensions", "kl_band", "rate", "aggregate_posterior", "latent_use")
+TERMS: Mapping[str, float] = {
+    "live_dimensions": 1.0,
+    "kl_band": 1.0,
+    "rate": 1.0,
+    "aggregate_posterior": 1.0,
+    "latent_use": 2.0,
+}
+"""How often each term counts in the geometric mean: the last looks at whether the code is read,
+the others at the code."""
+
+TERM_FLOOR = 1e-3
+"""Least value of a term in the geometric mean."""
+
+SOFT_LIVE_NATS = (0.01, 0.1)
+"""A dimension counts 0 below the first rate and 1 above the second, linearly in between."""
+
+BAND_NATS = (0.02, 0.15, 4.5, 9.0)
+"""Trapezoid of healthy rates: 0 at the outer values, 1 between the inner ones."""
+
+RATE_TOLERANCE = (0.8, 1.8)
+"""Multiples of R* between which the total rate is perfect."""
+
+COLLAPSED_NATS = 0.1
+"""Total KL below which the model is collapsed, and cost of shuffled codes below which its decoder
+does not use them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KLHealthSettings:
-    """What counts as healthy."""
+    """What a latent space is held against."""
 
     target_rate_nats: float
     """R*: the KL per sequence to aim at; the entropy of the factors where it is known."""
@@ -47,41 +70,13 @@ class KLHealthSettings:
     """Dimensions that are enough: one for each factor that R* is the entropy of. The default are
     the musical attributes of docs/decisions/0003."""
 
-    live_threshold_nats: float = LIVE_THRESHOLD_NATS
-    """What a live dimension carries at least."""
-
-    soft_live_nats: tuple[float, float] = (0.01, 0.1)
-    """A dimension counts 0 below the first rate and 1 above the second, linearly in between."""
-
-    band_nats: tuple[float, float, float, float] = (0.02, 0.15, 4.5, 9.0)
-    """Trapezoid of healthy rates: 0 at the outer values, 1 between the inner ones."""
-
-    rate_tolerance: tuple[float, float] = (0.8, 1.8)
-    """Multiples of R* between which the total rate is perfect."""
-
-    term_floor: float = 1e-3
-    """Least value of a term in the geometric mean."""
-
-    use_weight: float = 2.0
-    """How often ``latent_use`` counts in the geometric mean, the other four once each: they look
-    at the code, it alone at whether the code is read."""
-
-    collapsed_nats: float = 0.1
-    """Total KL below which the model is collapsed, and cost of shuffled codes below which its
-    decoder does not use them."""
-
     def __post_init__(self) -> None:
-        for name in ("target_rate_nats", "live_threshold_nats", "use_weight", "collapsed_nats"):
-            if not 0.0 < getattr(self, name) < np.inf:  # also rejects NaN
-                raise ConfigError(f"kl_health.{name} must be > 0, got {getattr(self, name)}.")
-        if not 0.0 < self.term_floor <= 1.0:
-            raise ConfigError(f"kl_health.term_floor must be in (0, 1], got {self.term_floor}.")
+        if not 0.0 < self.target_rate_nats < np.inf:  # also rejects NaN
+            raise ConfigError(
+                f"kl_health.target_rate_nats must be > 0, got {self.target_rate_nats}."
+            )
         if self.n_target < 1:
             raise ConfigError(f"kl_health.n_target must be >= 1, got {self.n_target}.")
-        for name in ("soft_live_nats", "band_nats", "rate_tolerance"):
-            edges = getattr(self, name)
-            if not all(low < high for low, high in pairwise(edges)):
-                raise ConfigError(f"kl_health.{name} must be ascending, got {edges}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -149,18 +144,18 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
     .. math:: \mathrm{KLH} = \Bigl(\prod_{t=1}^{5} \max(\mathrm{term}_t, \mathrm{floor})^{w_t}
         \Bigr)^{1 / \sum_t w_t}
 
-    where :math:`w_t` is 1, and ``use_weight`` for ``latent_use``.
+    with the weights of :data:`TERMS`.
 
     Args:
         evidence: One pass over held-out sequences.
-        settings: Targets and bands.
+        settings: Targets.
 
     Returns:
         A score in [0, 1]. It is 0, with the reason as ``status``, if a number or variance is not
-        finite (``non_finite``; no term is computed), if the total KL is below ``collapsed_nats``
-        (``collapsed``), if no dimension has the KL to be live or the variance of the mean to be
-        active (``no_live_dimension``), or if codes of other samples serve the decoder as well, to
-        ``collapsed_nats`` (``unused``).
+        finite (``non_finite``; no term is computed), if the total KL is below
+        :data:`COLLAPSED_NATS` (``collapsed``), if no dimension has the KL to be live or the
+        variance of the mean to be active (``no_live_dimension``), or if codes of other samples
+        serve the decoder as well, to the same (``unused``).
     """
     losses = evidence.reconstruction, evidence.reconstruction_shuffled_z
     return _judged(evidence, losses, settings)
@@ -179,19 +174,20 @@ def _judged(
     rates = over_slots(kl if given is None else given, evidence.dimension)
     told = over_slots(carried_nats(evidence.mean, evidence.log_var), evidence.dimension)
     carried = np.minimum(told, rates)  # a conditional prior may know some of it
-    live = carried >= settings.live_threshold_nats
+    live = carried >= LIVE_THRESHOLD_NATS
     total = float(evidence.kl.astype(np.float64).sum(axis=1).mean())
     right, wrong = (float(loss.astype(np.float64).mean()) for loss in losses)
     cost = wrong - right
     terms = {
-        "live_dimensions": _live_term(carried, settings),
-        "kl_band": _band_term(carried, live, evidence.dimension, settings),
-        "rate": _rate_term(total, settings),
+        "live_dimensions": _live_term(carried, settings.n_target),
+        "kl_band": _band_term(carried, live, evidence.dimension),
+        "rate": _rate_term(total, settings.target_rate_nats),
         "aggregate_posterior": _aggregate_term(evidence, variance, live),
         "latent_use": _use_term(cost, wrong),
     }
-    status = _status(evidence, live, (total, cost), settings)
-    score = weighted_mean([terms[name] for name in TERMS], settings)
+    status = _status(evidence, live, total, cost)
+    floored = np.maximum([terms[name] for name in TERMS], TERM_FLOOR)
+    score = float(np.exp(np.average(np.log(floored), weights=[*TERMS.values()])))
     return KLHealth(
         status=status,
         kl_health=score if status == "ok" else 0.0,
@@ -243,49 +239,30 @@ def level_health(
     return _judged(part, losses, targets)
 
 
-def weighted_mean(terms: Sequence[float], settings: KLHealthSettings) -> float:
-    """Geometric mean of the floored terms, in the order of :data:`TERMS`; the last counts more."""
-    weights = (1.0, 1.0, 1.0, 1.0, settings.use_weight)
-    return float(
-        np.exp(np.average(np.log(np.maximum(terms, settings.term_floor)), weights=weights))
-    )
-
-
-def _status(
-    evidence: LatentEvidence,
-    live: np.ndarray,
-    paid: tuple[float, float],
-    settings: KLHealthSettings,
-) -> Status:
-    total, cost = paid
-    if total < settings.collapsed_nats:
+def _status(evidence: LatentEvidence, live: np.ndarray, total: float, cost: float) -> Status:
+    if total < COLLAPSED_NATS:
         return "collapsed"
     if not live.any() or active_units(evidence.mean, evidence.dimension) == 0:
         return "no_live_dimension"
-    return "unused" if cost < settings.collapsed_nats else "ok"
+    return "unused" if cost < COLLAPSED_NATS else "ok"
 
 
-def _live_term(rates: np.ndarray, settings: KLHealthSettings) -> float:
-    counts = np.interp(rates, settings.soft_live_nats, (0.0, 1.0))
-    return min(1.0, float(counts.sum()) / settings.n_target)
+def _live_term(rates: np.ndarray, n_target: int) -> float:
+    counts = np.interp(rates, SOFT_LIVE_NATS, (0.0, 1.0))
+    return min(1.0, float(counts.sum()) / n_target)
 
 
-def _band_term(
-    rates: np.ndarray,
-    live: np.ndarray,
-    dimension: np.ndarray | None,
-    settings: KLHealthSettings,
-) -> float:
+def _band_term(rates: np.ndarray, live: np.ndarray, dimension: np.ndarray | None) -> float:
     """Mean of the trapezoid over live dimensions, weighted by their KL over all slots."""
     if not live.any():
         return 0.0
     slots = np.ones(rates.size) if dimension is None else np.bincount(dimension)
-    band = np.interp(rates[live], settings.band_nats, (0.0, 1.0, 1.0, 0.0))
+    band = np.interp(rates[live], BAND_NATS, (0.0, 1.0, 1.0, 0.0))
     return float(np.average(band, weights=(rates * slots)[live]))
 
 
-def _rate_term(total: float, settings: KLHealthSettings) -> float:
-    low, high = (factor * settings.target_rate_nats for factor in settings.rate_tolerance)
+def _rate_term(total: float, target: float) -> float:
+    low, high = (factor * target for factor in RATE_TOLERANCE)
     return max(total, 0.0) / low if total < low else min(1.0, high / total)
 
 
