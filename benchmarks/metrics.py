@@ -27,6 +27,7 @@ from aurl.metrics.sap import svm_accuracies
 CLASSES = (12, 3, 3, 28, 28, 2, 2, 2, 2)  # of the factors of the melodies
 N_CODES = 32
 N_TRAIN, N_HELD_OUT = 10_000, 5_000
+FOREST = ForestSettings()
 SMALL = 1_000, 500
 
 
@@ -121,12 +122,12 @@ def main() -> None:
         f"SAP         {slow:8.3f} s -> {fast:.4f} s: {slow / fast:.1f}x "
         f"(scores apart by {abs(sap(own) - sap(theirs)):.0e})"
     )
-    alone, seconds = timed(lambda: dci_et(codes, factors, train, ForestSettings()))
+    alone, seconds = timed(lambda: dci_et(codes, factors, train, FOREST))
     print(f"DCI         ExtraTrees alone at {N_TRAIN} + {N_HELD_OUT} samples: {seconds:.2f} s")
     rows = np.ones(len(train), dtype=bool)
     if not full:
         rows[SMALL[0] : N_TRAIN] = rows[N_TRAIN + SMALL[1] :] = False
-        alone, seconds = timed(lambda: dci_et(codes[rows], factors[rows], train[rows]))
+        alone, seconds = timed(lambda: dci_et(codes[rows], factors[rows], train[rows], FOREST))
     published, slow = timed(lambda: dci_gbt(codes[rows], factors[rows], train[rows]))
     print(
         f"DCI         {slow:8.3f} s -> {seconds:.3f} s: {slow / seconds:.0f}x at "

@@ -9,7 +9,7 @@ from aurl.metrics.beta_vae import beta_vae
 from aurl.metrics.dci import ForestSettings, dci_et
 from aurl.metrics.dci_gbt import dci_gbt
 from aurl.metrics.dcimig import dcimig
-from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
+from aurl.metrics.disentanglement import disentanglement
 from aurl.metrics.explicitness import explicitness
 from aurl.metrics.factor_vae import factor_vae
 from aurl.metrics.infomec import infomec
@@ -24,10 +24,9 @@ FOREST = ForestSettings(n_trees=10)
 
 
 def _combined(codes: np.ndarray, factors: np.ndarray, train: np.ndarray) -> float:
-    settings = DisentanglementSettings(forest=FOREST)
     n_train = int(train.sum())
     assert train[:n_train].all()
-    return disentanglement(codes, factors, n_train=n_train, settings=settings).disentanglement
+    return disentanglement(codes, factors, n_train=n_train, forest=FOREST).disentanglement
 
 
 SCORES: dict[str, Score] = {

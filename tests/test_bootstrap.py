@@ -16,13 +16,13 @@ def clustered(rng: np.random.Generator) -> np.ndarray:
     return rng.normal(size=40)[PIECES] + 0.5 * rng.normal(size=PIECES.size)
 
 
-def coverage(pieces: np.ndarray) -> float:
+def coverage(pieces: np.ndarray, trials: int = 300) -> float:
     hits = 0
-    for seed in range(300):
+    for seed in range(trials):
         values = clustered(np.random.default_rng(seed))[: pieces.size]
-        interval = mean_interval(values, pieces, n_resamples=400, seed=seed)
+        interval = mean_interval(values, pieces)
         hits += interval.low <= 0.0 <= interval.high
-    return hits / 300
+    return hits / trials
 
 
 def test_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -33,16 +33,16 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 @pytest.mark.parametrize(("n", "t"), [(2, 12.7062), (3, 4.3027), (10, 2.2622), (134, 1.9780)])
 def test_few_pieces_widen_an_interval_by_student_s_t(n: int, t: float) -> None:
-    assert widening(n, 0.95) == pytest.approx((n / (n - 1)) ** 0.5 * t / 1.95996, rel=1e-4)
+    assert widening(n) == pytest.approx((n / (n - 1)) ** 0.5 * t / 1.95996, rel=1e-4)
 
 
 def test_resampling_windows_instead_of_pieces_would_cover_far_too_seldom() -> None:
-    assert coverage(np.arange(PIECES.size)) < 0.7
+    assert coverage(np.arange(PIECES.size), trials=75) < 0.7
 
 
 def test_interval_width_agrees_with_the_standard_error_over_pieces() -> None:
     values = clustered(np.random.default_rng(0))
-    interval = mean_interval(values, PIECES, n_resamples=5000)
+    interval = mean_interval(values, PIECES)
     error = values.reshape(40, 8).mean(axis=1).std(ddof=1) / np.sqrt(40)
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * error, rel=0.08)
     assert interval.mean == pytest.approx(values.mean())
@@ -61,30 +61,15 @@ def test_interval_of_equal_values_has_no_width() -> None:
     assert (interval.low, interval.mean, interval.high) == (0.25, 0.25, 0.25)
 
 
-def test_interval_is_reproducible_and_depends_on_the_seed() -> None:
-    values = clustered(np.random.default_rng(0))
-    assert mean_interval(values, PIECES, seed=3) == mean_interval(values, PIECES, seed=3)
-    assert mean_interval(values, PIECES, seed=3) != mean_interval(values, PIECES, seed=4)
-
-
-def test_interval_is_narrower_at_a_lower_level() -> None:
-    values = clustered(np.random.default_rng(0))
-    wide, narrow = (mean_interval(values, PIECES, level=level) for level in (0.95, 0.5))
-    assert wide.low < narrow.low < narrow.high < wide.high
-
-
 def test_many_pieces_are_resampled_in_blocks() -> None:
-    values = np.random.default_rng(0).normal(size=30_000)
-    interval = mean_interval(values, np.arange(30_000), n_resamples=100)
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 / np.sqrt(30_000), rel=0.3)
+    values = np.random.default_rng(0).normal(size=3_000)
+    interval = mean_interval(values, np.arange(3_000))
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 / np.sqrt(3_000), rel=0.1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"level": 1.0}, r"level must be in \(0, 1\), got 1\.0"),
-        ({"level": float("nan")}, r"level must be in \(0, 1\), got nan"),
-        ({"n_resamples": 0}, "n_resamples must be >= 1, got 0"),
         ({"values": np.array([0.0, np.nan])}, "values must be finite, got 1 NaN or infinite"),
         ({"pieces": np.array([3, 3])}, "pieces must name at least 2 pieces, got 1"),
     ],
@@ -101,15 +86,14 @@ def of_rows(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda rows: np.array([values[rows].mean(), values[rows].std()])
 
 
-def test_score_intervals_of_a_mean_are_those_of_the_mean() -> None:
+def test_score_intervals_of_a_mean_are_as_wide_as_those_of_the_mean() -> None:
     rng = np.random.default_rng(0)
-    pieces = rng.integers(0, 6, size=60)  # a third wider than their resamples
+    pieces = np.repeat(np.arange(6), (30, 10, 8, 6, 4, 2))
     values = 0.5 + 0.05 * rng.normal(size=60) + 0.1 * rng.normal(size=6)[pieces]
     found = score_intervals(of_rows(values), pieces, n_resamples=1000)[0]
     expected = mean_interval(values, pieces)
     assert found.mean == expected.mean
-    assert found.low == pytest.approx(expected.low, abs=0.01)
-    assert found.high == pytest.approx(expected.high, abs=0.01)
+    assert found.high - found.low == pytest.approx(expected.high - expected.low)
     assert expected.high - expected.low > 0.1
 
 
@@ -145,9 +129,3 @@ def test_score_intervals_cover_what_fresh_data_give() -> None:
 def test_score_intervals_refuse_one_piece() -> None:
     with pytest.raises(ValueError, match=r"pieces must name at least 2 pieces, got 1\."):
         score_intervals(of_rows(np.ones(4)), np.zeros(4, dtype=np.int64))
-
-
-def test_resamples_weigh_long_pieces_by_their_windows_too() -> None:
-    values, pieces = np.array([1.0, 1.0, 1.0, 0.0]), np.array([5, 5, 5, 9])
-    middle = mean_interval(values, pieces, level=0.4)  # half of the resamples have both pieces
-    assert (middle.low, middle.high) == (0.75, 0.75)

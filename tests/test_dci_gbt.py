@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from made_codes import first_two_thirds, made
 
-from aurl.metrics.dci import dci_et
+from aurl.metrics.dci import ForestSettings, dci_et
 from aurl.metrics.dci_gbt import dci_gbt
 
 
@@ -32,7 +32,10 @@ def test_dci_gbt_matches_the_reference() -> None:
 def test_extra_trees_agree_with_gradient_boosting(kind: str) -> None:
     codes, factors = made(kind, n_repeats=60)
     train = first_two_thirds(len(codes))
-    fast, published = dci_et(codes, factors, train), dci_gbt(codes, factors, train)
+    fast, published = (
+        dci_et(codes, factors, train, ForestSettings()),
+        dci_gbt(codes, factors, train),
+    )
     assert fast.disentanglement == pytest.approx(published.disentanglement, abs=0.05)
     assert fast.completeness == pytest.approx(published.completeness, abs=0.05)
     assert fast.informativeness == pytest.approx(published.informativeness, abs=0.02)

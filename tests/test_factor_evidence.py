@@ -3,10 +3,10 @@ import pytest
 from made_codes import made
 
 from aurl.metrics.dci import ForestSettings
-from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
+from aurl.metrics.disentanglement import disentanglement
 from aurl.training.factor_evidence import FactorWindows, factor_evidence
 
-SETTINGS = DisentanglementSettings(forest=ForestSettings(n_trees=5))
+FOREST = ForestSettings(n_trees=5)
 NAMES = ["key", "metre", "mode"]
 
 
@@ -14,9 +14,9 @@ def evidence(
     codes: np.ndarray, factors: np.ndarray, pieces: np.ndarray, live: np.ndarray | None = None
 ) -> dict[str, float]:
     live = np.ones(codes.shape[1], dtype=bool) if live is None else live
-    scores = disentanglement(codes, factors, live=live, groups=pieces, settings=SETTINGS)
+    scores = disentanglement(codes, factors, live=live, groups=pieces, forest=FOREST)
     windows = FactorWindows(codes=codes, live=live, factors=factors, names=NAMES, pieces=pieces)
-    found = factor_evidence(scores, windows, SETTINGS)
+    found = factor_evidence(scores, windows, FOREST)
     assert all(0.0 <= value <= 1.0 for value in found.values())
     return found | scores.to_dict()
 

@@ -20,12 +20,10 @@ def test_matched_rows_share_the_value_and_cover_all_that_do() -> None:
 
 
 @pytest.mark.parametrize("score", [factor_vae, beta_vae])
-def test_score_is_reproducible_and_depends_on_the_seed(score: type) -> None:
+def test_score_is_reproducible(score: type) -> None:
     codes, factors = made("rotated")
     arrays = codes, factors, first_two_thirds(len(codes))
     assert score(*arrays) == score(*arrays)
-    assert score(*arrays) != score(*arrays, seed=1)
-    assert score(*arrays) == pytest.approx(score(*arrays, seed=1), abs=0.05)
 
 
 def test_factor_vae_leaves_out_codes_below_a_twentieth() -> None:

@@ -12,7 +12,7 @@ from made_codes import made
 from aurl import cli
 from aurl.errors import ConfigError
 from aurl.metrics.dci import ForestSettings
-from aurl.metrics.disentanglement import DisentanglementSettings, disentanglement
+from aurl.metrics.disentanglement import disentanglement
 from aurl.metrics.infomec import infomec
 from aurl.metrics.sap import sap_dlib
 from aurl.reporting.codes import read_codes
@@ -79,8 +79,8 @@ def test_combined_score_is_the_one_a_trial_has(
     pieces = np.arange(len(codes)) // 6
     path = tmp_path / "codes.npz"
     np.savez(path, codes=codes, factors=factors, groups=pieces)
-    settings = DisentanglementSettings(forest=ForestSettings(n_jobs=2))
-    expected = disentanglement(codes, factors, groups=pieces, settings=settings).to_dict()
+    forest = ForestSettings(n_jobs=2)
+    expected = disentanglement(codes, factors, groups=pieces, forest=forest).to_dict()
     record = scored(path, capsys, "--metrics", "disentanglement,dci_et,mig_rank32,dcimig")
     for name, value in scores(record).items():
         assert value == pytest.approx(expected[name], abs=1e-12), name

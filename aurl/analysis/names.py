@@ -62,8 +62,7 @@ def named(
     shares = _shares(bins, factors)
     rng = numpy_generator(0, "names")
     largest = [
-        _shares(bins, factors[torn_rows(len(factors), pieces, rng)]).max(initial=0.0)
-        for _ in range(TEARINGS)
+        _shares(bins, factors[torn_rows(pieces, rng)]).max(initial=0.0) for _ in range(TEARINGS)
     ]
     floor = float(np.quantile(largest, CONFIDENCE, method="higher"))
     names = [

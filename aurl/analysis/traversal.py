@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from aurl.analysis.readings import Readings
 from aurl.metrics.bootstrap import Interval, mean_interval
+from aurl.metrics.dimensions import aggregate_variance
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,9 +28,8 @@ class Aggregate:
         mean: Float[np.ndarray, "window coordinate"],
         log_var: Float[np.ndarray, "window coordinate"],
     ) -> "Aggregate":
-        """That of the posteriors of some windows, by the law of total variance."""
-        variance = mean.var(axis=0) + np.exp(log_var).mean(axis=0)
-        return Aggregate(mean=mean.mean(axis=0), std=np.sqrt(variance))
+        """That of the posteriors of some windows."""
+        return Aggregate(mean=mean.mean(axis=0), std=np.sqrt(aggregate_variance(mean, log_var)))
 
 
 def traversed(

@@ -12,7 +12,7 @@ Sources: Burda, Grosse & Salakhutdinov 2016, https://arxiv.org/abs/1509.00519 (v
 import numpy as np
 from jaxtyping import Float, Int
 
-from aurl.metrics.dimensions import over_slots
+from aurl.metrics.dimensions import aggregate_variance, over_slots
 
 _LEAST_VARIANCE = 0.01  # over samples, N - 1 below the line
 
@@ -78,9 +78,8 @@ def kl_from_aggregate(
     Returns:
         Nats.
     """
+    spread = aggregate_variance(mean, log_var)
     mean, log_var = mean.astype(np.float64), log_var.astype(np.float64)
     with np.errstate(all="ignore"):  # of a model that has diverged
-        variance = np.exp(log_var)
-        spread = variance.mean(axis=0) + mean.var(axis=0)
-        distance = variance + (mean - mean.mean(axis=0)) ** 2
+        distance = np.exp(log_var) + (mean - mean.mean(axis=0)) ** 2
         return 0.5 * (distance / spread - 1.0 - log_var + np.log(spread))

@@ -29,8 +29,6 @@ def beta_vae(
     codes: Float[np.ndarray, "sample latent"],
     factors: Int[np.ndarray, "sample factor"],
     train: Bool[np.ndarray, " sample"],
-    *,
-    seed: int = 0,
 ) -> float:
     """BetaVAE score of codes, with the factors that vary on both sides.
 
@@ -38,7 +36,6 @@ def beta_vae(
         codes: Finite posterior means.
         factors: Classes, any integers.
         train: True for the rows that training points come from.
-        seed: Seed of the draws.
 
     Returns:
         Held-out accuracy in [0, 1]; 1 with a single factor, 0 without a factor or a code.
@@ -50,7 +47,7 @@ def beta_vae(
         return 1.0
     from sklearn.linear_model import LogisticRegression
 
-    rng = np.random.default_rng([seed, 3])
+    rng = np.random.default_rng([0, 3])
     (points, shared), (fresh, truth) = (
         _points(codes[side].astype(np.float64), factors[side][:, counted], n_points, rng)
         for side, n_points in ((train, _TRAINING_POINTS), (~train, _FRESH_POINTS))

@@ -19,6 +19,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtri, stdtrit
 
+LEVEL = 0.95
+"""Coverage that all intervals aim at."""
+
+_RESAMPLES = 1000
 _BLOCK = 1_000_000  # draws held in memory at once
 
 
@@ -35,44 +39,33 @@ def mean_interval(
     values: Float[np.ndarray, " sample"],
     pieces: Int[np.ndarray, " sample"],
     *,
-    level: float = 0.95,
-    n_resamples: int = 1000,
-    seed: int = 0,
     within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
     """Bootstrap interval of a mean, clustered by piece.
 
-    At 95 % it covered 91 to 99 % of the time where pieces are of equal or unequal length, and
+    It covered 91 to 99 % of the time where pieces are of equal or unequal length, and
     normal, heavy-tailed or in ties, and 88 to 95 % where they are skewed (exponential), with 2, 3,
     5, 10, 16, 30 and 134 of them.
 
     Args:
         values: One number per window.
         pieces: Piece of every window.
-        level: Coverage aimed at, in (0, 1).
-        n_resamples: Resamples of the pieces.
-        seed: Seed of the resampling.
         within: The range that the mean can be in.
 
     Returns:
         The mean of the values and the bounds.
 
     Raises:
-        ValueError: If ``level`` or ``n_resamples`` is out of range, a value is not finite, or
-            there are fewer than two pieces.
+        ValueError: If a value is not finite, or there are fewer than two pieces.
     """
-    _check(level, n_resamples)
     if not np.isfinite(values).all():
         raise ValueError(
             f"values must be finite, got {np.count_nonzero(~np.isfinite(values))} NaN or infinite."
         )
-    labels, position = np.unique(pieces, return_inverse=True)
-    if labels.size < 2:
-        raise ValueError(f"pieces must name at least 2 pieces, got {labels.size}.")
-    sums = np.bincount(position, weights=values)
-    means = _resampled_means(sums, np.bincount(position), n_resamples, np.random.default_rng(seed))
+    n_pieces, position = _numbered(pieces)
+    means = _resampled_means(np.bincount(position, weights=values), np.bincount(position))
     mean = float(values.mean())
-    low, high = np.clip(mean + spread(means, mean, labels.size, level), *within)
+    low, high = np.clip(mean + spread(means, mean, n_pieces), *within)
     return Interval(mean=mean, low=float(low), high=float(high))
 
 
@@ -80,7 +73,6 @@ def score_intervals(
     scores: Callable[[Int[np.ndarray, " row"]], Float[np.ndarray, " score"]],
     pieces: Int[np.ndarray, " sample"],
     *,
-    level: float = 0.95,
     n_resamples: int = 100,
 ) -> list[Interval]:
     """Bootstrap intervals of scores that are not means, clustered by piece.
@@ -97,34 +89,29 @@ def score_intervals(
     Args:
         scores: Scores in [0, 1] from rows, some of which are given more than once.
         pieces: Piece of every row; each its own where rows are independent.
-        level: Coverage aimed at, in (0, 1).
         n_resamples: Resamples of the pieces.
 
     Returns:
         For every score its value for all rows, as ``mean``, and bounds within [0, 1].
 
     Raises:
-        ValueError: If ``level`` or ``n_resamples`` is out of range, or there are fewer than two
-            pieces.
+        ValueError: If there are fewer than two pieces.
 
     Source:
         As above; the shift is that of the bootstrap estimate of bias, Efron & Tibshirani 1993,
         chapter 10.
     """
-    _check(level, n_resamples)
-    labels, position = np.unique(pieces, return_inverse=True)
-    if labels.size < 2:
-        raise ValueError(f"pieces must name at least 2 pieces, got {labels.size}.")
+    n_pieces, position = _numbered(pieces)
     members = np.split(np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1])
     rng = np.random.default_rng(0)
     values = np.stack(
         [
             scores(np.concatenate([members[piece] for piece in drawn]))
-            for drawn in rng.integers(labels.size, size=(n_resamples, labels.size))
+            for drawn in rng.integers(n_pieces, size=(n_resamples, n_pieces))
         ]
     )
     score = scores(np.arange(position.size))
-    low, high = np.clip(score + spread(values, values.mean(axis=0), labels.size, level), 0.0, 1.0)
+    low, high = np.clip(score + spread(values, values.mean(axis=0), n_pieces), 0.0, 1.0)
     return [
         Interval(mean=float(each), low=float(lower), high=float(upper))
         for each, lower, upper in zip(score, low, high, strict=True)
@@ -132,43 +119,40 @@ def score_intervals(
 
 
 def spread(
-    draws: Float[np.ndarray, "draw ..."],
-    centre: float | np.ndarray,
-    n_pieces: int,
-    level: float,
+    draws: Float[np.ndarray, "draw ..."], centre: float | np.ndarray, n_pieces: int
 ) -> Float[np.ndarray, "2 ..."]:
     """How far below and above a value its bounds are, by resamples that lie around ``centre``."""
-    bounds = np.quantile(draws, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
-    return widening(n_pieces, level) * (bounds - centre)
+    bounds = np.quantile(draws, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0], axis=0)
+    return widening(n_pieces) * (bounds - centre)
 
 
-def widening(n: int, level: float) -> float:
+def widening(n: int) -> float:
     r"""How many times as far from the mean the bounds of n pieces are as those of their resamples.
 
     .. math:: \sqrt{\frac{n}{n - 1}} \; \frac{t_{n-1}}{z}
 
-    with the quantiles of Student's t and the normal distribution at ``level``: 9.2 of two pieces,
+    with the quantiles of Student's t and the normal distribution: 9.2 of two pieces,
     1.01 of 134. The first factor is how much less resamples spread than the pieces do; the second
     is for a spread that is itself an estimate.
     """
-    above = (1.0 + level) / 2.0
+    above = (1.0 + LEVEL) / 2.0
     return math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, above) / ndtri(above))
 
 
-def _check(level: float, n_resamples: int) -> None:
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must be in (0, 1), got {level}.")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be >= 1, got {n_resamples}.")
+def _numbered(pieces: np.ndarray) -> tuple[int, np.ndarray]:
+    """How many pieces there are, and which of them each window is of, from 0."""
+    labels, position = np.unique(pieces, return_inverse=True)
+    if labels.size < 2:
+        raise ValueError(f"pieces must name at least 2 pieces, got {labels.size}.")
+    return labels.size, position
 
 
-def _resampled_means(
-    sums: np.ndarray, counts: np.ndarray, n_resamples: int, rng: np.random.Generator
-) -> np.ndarray:
+def _resampled_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     n_pieces = sums.size
-    means = np.empty(n_resamples)
+    rng = np.random.default_rng(0)
+    means = np.empty(_RESAMPLES)
     step = max(1, _BLOCK // n_pieces)
-    for start in range(0, n_resamples, step):
-        drawn = rng.integers(n_pieces, size=(min(step, n_resamples - start), n_pieces))
+    for start in range(0, _RESAMPLES, step):
+        drawn = rng.integers(n_pieces, size=(min(step, _RESAMPLES - start), n_pieces))
         means[start : start + step] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return means

@@ -27,6 +27,10 @@ from aurl.metrics.fitted import fitted
 from aurl.metrics.mutual_information import rank_bins
 
 _INPUT_BINS = 256  # what the forest sees of a code: finer than any split it needs
+_MAX_DEPTH = 12
+_MIN_LEAF = 3
+"""Fewest training samples of a leaf; with 1, leaves that fit noise take 0.03 from both scores of
+noisy codes, and gradient boosting does not. Below six samples nothing is learnt."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,23 +40,8 @@ class ForestSettings:
     n_trees: int = 50
     """Cost grows with it: about 0.05 s a tree for 1,500 samples of 48 codes and seven factors."""
 
-    max_depth: int = 12
-    """Deepest a tree may grow."""
-
-    min_leaf: int = 3
-    """Fewest training samples of a leaf; with 1, leaves that fit noise take 0.03 from both scores
-    of noisy codes, and gradient boosting does not. Below six samples nothing is learnt."""
-
-    seed: int = 0
-    """Seed of the forest; factor k uses ``seed + k``."""
-
     n_jobs: int = 1
     """Threads; the scores do not depend on it."""
-
-    def __post_init__(self) -> None:
-        for name in ("n_trees", "max_depth", "min_leaf", "n_jobs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,7 +78,7 @@ def dci_et(
     codes: Float[np.ndarray, "sample latent"],
     factors: Int[np.ndarray, "sample factor"],
     train: Bool[np.ndarray, " sample"],
-    settings: ForestSettings | None = None,
+    settings: ForestSettings,
 ) -> DciScores:
     """DCI with one ExtraTrees classifier per factor (entropy, all codes tried at every split).
 
@@ -97,7 +86,7 @@ def dci_et(
         codes: Finite posterior means.
         factors: Classes, any integers.
         train: True where the forest is fitted; it is scored on the other samples.
-        settings: The forest; 50 trees of depth 12 by default.
+        settings: The forest; that of factor k has the seed k.
 
     Returns:
         Scores of the factors that vary on both sides; all 0 when there is none, or no code.
@@ -108,17 +97,15 @@ def dci_et(
     # 70 MB that most processes of a sweep, which import this module too, never need.
     from sklearn.ensemble import ExtraTreesClassifier
 
-    settings = ForestSettings() if settings is None else settings
-
     def forest(k: int) -> ExtraTreesClassifier:
         return ExtraTreesClassifier(
             settings.n_trees,
             criterion="entropy",
-            max_depth=settings.max_depth,
-            min_samples_leaf=settings.min_leaf,
+            max_depth=_MAX_DEPTH,
+            min_samples_leaf=_MIN_LEAF,
             max_features=None,  # pyrefly: ignore[bad-argument-type]  # inferred from its default
             n_jobs=settings.n_jobs,
-            random_state=settings.seed + k,
+            random_state=k,
         )
 
     return dci_scores(forest, rank_bins(codes, n_bins=_INPUT_BINS), factors, train)

@@ -46,6 +46,20 @@ def over_slots(
     return np.moveaxis(totals, 0, -1) / slots
 
 
+def aggregate_variance(
+    mean: Float[np.ndarray, "sample coordinate"], log_var: Float[np.ndarray, "sample coordinate"]
+) -> Float[np.ndarray, " coordinate"]:
+    """Variance of the codes of all the data together, by the law of total variance.
+
+    Args:
+        mean: Posterior means.
+        log_var: Posterior log-variances.
+    """
+    with np.errstate(all="ignore"):  # of a model that has diverged
+        within = np.exp(log_var.astype(np.float64)).mean(axis=0)
+        return within + mean.astype(np.float64).var(axis=0)
+
+
 def carried_nats(
     mean: Float[np.ndarray, "sample coordinate"],
     log_var: Float[np.ndarray, "sample coordinate"],
@@ -65,11 +79,10 @@ def carried_nats(
     Returns:
         Nats, from 0 on; NaN where a number is not finite.
     """
-    mean, log_var = mean.astype(np.float64), log_var.astype(np.float64)
+    spread = aggregate_variance(mean, log_var)
     with np.errstate(all="ignore"):  # of a model that has diverged
-        spread = np.exp(log_var).mean(axis=0) + mean.var(axis=0)
         known = np.log(np.maximum(spread, np.finfo(np.float64).tiny))
-        return np.maximum(0.5 * (known - log_var.mean(axis=0)), 0.0)
+        return np.maximum(0.5 * (known - log_var.astype(np.float64).mean(axis=0)), 0.0)
 
 
 def own_rates(

@@ -14,7 +14,7 @@ model, so it is the same for every trial.
 Source: own combination; its parts are cited in their own modules.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -29,25 +29,10 @@ from aurl.metrics.mutual_information import (
     width_mutual_information,
 )
 
+HELD_OUT = 1.0 / 3.0
+"""Share of the samples that no forest is fitted to, where ``n_train`` is not given."""
+
 Status = Literal["ok", "non_finite", "no_live_dimension", "no_varying_factor"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DisentanglementSettings:
-    """How the score is estimated."""
-
-    forest: ForestSettings = field(default_factory=ForestSettings)
-    """The predictor of DCI; 20 trees are enough to rank trials, 50 for a table."""
-
-    test_fraction: float = 1.0 / 3.0
-    """Share of the samples held out, where ``n_train`` is not given."""
-
-    seed: int = 0
-    """Seed of the split."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.test_fraction < 1.0:  # also rejects NaN
-            raise ValueError(f"test_fraction must be in (0, 1), got {self.test_fraction}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -85,7 +70,7 @@ def disentanglement(
     live: Bool[np.ndarray, " latent"] | None = None,
     n_train: int | None = None,
     groups: Int[np.ndarray, " sample"] | None = None,
-    settings: DisentanglementSettings | None = None,
+    forest: ForestSettings,
 ) -> Disentanglement:
     """Disentanglement of the live codes with respect to known factors.
 
@@ -99,7 +84,7 @@ def disentanglement(
             alone, as published protocols do. By default a seeded draw fits the forest, and
             information, which needs no fit, is of all samples.
         groups: Piece of every sample; a piece is never on both sides of the split.
-        settings: Forest, split and seed.
+        forest: The predictor of DCI; 20 trees are enough to rank trials, 50 for a table.
 
     Returns:
         Scores, all 0 unless ``status`` is ``ok``: ``non_finite`` if a code, live or
@@ -109,14 +94,13 @@ def disentanglement(
     Raises:
         ValueError: If ``n_train`` or ``groups`` do not fit: see :func:`split`.
     """
-    settings = DisentanglementSettings() if settings is None else settings
-    train = split(len(codes), n_train=n_train, groups=groups, settings=settings)
+    train = split(len(codes), n_train=n_train, groups=groups)
     if not np.isfinite(codes).all():
         return _nothing("non_finite", factors)
     codes = codes.astype(np.float64) if live is None else codes[:, live].astype(np.float64)
     if codes.shape[1] == 0:
         return _nothing("no_live_dimension", factors)
-    dci = dci_et(codes, factors, train, settings.forest)
+    dci = dci_et(codes, factors, train, forest)
     if not dci.counted.any():
         return _nothing("no_varying_factor", factors)
     rows = train if n_train is not None else np.ones(len(codes), dtype=bool)
@@ -130,27 +114,27 @@ def permutation_floor(
     factors: Int[np.ndarray, "sample factor"],
     *,
     live: Bool[np.ndarray, " latent"] | None = None,
-    groups: Int[np.ndarray, " sample"] | None = None,
-    settings: DisentanglementSettings,
+    groups: Int[np.ndarray, " sample"],
+    forest: ForestSettings,
 ) -> Disentanglement:
     """The same scores when codes and factors have nothing to do with each other.
 
-    All factors of a row are torn from it together. With ``groups`` whole pieces change places, so
-    that the likeness of windows within a piece, which raises the floor, is kept.
+    All factors of a row are torn from it together. Whole pieces change places, so that the
+    likeness of windows within a piece, which raises the floor, is kept.
 
     Args:
         codes: As in :func:`disentanglement`, and so are the other arguments.
-        factors: Torn with the seed of ``settings``.
+        factors: What is torn.
         live: Codes that count.
         groups: Piece of every sample.
-        settings: Forest, split and seed.
+        forest: The predictor of DCI.
 
     Returns:
         One draw of what chance scores: half of such draws are higher, so a score that is not well
         above it means nothing.
     """
-    order = torn_rows(len(factors), groups, np.random.default_rng([settings.seed, 1]))
-    return disentanglement(codes, factors[order], live=live, groups=groups, settings=settings)
+    order = torn_rows(groups, np.random.default_rng([0, 1]))
+    return disentanglement(codes, factors[order], live=live, groups=groups, forest=forest)
 
 
 def split(
@@ -158,7 +142,6 @@ def split(
     *,
     n_train: int | None,
     groups: Int[np.ndarray, " sample"] | None,
-    settings: DisentanglementSettings,
 ) -> Bool[np.ndarray, " sample"]:
     """Which samples fit the forest: the first ``n_train``, or a seeded draw of whole groups.
 
@@ -166,7 +149,6 @@ def split(
         n_samples: Rows of the codes.
         n_train: Samples on the training side, or None for a draw.
         groups: Piece of every sample; without it every sample is its own piece.
-        settings: ``test_fraction`` and ``seed`` of the draw.
 
     Returns:
         True for training. Both sides hold at least one group where there are two.
@@ -185,8 +167,8 @@ def split(
     if groups.size != n_samples:
         raise ValueError(f"groups must hold {n_samples} values, got {groups.size}.")
     labels, sizes = np.unique(groups, return_counts=True)
-    order = np.random.default_rng([settings.seed, 0]).permutation(labels.size)
-    held_out = np.cumsum(sizes[order]) <= settings.test_fraction * n_samples
+    order = np.random.default_rng([0, 0]).permutation(labels.size)
+    held_out = np.cumsum(sizes[order]) <= HELD_OUT * n_samples
     held_out[:1] = labels.size > 1  # a first piece larger than the share is still held out
     return ~np.isin(groups, labels[order[held_out]])
 
@@ -238,19 +220,20 @@ def _nothing(status: Status, factors: np.ndarray) -> Disentanglement:
 
 
 def torn_rows(
-    n: int, groups: Int[np.ndarray, " sample"] | None, rng: np.random.Generator
+    groups: Int[np.ndarray, " sample"], rng: np.random.Generator
 ) -> Int[np.ndarray, " sample"]:
     """Rows to take in place of each one's own, so that all belong elsewhere.
 
     Each group takes the rows of one drawn group, in their order from a drawn one on, all around
     and spread over its own size: groups are as alike within, and as large, as they were.
     """
-    groups = np.arange(n) if groups is None else groups
     _, position, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     by_group = np.argsort(position, kind="stable")
     own, first = position[by_group], np.cumsum(sizes) - sizes
     taken = rng.permutation(sizes.size)[own]
-    place = (np.arange(n) - first[own]) * sizes[taken] // sizes[own] + rng.integers(sizes)[taken]
-    order = np.empty(n, dtype=np.int64)
+    place = (np.arange(groups.size) - first[own]) * sizes[taken] // sizes[own] + rng.integers(
+        sizes
+    )[taken]
+    order = np.empty(groups.size, dtype=np.int64)
     order[by_group] = by_group[first[taken] + place % sizes[taken]]
     return order

@@ -30,7 +30,6 @@ from aurl.metrics.bootstrap import Interval, spread
 
 N_BINS = 10
 N_RESAMPLES = 1000
-_LEVEL = 0.95
 DECIMALS = 9  # values closer than this are the same, whatever order sums were taken in
 
 
@@ -153,6 +152,6 @@ def _compared(
 
 def _estimate(draws: Float[np.ndarray, " draw"], n_pieces: int, *, highest: float) -> Interval:
     value, resampled = float(draws[0]), draws[1:]
-    around = spread(resampled, float(resampled.mean()), max(2, n_pieces), _LEVEL)
+    around = spread(resampled, float(resampled.mean()), max(2, n_pieces))
     low, high = np.clip(value + around, 0.0, highest)
     return Interval(mean=value, low=float(min(low, value)), high=float(max(high, value)))

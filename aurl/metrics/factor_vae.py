@@ -32,8 +32,6 @@ def factor_vae(
     codes: Float[np.ndarray, "sample latent"],
     factors: Int[np.ndarray, "sample factor"],
     train: Bool[np.ndarray, " sample"],
-    *,
-    seed: int = 0,
 ) -> float:
     """FactorVAE score of codes, with the factors that vary on both sides.
 
@@ -41,7 +39,6 @@ def factor_vae(
         codes: Finite posterior means.
         factors: Classes, any integers.
         train: True for the rows that training votes come from.
-        seed: Seed of the draws.
 
     Returns:
         A share in [0, 1]; 0 if no factor varies on both sides or no code is left.
@@ -54,7 +51,7 @@ def factor_vae(
     active = np.sqrt(variance) >= _LEAST_DEVIATION
     if not active.any():
         return 0.0
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng([0, 2])
     relative = codes[:, active] / np.sqrt(variance[active])
     votes, fresh = (
         _votes(relative[side], factors[side][:, counted], n_votes, rng)

@@ -49,15 +49,12 @@ class InfomecScores:
 def infomec(
     codes: Float[np.ndarray, "sample latent"],
     factors: Int[np.ndarray, "sample factor"],
-    *,
-    seed: int = 0,
 ) -> InfomecScores:
     """InfoMEC of codes; all samples are used for fitting and for scoring, as published.
 
     Args:
         codes: Finite posterior means.
         factors: Classes, any integers; those that never vary are left out.
-        seed: Seed of the neighbour estimate.
 
     Returns:
         All 0 if no factor varies or no code is active.
@@ -69,7 +66,7 @@ def infomec(
     explicit = np.zeros(factors.shape[1])
     active = _active(codes)
     if varies.any() and active.any():
-        information[:, varies] = neighbour_information(inputs, factors[:, varies], seed=seed)
+        information[:, varies] = neighbour_information(inputs, factors[:, varies])
         for k in np.flatnonzero(varies):
             explicit[k] = _explained(inputs, factors[:, k])
     normalized = information / entropy

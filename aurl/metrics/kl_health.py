@@ -29,7 +29,12 @@ from jaxtyping import Bool, Float, Int
 
 from aurl.errors import ConfigError
 from aurl.metrics.active_units import active_units
-from aurl.metrics.dimensions import LIVE_THRESHOLD_NATS, carried_nats, over_slots
+from aurl.metrics.dimensions import (
+    LIVE_THRESHOLD_NATS,
+    aggregate_variance,
+    carried_nats,
+    over_slots,
+)
 
 Status = Literal["ok", "non_finite", "no_live_dimension", "collapsed", "unused"]
 TERMS: Mapping[str, float] = {
@@ -165,7 +170,7 @@ def _judged(
     evidence: LatentEvidence, losses: tuple[np.ndarray, np.ndarray], settings: KLHealthSettings
 ) -> KLHealth:
     """KL health where the decoder is as good as ``losses`` with the right code and a wrong one."""
-    variance = _aggregate_variance(evidence)
+    variance = aggregate_variance(evidence.mean, evidence.log_var)
     if not _is_finite(evidence, losses, variance):
         none = over_slots(np.zeros(evidence.kl.shape[1]), evidence.dimension)
         return KLHealth(status="non_finite", kl_per_dimension=none, live=none > 0.0)
@@ -284,13 +289,6 @@ def _aggregate_term(evidence: LatentEvidence, variance: np.ndarray, live: np.nda
 
 def _use_term(cost: float, shuffled: float) -> float:
     return min(1.0, cost / shuffled) if cost > 0.0 else 0.0
-
-
-def _aggregate_variance(evidence: LatentEvidence) -> np.ndarray:
-    """Variance of z over the data and the posterior, per coordinate."""
-    with np.errstate(all="ignore"):  # what overflows is reported as `non_finite`, not warned about
-        within = np.exp(evidence.log_var.astype(np.float64)).mean(axis=0)
-        return within + evidence.mean.astype(np.float64).var(axis=0)
 
 
 def _is_finite(

@@ -15,14 +15,13 @@ import numpy as np
 
 from aurl.errors import ConfigError
 from aurl.metrics.beta_vae import beta_vae
-from aurl.metrics.bootstrap import score_intervals
+from aurl.metrics.bootstrap import LEVEL, score_intervals
 from aurl.metrics.counted import counted_factors, mean_of_counted, varying
 from aurl.metrics.dci import DciScores, ForestSettings
 from aurl.metrics.dci_gbt import dci_gbt
 from aurl.metrics.dcimig import dcimig, own_code_gap
 from aurl.metrics.disentanglement import (
     Disentanglement,
-    DisentanglementSettings,
     disentanglement,
     split,
 )
@@ -41,9 +40,6 @@ from aurl.metrics.mutual_information import (
 from aurl.metrics.sap import sap_per_factor
 from aurl.reporting.codes import Codes
 from aurl.reporting.posteriors import health_of, of_dimensions
-
-LEVEL = 0.95
-"""Coverage that the intervals aim at."""
 
 Found = tuple[dict[str, float], dict[str, np.ndarray]]
 
@@ -156,11 +152,7 @@ class _Arrays:
         self.codes = codes.codes[:, codes.live]
         self.factors = codes.factors
         self._n_train, self._groups = codes.n_train, codes.groups
-        # Threads do not change a forest.
-        self._settings = DisentanglementSettings(forest=ForestSettings(n_jobs=os.cpu_count() or 1))
-        self.train = split(
-            len(self.codes), n_train=codes.n_train, groups=codes.groups, settings=self._settings
-        )
+        self.train = split(len(self.codes), n_train=codes.n_train, groups=codes.groups)
         self.rows = self.train if codes.groups is None else np.ones(len(self.train), dtype=bool)
         self.seen = self.codes[self.rows], self.factors[self.rows]
         self.held_out = self.codes, self.factors, self.train
@@ -202,7 +194,7 @@ class _Arrays:
             self.factors,
             n_train=self._n_train,
             groups=self._groups,
-            settings=self._settings,
+            forest=ForestSettings(n_jobs=os.cpu_count() or 1),
         )
 
 
@@ -304,7 +296,7 @@ def _intervals(arrays: _Arrays, metrics: Sequence[str]) -> dict[str, dict[str, f
             other = dcimig(information) if corrected else modularity_dlib(information)
             return np.array([mig(information), other])
 
-        intervals = score_intervals(scores, pieces, level=LEVEL)
+        intervals = score_intervals(scores, pieces)
         for name, interval in zip(names, intervals, strict=True):
             if name in metrics:
                 found[name] = {"low": interval.low, "high": interval.high, "level": LEVEL}

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aurl.metrics.bootstrap import score_intervals
+from aurl.metrics.dci import ForestSettings
 from aurl.metrics.dcimig import dcimig
 from aurl.metrics.disentanglement import (
     Disentanglement,
-    DisentanglementSettings,
     disentanglement,
     permutation_floor,
 )
@@ -45,22 +45,22 @@ class FactorWindows:
 
 
 def factor_evidence(
-    scores: Disentanglement, windows: FactorWindows, settings: DisentanglementSettings
+    scores: Disentanglement, windows: FactorWindows, forest: ForestSettings
 ) -> dict[str, float]:
     """Floor, ceiling, intervals and correlations, named below ``factors/``.
 
     Args:
         scores: Of these windows.
         windows: What the scores are of.
-        settings: Those of ``scores``.
+        forest: That of ``scores``.
 
     Returns:
         Finite values. An interval is 0 to 0 where nothing could be scored, as where all windows
         are of one piece.
     """
     codes, factors, pieces = windows.codes, windows.factors, windows.pieces
-    torn = permutation_floor(codes, factors, live=windows.live, groups=pieces, settings=settings)
-    itself = disentanglement(factors.astype(np.float64), factors, groups=pieces, settings=settings)
+    torn = permutation_floor(codes, factors, live=windows.live, groups=pieces, forest=forest)
+    itself = disentanglement(factors.astype(np.float64), factors, groups=pieces, forest=forest)
     floor, ceiling = torn.to_dict(), itself.to_dict()
     found: dict[str, float] = {}
     for name in SCORES:
