@@ -40,7 +40,7 @@ def pca_map(codes: Float[np.ndarray, "window coordinate"]) -> Map:
     return Map(points=points, explained=explained)
 
 
-def umap_map(codes: Float[np.ndarray, "window coordinate"], *, seed: int = 0) -> Map:
+def umap_map(codes: Float[np.ndarray, "window coordinate"]) -> Map:
     """A map that keeps neighbours together, by the package umap-learn if it is installed.
 
     Raises:
@@ -56,6 +56,6 @@ def umap_map(codes: Float[np.ndarray, "window coordinate"], *, seed: int = 0) ->
         )
     with warnings.catch_warnings():  # of TensorFlow, which it can do without
         warnings.simplefilter("ignore")
-        reducer = import_module("umap").UMAP(n_components=2, random_state=seed, n_jobs=1)
+        reducer = import_module("umap").UMAP(n_components=2, random_state=0, n_jobs=1)
         points = np.asarray(reducer.fit_transform(codes), np.float64)
     return Map(points=points, explained=None)

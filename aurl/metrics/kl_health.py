@@ -129,9 +129,6 @@ class KLHealth:
     rate: float = 0.0
     aggregate_posterior: float = 0.0
     latent_use: float = 0.0
-    kl_nats: float = 0.0
-    """Total KL in nats per sequence."""
-
     kl_per_dimension: Float[np.ndarray, " latent"]
     """Rate of every dimension in nats."""
 
@@ -196,7 +193,6 @@ def _judged(
     return KLHealth(
         status=status,
         kl_health=score if status == "ok" else 0.0,
-        kl_nats=total,
         kl_per_dimension=rates,
         live=live,
         **terms,

@@ -99,6 +99,7 @@ class LevelPrior(nn.Module):
     ) -> None:
         super().__init__()
         self.density = density
+        self.n_slots = level.n_slots
         self.n_above = len(above)
         for index, coarser in enumerate(above):
             self.register_buffer(f"cover{index}", cover(level, coarser), persistent=False)
@@ -106,20 +107,19 @@ class LevelPrior(nn.Module):
         self.conditioner = Conditioner(n_known, level.dim) if n_known else None
 
     def affine(
-        self, codes: Sequence[Tensor], context: Float[Tensor, "batch column"] | None, n_slots: int
+        self, codes: Sequence[Tensor], context: Float[Tensor, "batch column"] | None
     ) -> tuple[Tensor, Tensor] | None:
         """Shift and log-scale of each slot; None without conditioning.
 
         Args:
             codes: Of the levels before this one, ``[batch, slot, dim]`` each.
             context: One-hot.
-            n_slots: Of this level.
         """
         if self.conditioner is None:
             return None
         known = [getattr(self, f"cover{index}") @ codes[index] for index in range(self.n_above)]
         if context is not None:
-            known.append(context[:, None].expand(-1, n_slots, -1))
+            known.append(context[:, None].expand(-1, self.n_slots, -1))
         return self.conditioner(torch.cat(known, dim=-1))
 
 
@@ -244,10 +244,9 @@ class Prior(nn.Module):
         """Latent vectors from base coordinates, coarse to fine."""
         features = self._features(context)
         codes: list[Tensor] = []
-        each = zip(self._levels(), self.layout.levels, self.layout.split(noise), strict=True)
-        for prior, level, own_noise in each:
+        for prior, own_noise in zip(self._levels(), self.layout.split(noise), strict=True):
             code = from_base(prior.density, own_noise)
-            affine = prior.affine(codes, features, level.n_slots)
+            affine = prior.affine(codes, features)
             if affine is not None:
                 shift, log_scale = affine
                 code = shift + log_scale.exp() * code
@@ -308,7 +307,7 @@ class Prior(nn.Module):
         log_scales: list[Tensor] = []
         for index, prior in enumerate(self._levels()):
             own = codes[index]
-            affine = prior.affine(codes[:index], features, own.shape[1])
+            affine = prior.affine(codes[:index], features)
             shift, log_scale = (torch.zeros_like(own),) * 2 if affine is None else affine
             shifts.append(shift.flatten(1))
             log_scales.append(log_scale.flatten(1))

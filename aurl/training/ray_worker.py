@@ -107,14 +107,9 @@ class Drains:
         if self._machines & ray_state.get_draining_nodes().keys():
             self._due.set()
 
-    @property
-    def due(self) -> bool:
-        """Whether one is drained, and it has been some seconds since the last checkpoint."""
-        return self._due.is_set()
-
     def tell(self, mailbox: Any, rows: Sequence[Row]) -> bool:  # noqa: ANN401
         """While one is drained, every few seconds: tell ``rows``, for a checkpoint to follow."""
-        if not self.due:
+        if not self._due.is_set():
             return False
         self._due.clear()
         ray.get(mailbox.note.remote(Event(rows=tuple(rows), noted=True)))

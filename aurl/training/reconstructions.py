@@ -43,12 +43,12 @@ class Reconstructions:
         self.piece = np.asarray(corpus.piece)[windows]
         self._model = model
         self._constructed = corpus.is_constructed
-        self._longest = corpus.max_tokens
         self._windows = [corpus.window(int(window)) for window in windows]
         self._truth = truth
         zero = torch.zeros_like(z[: int(with_zero)])
-        decoded = torch.cat([z, zero])  # at once: what a step costs hardly depends on the rows
-        tokens = self._decoded(decoded)
+        codes = torch.cat([z, zero])  # at once: what a step costs hardly depends on the rows
+        tokens = generate(model, codes, max_tokens=corpus.max_tokens, sampling=Sampling())
+        tokens = tokens.cpu().numpy()
         self.exact = self._exact([*tokens[: len(z)]])
         self.score = self._scores(tokens[: len(z)])
         self.without = self._scores(tokens[len(z) :]) if with_zero else None
@@ -73,11 +73,6 @@ class Reconstructions:
             "reconstruction_score/gain/low": interval.low,
             "reconstruction_score/gain/high": interval.high,
         }
-
-    def _decoded(self, z: Tensor) -> Int[np.ndarray, "sequence token"]:
-        """What ``z`` decodes to, greedily."""
-        tokens = generate(self._model, z, max_tokens=self._longest, sampling=Sampling())
-        return tokens.cpu().numpy()
 
     def _scores(self, tokens: Int[np.ndarray, "sequence token"]) -> Float[np.ndarray, " sample"]:
         """Score of each window against what its code decoded to, or one sequence for all."""

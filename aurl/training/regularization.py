@@ -181,8 +181,7 @@ def _check_attribute(
         raise ConfigError(
             f"{key} must go with augmentation.{changed_by} 0, got {largest}: that changes it."
         )
-    values = np.asarray(corpus.attributes)[corpus.indices("train")]
-    column = values[:, corpus.attribute_names.index(entry.name)]
+    column = attribute_of(corpus, entry.name)[corpus.indices("train")]
     if len(np.unique(column[np.isfinite(column)])) < 2:
         raise ConfigError(
             f"{key} must name an attribute that varies, got {entry.name!r}, which is the same "
