@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -218,7 +218,7 @@ def _check_size(node: yaml.Node, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def append_lines(path: Path, rows: list[Mapping[str, Any]]) -> None:
+def append_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append rows to a JSON-lines file in one write, which is on the disk when this returns.
 
     A crash can leave a torn last line; :func:`read_lines` passes over it.

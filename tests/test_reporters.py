@@ -119,7 +119,7 @@ def test_a_step_that_goes_back_is_refused_and_nothing_is_written(tmp_path: Path)
 def test_rewind_drops_the_rows_after_the_checkpoint_and_a_torn_line(tmp_path: Path) -> None:
     folder = trial(tmp_path)
     rows = [{"step": 10, "a": 1.0}, {"step": 20, "a": 2.0}, {"step": 30, "a": 3.0}]
-    append_lines(folder / "metrics.jsonl", list(rows))
+    append_lines(folder / "metrics.jsonl", rows)
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 40, "a"')
     rewind(folder, 20)

@@ -187,7 +187,7 @@ def test_a_resumed_sweep_holds_trials_against_those_of_before(
         measured = ({"train/kl_nats": 1.0}, {"val/rung_score": score})
         rows = [{"step": step, **each} for step in steps for each in measured]
         write_json(tmp_path / name / "status.json", {"rung_scale": RUNG_SCALE})
-        append_lines(tmp_path / name / METRICS_FILE, list(rows))
+        append_lines(tmp_path / name / METRICS_FILE, rows)
         referee.remember(name, 200)
 
     def decided(name: str, score: float, step: int) -> str:

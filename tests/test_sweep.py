@@ -579,7 +579,7 @@ def test_a_trial_is_judged_again_where_a_driver_was_killed_over_the_verdict(
         first.suggest(f"tune-{index}")
         folder = made.trials_folder / first.name_of(f"tune-{index}")
         rows = [{"step": step, "val/rung_score": score} for step in range(20, 101, 20)]
-        append_lines(folder / "metrics.jsonl", list(rows))
+        append_lines(folder / "metrics.jsonl", rows)
         if score > 0.1:
             complete(folder, score)
     model = torch.nn.Linear(1, 1)

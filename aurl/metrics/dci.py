@@ -65,13 +65,11 @@ class DciScores:
     chance: Float[np.ndarray, " factor"]
     """Held-out accuracy of always answering the commonest training class."""
 
+    predictability: Float[np.ndarray, " factor"]
+    """(accuracy - chance) / (1 - chance), not below 0; 0 for a factor that is not counted."""
+
     counted: Bool[np.ndarray, " factor"]
     """Factors that vary among the training and among the held-out samples."""
-
-    @property
-    def predictability(self) -> Float[np.ndarray, " factor"]:
-        """(accuracy - chance) / (1 - chance), not below 0; 0 for a factor that is not counted."""
-        return _predictability(self.accuracy, self.chance)
 
 
 def dci_et(
@@ -139,7 +137,8 @@ def dci_scores(
         truth = factors[~train, k]
         accuracy[k] = np.mean(trees.predict(inputs[~train]) == truth)
         chance[k] = np.mean(_commonest(factors[train, k]) == truth)
-    predictability = _predictability(accuracy, chance)
+    # A counted factor varies among the held-out samples, so its chance is below 1.
+    predictability = np.clip((accuracy - chance) / (1.0 - chance), 0.0, 1.0)
     weighted = importance * predictability
     return DciScores(
         disentanglement=disentanglement_of(importance[:, counted]),
@@ -151,6 +150,7 @@ def dci_scores(
         importance=importance,
         accuracy=accuracy,
         chance=chance,
+        predictability=predictability,
         counted=counted,
     )
 
@@ -200,11 +200,6 @@ def _relative_entropy(rows: np.ndarray) -> np.ndarray:
         return np.zeros(rows.shape[0])
     logs = np.log(rows, out=np.zeros_like(rows), where=rows > 0.0)
     return np.clip(-(rows * logs).sum(axis=1) / np.log(rows.shape[1]), 0.0, 1.0)
-
-
-def _predictability(accuracy: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    # A counted factor varies among the held-out samples, so its chance is below 1.
-    return np.clip((accuracy - chance) / (1.0 - chance), 0.0, 1.0)
 
 
 def _commonest(classes: np.ndarray) -> np.integer:

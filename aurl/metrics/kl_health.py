@@ -95,10 +95,10 @@ class LatentEvidence:
     log_var: Float[np.ndarray, "sample coordinate"]
     """Log-variance of the posterior that z is sampled from."""
 
-    reconstruction: Float[np.ndarray, " sample"]
-    """-log p(x|z) in nats per sequence."""
+    reconstruction: Float[np.ndarray, " decoded"]
+    """-log p(x|z) in nats, of the sequences or of some of them."""
 
-    reconstruction_shuffled_z: Float[np.ndarray, " sample"]
+    reconstruction_shuffled_z: Float[np.ndarray, " decoded"]
     """The same with the code of another sequence."""
 
     dimension: Int[np.ndarray, " coordinate"] | None = None
@@ -159,16 +159,8 @@ def kl_health(evidence: LatentEvidence, settings: KLHealthSettings) -> KLHealth:
         variance of the mean to be active (``no_live_dimension``), or if codes of other samples
         serve the decoder as well, to the same (``unused``).
     """
-    losses = evidence.reconstruction, evidence.reconstruction_shuffled_z
-    return _judged(evidence, losses, settings)
-
-
-def _judged(
-    evidence: LatentEvidence, losses: tuple[np.ndarray, np.ndarray], settings: KLHealthSettings
-) -> KLHealth:
-    """KL health where the decoder is as good as ``losses`` with the right code and a wrong one."""
     variance = aggregate_variance(evidence.mean, evidence.log_var)
-    if not _is_finite(evidence, losses, variance):
+    if not _is_finite(evidence, variance):
         none = over_slots(np.zeros(evidence.kl.shape[1]), evidence.dimension)
         return KLHealth(status="non_finite", kl_per_dimension=none, live=none > 0.0)
     given = evidence.rates
@@ -178,8 +170,8 @@ def _judged(
     carried = np.minimum(told, rates)  # a conditional prior may know some of it
     live = carried >= LIVE_THRESHOLD_NATS
     total = float(evidence.kl.astype(np.float64).sum(axis=1).mean())
-    right, wrong = (float(loss.astype(np.float64).mean()) for loss in losses)
-    cost = wrong - right
+    wrong = float(evidence.reconstruction_shuffled_z.astype(np.float64).mean())
+    cost = wrong - float(evidence.reconstruction.astype(np.float64).mean())
     terms = {
         "live_dimensions": _live_term(carried, settings.n_target),
         "kl_band": _band_term(carried, live, evidence.dimension),
@@ -227,6 +219,8 @@ def level_health(
         kl=evidence.kl[:, level],
         mean=evidence.mean[:, level],
         log_var=evidence.log_var[:, level],
+        reconstruction=losses[0],
+        reconstruction_shuffled_z=losses[1],
         dimension=dimension,
         rates=None if rates is None else rates[level],
         prior_samples=None if draws is None else draws[:, level],
@@ -237,7 +231,7 @@ def level_health(
         target_rate_nats=settings.target_rate_nats * float(level.mean()),
         n_target=max(1, round(settings.n_target * share)),
     )
-    return _judged(part, losses, targets)
+    return kl_health(part, targets)
 
 
 def _status(evidence: LatentEvidence, live: np.ndarray, total: float, cost: float) -> Status:
@@ -287,14 +281,13 @@ def _use_term(cost: float, shuffled: float) -> float:
     return min(1.0, cost / shuffled) if cost > 0.0 else 0.0
 
 
-def _is_finite(
-    evidence: LatentEvidence, losses: tuple[np.ndarray, np.ndarray], variance: np.ndarray
-) -> bool:
+def _is_finite(evidence: LatentEvidence, variance: np.ndarray) -> bool:
     seen = (
         evidence.kl,
         evidence.mean,
         evidence.log_var,
-        *losses,
+        evidence.reconstruction,
+        evidence.reconstruction_shuffled_z,
         variance,
         evidence.rates,
         evidence.prior_samples,

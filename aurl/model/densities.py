@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from aurl.latent_config import PriorConfig, PriorKind
 
 LOG_2PI = math.log(2.0 * math.pi)
+BISECTIONS = 80
 
 
 def density_of(kind: PriorKind, dim: int, config: PriorConfig) -> "Density":
@@ -105,7 +106,6 @@ class Mixture(Density):
     """
 
     VARIANCE_FLOOR = 0.01
-    BISECTIONS = 80
     LEAST_LOG = -700.0
     """Logarithm of the smallest probability that is told from 0: 37 standard deviations out."""
 
@@ -170,7 +170,7 @@ class Mixture(Density):
             low, high = each.amin(dim=-1), each.amax(dim=-1)
             side = torch.where(target > 0.0, -1.0, 1.0)  # of the smaller tail, which is exact
             share = torch.special.log_ndtr(side * target)[..., 0]
-            for _ in range(self.BISECTIONS):
+            for _ in range(BISECTIONS):
                 middle = 0.5 * (low + high)
                 score = (middle[..., None] - means[:, index]) / scales[:, index]
                 found = (log_weights + torch.special.log_ndtr(side * score)).logsumexp(dim=-1)
@@ -209,8 +209,6 @@ class Planar(Density):
     Source:
         Rezende & Mohamed 2015, Appendix A.1, https://arxiv.org/abs/1505.05770
     """
-
-    BISECTIONS = 80
 
     def __init__(self, dim: int, n_layers: int) -> None:
         super().__init__()
@@ -259,7 +257,7 @@ class Planar(Density):
         x = noise.double()
         for index in reversed(range(len(u))):
             w, b = self.w[index].double(), self.b[index].double()
-            waves = _solved(x @ w, slack[index] - 1.0, b, self.BISECTIONS)
+            waves = _solved(x @ w, slack[index] - 1.0, b)
             x = x - waves[..., None] * u[index]
         return x.to(noise.dtype)
 
@@ -310,14 +308,11 @@ class Spline(Density):
 
 
 def _solved(
-    target: Float[Tensor, " *slot"],
-    product: Float[Tensor, ""],
-    b: Float[Tensor, ""],
-    bisections: int,
+    target: Float[Tensor, " *slot"], product: Float[Tensor, ""], b: Float[Tensor, ""]
 ) -> Float[Tensor, " *slot"]:
     """``tanh(a + b)`` where ``a + product * tanh(a + b) = target``; ``product`` is above -1."""
     low, high = target - product.abs(), target + product.abs()
-    for _ in range(bisections):
+    for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         above = middle + product * (middle + b).tanh() > target
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)

@@ -214,7 +214,7 @@ class TrialWriter:
                     f"step must not go back, got {after} after {before}. "
                     "Rewind the trial's folder to its checkpoint first."
                 )
-        append_lines(self._path, list(cleaned))
+        append_lines(self._path, cleaned)
         for row in cleaned:
             self._events.add(_scalars(row), step=row["step"])
         self._events.flush()
@@ -323,7 +323,7 @@ def _events(folder: Path) -> Iterator[Event]:
 
 def _keep_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
     with atomic(folder / METRICS_FILE) as temporary:
-        append_lines(temporary, list(rows))
+        append_lines(temporary, rows)
 
 
 def _cleaned(row: Row) -> dict[str, Any]:

@@ -60,11 +60,7 @@ class Workers:
 
     def mean(self, value: Tensor) -> Tensor:
         """Average of a detached tensor over the workers."""
-        if self.size == 1:
-            return value
-        total = value.detach().clone()
-        distributed.all_reduce(total)
-        return total / self.size
+        return value if self.size == 1 else _sum(value) / self.size
 
     def mean_with_gradient(self, value: Tensor) -> Tensor:
         """Average of a tensor over the workers, with its gradient."""
