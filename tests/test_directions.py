@@ -94,13 +94,11 @@ def direction_of(codes: np.ndarray, values: np.ndarray):  # noqa: ANN201 - as ab
 
 
 def test_attributes_that_cannot_be_foretold_are_left_out() -> None:
-    from aurl.analysis.directions import Known
-
     constant = np.ones(600)
     rare = np.full(600, np.nan)
     rare[:9] = np.arange(9)
     for values, pieces in ((constant, PIECES), (rare, PIECES), (LINEAR, np.zeros(600, int))):
-        assert direction("x", Known(codes=CODES, values=values, pieces=pieces)) is None
+        assert direction("x", CODES, values, pieces) is None
     assert directions(CODES, np.stack([constant, LINEAR], axis=1), ["a", "b"], PIECES)[0].r2 > 0.9
 
 

@@ -213,7 +213,8 @@ def test_every_parameter_receives_a_gradient(tokens: Tensor) -> None:
     noise = torch.randn(len(tokens), model.layout.size, generator=torch.Generator().manual_seed(0))
     output = model(tokens, noise, gate=0.5)
     nll = token_nll(output.logits, tokens[:, 1:], pad=VOCABULARY.pad).sum()
-    (nll + gaussian_kl(output.mean, output.log_var).sum()).backward()
+    posterior = output.posterior
+    (nll + gaussian_kl(posterior.mean, posterior.log_var).sum()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
@@ -237,7 +238,7 @@ def test_token_dropout_hides_tokens_from_the_decoder_only(model: Vae, tokens: Te
     assert torch.equal(model(tokens, noise, keep).logits, whole.logits)
     keep[:, 4] = False
     hidden = model(tokens, noise, keep)
-    assert torch.equal(hidden.mean, whole.mean)
+    assert torch.equal(hidden.posterior.mean, whole.posterior.mean)
     assert torch.equal(hidden.logits[:, :4], whole.logits[:, :4])
     assert not torch.equal(hidden.logits[:, 4:], whole.logits[:, 4:])
 

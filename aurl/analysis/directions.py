@@ -55,17 +55,6 @@ class Direction:
     pieces were held out, the least about an R2 of 0.25."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Known:
-    """Codes with a value of one attribute."""
-
-    codes: Float[np.ndarray, "window coordinate"]
-    values: Float[np.ndarray, " window"]
-    """NaN where the music does not show it."""
-
-    pieces: Int[np.ndarray, " window"]
-
-
 def directions(
     codes: Float[np.ndarray, "window coordinate"],
     values: Float[np.ndarray, "window attribute"],
@@ -84,26 +73,31 @@ def directions(
         Attributes that do not vary, or that too few windows show, are left out.
     """
     found = [
-        direction(name, Known(codes=codes, values=column, pieces=pieces))
+        direction(name, codes, column, pieces)
         for name, column in zip(names, values.T, strict=True)
     ]
     return sorted((each for each in found if each is not None), key=lambda each: -each.r2)
 
 
-def direction(name: str, known: Known) -> Direction | None:
+def direction(
+    name: str,
+    codes: Float[np.ndarray, "window coordinate"],
+    values: Float[np.ndarray, " window"],
+    pieces: Int[np.ndarray, " window"],
+) -> Direction | None:
     """The direction of one attribute; None where there is nothing to be foretold."""
-    shown = np.isfinite(known.values)
-    held = shown & held_out(known.pieces)
-    fit = shown & ~held_out(known.pieces)
-    if min(fit.sum(), held.sum()) < LEAST_SAMPLES or len(np.unique(known.pieces[held])) < 2:
+    shown = np.isfinite(values)
+    held = shown & held_out(pieces)
+    fit = shown & ~held_out(pieces)
+    if min(fit.sum(), held.sum()) < LEAST_SAMPLES or len(np.unique(pieces[held])) < 2:
         return None
-    if not known.values[fit].std() > 0.0 or not known.values[held].std() > 0.0:
+    if not values[fit].std() > 0.0 or not values[held].std() > 0.0:
         return None
-    center, scale = known.codes[fit].mean(axis=0), known.codes[fit].std(axis=0)
+    center, scale = codes[fit].mean(axis=0), codes[fit].std(axis=0)
     usable = scale > 1e-9 * max(float(scale.max()), 1.0)
-    x = np.where(usable, known.codes - center, 0.0) / np.where(usable, scale, 1.0)
-    middle, spread = known.values[fit].mean(), known.values[fit].std()
-    y = (known.values - middle) / spread
+    x = np.where(usable, codes - center, 0.0) / np.where(usable, scale, 1.0)
+    middle, spread = values[fit].mean(), values[fit].std()
+    y = (values - middle) / spread
     weights, penalty = ridge(x[fit], y[fit])
     pattern = x[fit].T @ (x[fit] @ weights)
     length = float(np.linalg.norm(pattern))
@@ -112,7 +106,7 @@ def direction(name: str, known: Known) -> Direction | None:
     pattern *= (x[fit] @ pattern).std() / length**2
     truth, told = y[held], x[held] @ weights
     (interval,) = score_intervals(
-        lambda rows: np.maximum([r2(truth[rows], told[rows])], 0.0), known.pieces[held]
+        lambda rows: np.maximum([r2(truth[rows], told[rows])], 0.0), pieces[held]
     )
     return Direction(
         attribute=name,

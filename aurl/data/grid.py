@@ -227,18 +227,6 @@ class Grid:
         """
         raise ValueError("a grid vocabulary has no velocities to shift. Leave out the shift.")
 
-    def describe(self, token: int) -> str:
-        """The token in words: ``NOTE 67``, ``REST``.
-
-        Raises:
-            ValueError: If there is no such token.
-        """
-        if not 0 <= token < self.size:
-            raise ValueError(f"token must be in 0..{self.size - 1}, got {token}.")
-        if token < self.first_note:
-            return ("PAD", "START", "REST", "HOLD")[token]
-        return f"NOTE {self.lowest + token - self.first_note}"
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``vocabulary.json``."""
         return plain(self, "grid")

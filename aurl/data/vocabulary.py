@@ -147,14 +147,6 @@ class Vocabulary(Protocol):
         """
         ...
 
-    def describe(self, token: int) -> str:
-        """The token in words.
-
-        Raises:
-            ValueError: If there is no such token.
-        """
-        ...
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``vocabulary.json``: ``kind``, ``version`` and the settings."""
         ...

@@ -27,9 +27,7 @@ class VaeOutput:
     logits: Float[Tensor, "batch target vocab"]
     """Of ``tokens[:, 1:]``, each from the tokens before it and z."""
 
-    mean: Float[Tensor, "batch coordinate"]
-    log_var: Float[Tensor, "batch coordinate"]
-
+    posterior: Posterior
     base: InBase
     """Posterior and sample as the prior's base densities see them: what the KL is of."""
 
@@ -111,7 +109,7 @@ class Vae(nn.Module):
         logits = self.decoder(inputs, z, bar[:, :-1], phase[:, :-1], skipped=skipped)
         with full_precision(z):
             base = self.prior.in_base(posterior, z, context)
-        return VaeOutput(logits, posterior.mean, posterior.log_var, base)
+        return VaeOutput(logits, posterior, base)
 
     def sample_prior(
         self,

@@ -74,7 +74,7 @@ class Elbo(nn.Module):
             floors=self.floors,
             mean_over_workers=self.mean_over_workers,
         )
-        return terms, Posterior(output.mean, output.log_var)
+        return terms, output.posterior
 
 
 def compile_for(elbo: Elbo, device: torch.device) -> None:
