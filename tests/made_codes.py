@@ -14,7 +14,7 @@ from aurl.metrics.explicitness import explicitness
 from aurl.metrics.factor_vae import factor_vae
 from aurl.metrics.infomec import infomec
 from aurl.metrics.irs import irs
-from aurl.metrics.mig import mig_dlib20, mig_rank32
+from aurl.metrics.mig import mig
 from aurl.metrics.modularity import modularity_dlib
 from aurl.metrics.mutual_information import rank_mutual_information, width_mutual_information
 from aurl.metrics.sap import sap_dlib
@@ -27,6 +27,14 @@ def _combined(codes: np.ndarray, factors: np.ndarray, train: np.ndarray) -> floa
     n_train = int(train.sum())
     assert train[:n_train].all()
     return disentanglement(codes, factors, n_train=n_train, forest=FOREST).disentanglement
+
+
+def mig_rank32(codes: np.ndarray, factors: np.ndarray) -> float:
+    return mig(rank_mutual_information(codes, factors))
+
+
+def mig_dlib20(codes: np.ndarray, factors: np.ndarray) -> float:
+    return mig(width_mutual_information(codes, factors))
 
 
 SCORES: dict[str, Score] = {

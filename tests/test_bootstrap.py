@@ -3,9 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_codes import mig_rank32
 
 from aurl.metrics.bootstrap import mean_interval, score_intervals, widening
-from aurl.metrics.mig import mig_rank32, mutual_information_gap
+from aurl.metrics.mig import mutual_information_gap
 from aurl.metrics.mutual_information import mutual_information, rank_bins
 
 PIECES = np.repeat(np.arange(40), 8)

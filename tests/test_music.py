@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from made_codes import mig_dlib20, mig_rank32
 
 from aurl.data.piece import NOTE, Metre, Piece
-from aurl.metrics.mig import mig_dlib20, mig_rank32
 from aurl.metrics.music import (
     FEATURES,
     NOTE_VALUES,

@@ -145,10 +145,10 @@ def each_isolated(
 def _keep_busy(crew: Sequence[Worker], waiting: deque[int], items: Sequence[Any]) -> None:
     for worker in crew:
         if worker.index is None and not worker.is_starting and waiting:
-            worker.index = waiting.popleft()
+            index = waiting.popleft()
             # A process that died since is found out, and replaced, when its answer is read.
             with contextlib.suppress(OSError):
-                worker.give(worker.index, items[worker.index])
+                worker.give(index, items[index])
 
 
 def _collected(crew: list[Worker]) -> list[tuple[int, tuple[int | None, Any]]]:

@@ -138,7 +138,7 @@ class Summary:
 def prepare(
     source: Path,
     out: Path,
-    options: PrepareOptions | None = None,
+    options: PrepareOptions,
     progress: Progress = lambda done, total: None,
 ) -> Summary:
     """Make the corpus ``out`` from the MIDI files below ``source``.
@@ -154,7 +154,6 @@ def prepare(
             different pieces are usable, or ``out`` cannot be written or holds something else.
     """
     started = time.monotonic()
-    options = options or PrepareOptions()
     sources = found_sources(source)
     _check_out(out)
     origin = _origin(sources, options)

@@ -4,18 +4,15 @@ r"""Mutual information gap: how far the best code for a factor beats the runner-
 
 Source: Chen et al. 2018, "Isolating sources of disentanglement in variational autoencoders",
 https://arxiv.org/abs/1802.04942. The estimator is in the name: ``mig_rank32`` is the one to rank
-by; ``mig_dlib20`` is the published one (disentanglement_lib at 86a644d), which one outlier sample
-can bring from 0.99 to 0. MIG does not see two factors merged into one code: see ``dcimig``.
+by; ``mig_dlib20`` is the published one (disentanglement_lib ``evaluation/metrics/mig.py`` at
+86a644d), which one outlier sample can bring from 0.99 to 0. MIG does not see two factors merged
+into one code: see ``dcimig``.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from aurl.metrics.mutual_information import (
-    MutualInformation,
-    rank_mutual_information,
-    width_mutual_information,
-)
+from aurl.metrics.mutual_information import MutualInformation
 
 
 def mutual_information_gap(information: MutualInformation) -> Float[np.ndarray, " factor"]:
@@ -44,25 +41,3 @@ def mig(information: MutualInformation) -> float:
     """
     varying = information.entropy > 0.0
     return float(mutual_information_gap(information)[varying].mean()) if varying.any() else 0.0
-
-
-def mig_rank32(
-    codes: Float[np.ndarray, "sample latent"], factors: Int[np.ndarray, "sample factor"]
-) -> float:
-    """MIG from 32 rank bins with Miller–Madow correction, in [0, 1]; about 0 on noise.
-
-    Source:
-        Own estimator of Chen et al. 2018, eq. 6.
-    """
-    return mig(rank_mutual_information(codes, factors))
-
-
-def mig_dlib20(
-    codes: Float[np.ndarray, "sample latent"], factors: Int[np.ndarray, "sample factor"]
-) -> float:
-    """MIG as published: 20 width bins, plug-in estimate, in [0, 1].
-
-    Source:
-        disentanglement_lib ``evaluation/metrics/mig.py`` at 86a644d, ``num_bins=20``.
-    """
-    return mig(width_mutual_information(codes, factors))
