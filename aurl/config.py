@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from aurl.errors import ConfigError
 from aurl.latent_config import MOST, LatentConfig
 from aurl.objective_config import ObjectiveConfig
-from aurl.plain import Plain, build
+from aurl.plain import Plain, build, check_numbers
 
 MOST_DRAWS = 100_000
 """From a prior, or of a code, at a time: far more do not fit into memory."""
@@ -108,9 +108,7 @@ class ModelConfig:
                 "model.d_model must be a multiple of 2 * model.n_heads, "
                 f"got d_model={self.d_model}, n_heads={self.n_heads}. Change one of them."
             )
-        for name in ("encoder_skip", "token_dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"model.{name} must be in [0, 1), got {getattr(self, name)}.")
+        check_numbers(self, "model", "in [0, 1)", "encoder_skip", "token_dropout")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,14 +128,9 @@ class OptimizerConfig:
     """Largest norm of the gradient of ``objective / tokens per sequence``."""
 
     def __post_init__(self) -> None:
-        for name in ("lr", "gradient_clip"):
-            value = getattr(self, name)
-            if not 0.0 < value < float("inf"):
-                raise ConfigError(f"optimizer.{name} must be > 0, got {value}.")
-        if not 0.0 <= self.weight_decay < float("inf"):
-            raise ConfigError(f"optimizer.weight_decay must be >= 0, got {self.weight_decay}.")
-        if not 0.0 <= self.warmup < 1.0:
-            raise ConfigError(f"optimizer.warmup must be in [0, 1), got {self.warmup}.")
+        check_numbers(self, "optimizer", "> 0", "lr", "gradient_clip")
+        check_numbers(self, "optimizer", ">= 0", "weight_decay")
+        check_numbers(self, "optimizer", "in [0, 1)", "warmup")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,8 +160,7 @@ class TrainingConfig:
     """Steps between rows of training metrics."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "log_every"):
-            _require_positive(f"training.{name}", getattr(self, name))
+        check_numbers(self, "training", ">= 1", "steps", "batch_size", "accumulate", "log_every")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,24 +201,20 @@ class EvaluationConfig:
     entropy of their factors, 7.06, on other music 6.7, which docs/decisions/0003 argues for."""
 
     def __post_init__(self) -> None:
-        importance = ("importance_windows", "importance_samples")
-        for name in ("every", "reconstructions", "samples", *importance):
-            _require_positive(f"evaluation.{name}", getattr(self, name))
+        sizes = ("reconstructions", "samples", "importance_windows", "importance_samples")
+        check_numbers(self, "evaluation", ">= 1", "every", *sizes)
         for name in ("samples", "importance_samples"):
             if getattr(self, name) > MOST_DRAWS:
                 value = getattr(self, name)
                 raise ConfigError(f"evaluation.{name} must be <= {MOST_DRAWS}, got {value}.")
-        for name in ("windows", "final_windows"):
-            if getattr(self, name) < 2:  # codes are exchanged between them
-                raise ConfigError(f"evaluation.{name} must be >= 2, got {getattr(self, name)}.")
+        # Codes are exchanged between windows.
+        check_numbers(self, "evaluation", ">= 2", "windows", "final_windows")
         if self.likelihood_windows is not None and self.likelihood_windows < 2:
             raise ConfigError(
                 "evaluation.likelihood_windows must be >= 2, or left out, "
                 f"got {self.likelihood_windows}."
             )
-        rate = self.target_rate_nats_per_bar
-        if rate is not None and not 0.0 < rate < float("inf"):
-            raise ConfigError(f"evaluation.target_rate_nats_per_bar must be > 0, got {rate}.")
+        check_numbers(self, "evaluation", "> 0", "target_rate_nats_per_bar")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -329,8 +317,3 @@ def _without_none(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, (list, tuple)):
         return [_without_none(entry) for entry in cast("list[Any]", value)]
     return value
-
-
-def _require_positive(key: str, value: int) -> None:
-    if not value >= 1:
-        raise ConfigError(f"{key} must be >= 1, got {value}.")

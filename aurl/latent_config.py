@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aurl.errors import ConfigError
+from aurl.plain import check_numbers
 
 PriorKind = Literal["standard", "mixture", "planar", "spline"]
 ContextName = Literal["key", "mode", "metre", "tempo"]
@@ -58,10 +59,7 @@ class LevelConfig:
             raise ConfigError(
                 f"latent.levels.{self.name}.free_nats must be >= 0 nats, got {self.free_nats}."
             )
-        if not 0.0 <= self.opens < 1.0:
-            raise ConfigError(
-                f"latent.levels.{self.name}.opens must be in [0, 1), got {self.opens}."
-            )
+        check_numbers(self, f"latent.levels.{self.name}", "in [0, 1)", "opens")
 
 
 def _default_levels() -> tuple[LevelConfig, ...]:
@@ -149,8 +147,7 @@ class LatentConfig:
                 f"latent.gamma must be left out for the posterior 'standard', got {self.gamma}: "
                 "it would have no effect."
             )
-        if self.gamma is not None and not 0.0 < self.gamma < float("inf"):
-            raise ConfigError(f"latent.gamma must be > 0, got {self.gamma}.")
+        check_numbers(self, "latent", "> 0", "gamma")
 
     def _check_prior(self) -> None:
         kinds = {self.kind_of(level) for level in self.levels}

@@ -10,7 +10,9 @@ def add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type
     words = "all metrics of an export or a run on the test split"
     evaluate = commands.add_parser("evaluate", help=words, description=words)
     evaluate.add_argument("export", type=Path, help="a folder by `aurl export`, or a run's")
-    _add_data(evaluate)
+    evaluate.add_argument(
+        "--data", default="", help="where the corpus is, if not where the config says"
+    )
     evaluate.add_argument("--json", action="store_true", help="for another program to read")
     words = "music from the prior"
     sample = commands.add_parser("sample", help=words, description=words)
@@ -28,14 +30,11 @@ def add_model_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's type
     reconstruct = commands.add_parser("reconstruct", help=words, description=words)
     reconstruct.add_argument("export", type=Path, help="a folder by `aurl export`, or a run's")
     reconstruct.add_argument("--out", type=Path, required=True, help="the MIDI file")
-    _add_data(reconstruct)
+    reconstruct.add_argument(
+        "--data", default="", help="where the corpus is, if not where the config says"
+    )
     reconstruct.add_argument("--count", type=int, default=8, help="how many (default 8)")
     _add_listening(reconstruct)
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    words = "where the corpus is, if not where the config says"
-    command.add_argument("--data", default="", help=words)
 
 
 def _add_listening(command: argparse.ArgumentParser) -> None:
@@ -74,7 +73,9 @@ def add_latent_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's typ
     for command, files in ((traverse, 1), (interpolate, 2), (swap, 2), (analyze, 1)):
         command.add_argument("model", type=Path, help="a folder by `aurl export`, or a run's")
         command.add_argument("--out", type=Path, required=True, help="folder for MIDI and JSON")
-        _add_data(command)
+        command.add_argument(
+            "--data", default="", help="where the corpus is, if not where the config says"
+        )
         command.add_argument(
             "--midi",
             type=Path,

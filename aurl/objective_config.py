@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aurl.errors import ConfigError
+from aurl.plain import check_numbers
 
 Schedule = Literal[
     "constant",
@@ -65,24 +66,17 @@ class BetaConfig:
     0.02 if left out."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.value < float("inf"):
-            raise ConfigError(f"objective.beta.value must be >= 0, got {self.value}.")
+        check_numbers(self, "objective.beta", ">= 0", "value")
         if self.schedule in ADAPTIVE and self.value == 0.0:
             raise ConfigError(
                 f"objective.beta.value must be > 0 for the schedule {self.schedule!r}, got 0.0: "
                 "it is the largest beta."
             )
         self._check_keys()
-        for name in ("warmup", "ramp"):
-            value = getattr(self, name)
-            if value is not None and not 0.0 < value <= 1.0:
-                raise ConfigError(f"objective.beta.{name} must be in (0, 1], got {value}.")
-        if self.cycles is not None and not self.cycles >= 1:
-            raise ConfigError(f"objective.beta.cycles must be >= 1, got {self.cycles}.")
-        for name in ("target", "proportional", "integral", "rate"):
-            value = getattr(self, name)
-            if value is not None and not 0.0 < value < float("inf"):
-                raise ConfigError(f"objective.beta.{name} must be > 0, got {value}.")
+        check_numbers(self, "objective.beta", "in (0, 1]", "warmup", "ramp")
+        check_numbers(self, "objective.beta", ">= 1", "cycles")
+        gains = ("proportional", "integral", "rate")
+        check_numbers(self, "objective.beta", "> 0", "target", *gains)
 
     def _check_keys(self) -> None:
         """Each schedule has its own keys: those it needs are there, others are not."""
@@ -135,11 +129,8 @@ class AttributeConfig:
     """How soon a difference between two codes counts as an order, per unit of code."""
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.sharpness < float("inf"):
-            raise ConfigError(
-                f"objective.regularizers.attributes.{self.name}.sharpness must be > 0, "
-                f"got {self.sharpness}."
-            )
+        at = f"objective.regularizers.attributes.{self.name}"
+        check_numbers(self, at, "> 0", "sharpness")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,10 +164,7 @@ class RegularizersConfig:
     """Which dimension follows which attribute; by name: ``attributes.contour.dimension``."""
 
     def __post_init__(self) -> None:
-        for name in WEIGHTS:
-            value = getattr(self, name)
-            if not 0.0 <= value < float("inf"):
-                raise ConfigError(f"objective.regularizers.{name} must be >= 0, got {value}.")
+        check_numbers(self, "objective.regularizers", ">= 0", *WEIGHTS)
         for what in ("name", "dimension"):
             given = [getattr(entry, what) for entry in self.attributes]
             if len(set(given)) != len(given):

@@ -7,8 +7,9 @@ number it looks like; nothing else is coerced. And text as a terminal may be giv
 import contextlib
 import copy
 import difflib
+import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -20,6 +21,16 @@ Plain = dict[str, Any]
 
 _KINDS = ("kind", "schedule")
 """The settings that decide which others their section has."""
+
+_RULES: Mapping[str, Callable[[float], bool]] = {
+    "> 0": lambda value: 0.0 < value < math.inf,
+    ">= 0": lambda value: 0.0 <= value < math.inf,
+    ">= 1": lambda value: value >= 1,
+    ">= 2": lambda value: value >= 2,
+    "in [0, 1)": lambda value: 0.0 <= value < 1.0,
+    "in (0, 1]": lambda value: 0.0 < value <= 1.0,
+}
+"""What a number must be, in the words of a message; NaN is none of it."""
 
 _DEEPEST = 32
 """Sections that a dotted key goes through at most: far more than any setting is in."""
@@ -52,6 +63,18 @@ def build(cls: type[ConfigT], values: Mapping[str, Any], *, at: str = "") -> Con
             path = f"{at}.{entry.name}" if at else entry.name
             raise ConfigError(f"{path} must be given, got nothing.")
     return cls(**arguments)
+
+
+def check_numbers(section: object, at: str, rule: str, *names: str) -> None:
+    """Refuse settings of a section that break a rule of :data:`_RULES`; None breaks none.
+
+    Raises:
+        ConfigError: Of the first, by its dotted key.
+    """
+    for name in names:
+        value = getattr(section, name)
+        if value is not None and not _RULES[rule](value):
+            raise ConfigError(f"{at}.{name} must be {rule}, got {value}.")
 
 
 def overridden(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:

@@ -11,7 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "aurl"
 LAYERS = (
     {"errors"},
-    {"plain", "latent_config", "objective_config"},
+    {"plain"},
+    {"latent_config", "objective_config"},
     {"config", "seeding", "files", "interrupts"},
     {"data"},
     {"model", "objectives", "metrics", "drawing", "audio"},  # siblings that cannot see each other
