@@ -14,6 +14,7 @@ from aurl.data.grammar import is_valid
 from aurl.data.metrical import BAR_TICKS, Kind, Metrical, tempo_value, tempos
 from aurl.data.piece import Piece, Tempo
 from aurl.data.tokenizer import decode, encode
+from aurl.data.vocabulary import vocabulary_from
 from aurl.errors import ConfigError, DataError
 
 each_vocabulary = pytest.mark.parametrize("name", list(VOCABULARIES))
@@ -68,7 +69,7 @@ def test_describe_refuses_what_is_not_a_token(token: int) -> None:
 @each_vocabulary
 def test_a_vocabulary_survives_json_and_pickle(name: str) -> None:
     vocabulary = VOCABULARIES[name]
-    assert Metrical.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
+    assert vocabulary_from(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
     assert pickle.loads(pickle.dumps(vocabulary)) == vocabulary
     assert hash(replace(vocabulary)) == hash(vocabulary)
 
@@ -76,7 +77,10 @@ def test_a_vocabulary_survives_json_and_pickle(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "grid"}, r"vocabulary\.kind must be 'metrical', got 'grid'\."),
+        (
+            {"kind": "midi"},
+            r"vocabulary\.kind must be one of metrical, grid, .* got 'midi'\.",
+        ),
         ({"version": 2}, r"vocabulary\.version must be 1, got 2\."),
         ({"tempos": 1}, r"vocabulary\.tempos is not a setting\. Did you mean 'tempo'\?"),
         ({"zzz": 1}, r"vocabulary\.zzz is not a setting\.$"),
@@ -84,16 +88,16 @@ def test_a_vocabulary_survives_json_and_pickle(name: str) -> None:
         ({"default_program": None}, r"vocabulary\.default_program must be of type int, got None"),
     ],
 )
-def test_from_dict_names_the_key_that_is_wrong(change: dict[str, Any], message: str) -> None:
+def test_a_stored_vocabulary_names_the_wrong_key(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        Metrical.from_dict({**PLAIN.to_dict(), **change})
+        vocabulary_from({**PLAIN.to_dict(), **change})
 
 
-def test_from_dict_refuses_a_missing_key() -> None:
+def test_a_stored_vocabulary_is_refused_with_a_missing_key() -> None:
     data = PLAIN.to_dict()
     del data["tempo"]
     with pytest.raises(DataError, match=r"vocabulary\.tempo must be given, got nothing\."):
-        Metrical.from_dict(data)
+        vocabulary_from(data)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ is meant and times nothing. UNK, TIME_SHIFT 0 and SUSTAIN are never said: a :cla
 pedal. The layout is that of the system this one succeeds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -55,7 +55,7 @@ from aurl.data.events_layout import (
 )
 from aurl.data.events_reader import EventsReader
 from aurl.data.piece import Piece, sorted_notes
-from aurl.data.settings import plain, rebuilt
+from aurl.data.settings import plain
 from aurl.data.vocabulary import GrammarState
 from aurl.errors import DataError
 
@@ -247,11 +247,6 @@ class Events:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``vocabulary.json``."""
         return plain(self, "events")
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Events":
-        """The vocabulary that :meth:`to_dict` described; errors as :func:`rebuilt`."""
-        return rebuilt(cls, "events", data)
 
 
 _BLOCKS = (

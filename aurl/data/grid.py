@@ -8,7 +8,6 @@ Source: one token a step with a hold token as in Roberts et al. 2018 (MusicVAE),
 https://arxiv.org/abs/1803.05428, with a token of its own for silence.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float, Int, Integer, UInt16
 from torch import Tensor
 
 from aurl.data.piece import GRID, NOTE, Piece
-from aurl.data.settings import plain, rebuilt
+from aurl.data.settings import plain
 from aurl.errors import ConfigError, DataError
 
 BAR = 4 * GRID
@@ -230,11 +229,6 @@ class Grid:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``vocabulary.json``."""
         return plain(self, "grid")
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Grid":
-        """The vocabulary that :meth:`to_dict` described; errors as :func:`rebuilt`."""
-        return rebuilt(cls, "grid", data)
 
 
 class GridGrammar:

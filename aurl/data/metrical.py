@@ -12,7 +12,7 @@ other module writes an id as a number.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int, Integer, UInt16
 from torch import Tensor
 
 from aurl.data.piece import GRID, Metre, Piece, bar_length
-from aurl.data.settings import plain, rebuilt
+from aurl.data.settings import plain
 from aurl.data.vocabulary import GrammarState
 from aurl.errors import ConfigError
 
@@ -137,11 +137,6 @@ class Metrical:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``vocabulary.json``."""
         return plain(self, "metrical")
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Metrical":
-        """The vocabulary that :meth:`to_dict` described; errors as :func:`rebuilt`."""
-        return rebuilt(cls, "metrical", data)
 
     def said(self, piece: Piece) -> tuple[Piece, dict[str, int]]:
         """The piece itself: what cannot be said is refused, not changed."""

@@ -15,17 +15,16 @@ def plain(vocabulary: Any, kind: str) -> dict[str, Any]:  # noqa: ANN401 - any d
     return {"kind": kind, "version": 1, **asdict(vocabulary)}
 
 
-def rebuilt(cls: type[VocabularyT], kind: str, data: Mapping[str, Any]) -> VocabularyT:
-    """The vocabulary that :func:`plain` described.
+def rebuilt(cls: type[VocabularyT], data: Mapping[str, Any]) -> VocabularyT:
+    """The vocabulary of this kind that :func:`plain` described.
 
     Raises:
-        DataError: If it is of another kind or version, a key is missing or unknown, or a value has
-            the wrong type.
+        DataError: If it is of another version, a key is missing or unknown, or a value has the
+            wrong type.
         ConfigError: If a value is out of range.
     """
-    for key, value in (("kind", kind), ("version", 1)):
-        if data.get(key) != value:
-            raise DataError(f"vocabulary.{key} must be {value!r}, got {data.get(key)!r}.")
+    if data.get("version") != 1:
+        raise DataError(f"vocabulary.version must be 1, got {data.get('version')!r}.")
     declared: Any = cls
     types = {field.name: type(field.default) for field in fields(declared)}
     values = {key: value for key, value in data.items() if key not in ("kind", "version")}

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int, Integer, UInt16
 from torch import Tensor
 
 from aurl.data.piece import Piece
+from aurl.data.settings import rebuilt
 from aurl.errors import DataError
 
 
@@ -168,4 +169,4 @@ def vocabulary_from(data: Mapping[str, Any]) -> Vocabulary:
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise DataError(f"vocabulary.kind must be one of {', '.join(kinds)}, got {kind!r}.")
-    return kinds[kind].from_dict(data)
+    return rebuilt(kinds[kind], data)
