@@ -231,9 +231,8 @@ def torn_rows(
     by_group = np.argsort(position, kind="stable")
     own, first = position[by_group], np.cumsum(sizes) - sizes
     taken = rng.permutation(sizes.size)[own]
-    place = (np.arange(groups.size) - first[own]) * sizes[taken] // sizes[own] + rng.integers(
-        sizes
-    )[taken]
+    start = rng.integers(sizes)[taken]
+    place = (np.arange(groups.size) - first[own]) * sizes[taken] // sizes[own] + start
     order = np.empty(groups.size, dtype=np.int64)
     order[by_group] = by_group[first[taken] + place % sizes[taken]]
     return order
