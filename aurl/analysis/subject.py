@@ -10,7 +10,7 @@ from torch import Tensor
 from aurl.analysis.readings import Readings, readings_of
 from aurl.data.batches import TokenStore
 from aurl.data.corpus import Corpus
-from aurl.data.piece import Piece, sliced
+from aurl.data.piece import Piece
 from aurl.model.generation import Sampling, generate
 from aurl.model.latents import LatentLayout, Posterior
 from aurl.model.vae import Vae
@@ -36,14 +36,12 @@ def played(
         sampling: How tokens are drawn.
         generator: Where draws come from; required unless the temperature is 0.
     """
-    rows = [
-        row
-        for part in z.split(AT_ONCE)
-        for row in generate(
-            model, part, max_tokens=max_tokens, sampling=sampling, generator=generator
-        ).numpy()
-    ]
-    return [sliced(model.vocabulary.decode(row), 0, model.n_bars) for row in rows]
+    pieces: list[Piece] = []
+    for part in z.split(AT_ONCE):
+        pieces += model.music(
+            generate(model, part, max_tokens=max_tokens, sampling=sampling, generator=generator)
+        )
+    return pieces
 
 
 class Subject:

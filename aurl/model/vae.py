@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from aurl.config import RunConfig
+from aurl.data.piece import Piece, sliced
 from aurl.data.vocabulary import Vocabulary
 from aurl.model.decoder import Decoder
 from aurl.model.encoder import Encoder
@@ -110,6 +111,11 @@ class Vae(nn.Module):
         with full_precision(z):
             base = self.prior.in_base(posterior, z, context)
         return VaeOutput(logits, posterior, base)
+
+    def music(self, tokens: Int[Tensor, "sequence token"]) -> list[Piece]:
+        """What sequences say; no note sounds on past the window."""
+        rows = tokens.cpu().numpy()
+        return [sliced(self.vocabulary.decode(row), 0, self.n_bars) for row in rows]
 
     def sample_prior(
         self,

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from aurl.data.corpus import Corpus
-from aurl.data.piece import Piece, sliced
+from aurl.data.piece import Piece
 from aurl.metrics.kl_health import KLHealth
 from aurl.metrics.mutual_information import rank_mutual_information
 from aurl.model.generation import Sampling, generate, prior_block
@@ -142,7 +141,7 @@ def _look(model: Vae, seen: Seen) -> Look:
         reconstructions=tuple(decoded[: len(shown)]),
         dimensions=tuple(f"{names[index]}  {rates[index]:z.2f} nats" for index in traversed),
         traversals=tuple(tuple(next(rows) for _ in SHIFTS) for _ in traversed),
-        samples=tuple(_pieces(model, sampled)),
+        samples=tuple(model.music(sampled)),
     )
 
 
@@ -160,10 +159,4 @@ def _decoded(
     model: Vae, codes: Float[np.ndarray, "sample coordinate"], corpus: Corpus
 ) -> list[Piece]:
     z = torch.from_numpy(codes).to(next(model.parameters()))
-    return _pieces(model, generate(model, z, max_tokens=corpus.max_tokens, sampling=Sampling()))
-
-
-def _pieces(model: Vae, tokens: Tensor) -> list[Piece]:
-    """What rows of tokens say, cut at the end of the window."""
-    rows = tokens.cpu().numpy()
-    return [sliced(model.vocabulary.decode(row), 0, model.n_bars) for row in rows]
+    return model.music(generate(model, z, max_tokens=corpus.max_tokens, sampling=Sampling()))
