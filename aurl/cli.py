@@ -10,20 +10,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
 
 from rich.console import Console
 
 from aurl.errors import AurlError, OutageError, RunFailedError
 from aurl.interrupts import terminated_as_interrupted
-from aurl.model_options import add_latent_commands, add_metrics, add_model_commands
+from aurl.options import parser
 from aurl.plain import printable
-from aurl.reporting.choosing import add_choice
-from aurl.studio.options import add_studio
 
 INTERRUPTED = 130
-STORAGE = "where checkpoints are kept, such as s3://bucket/folder (default: with the trials)"
-WARM_START = "begin with what another sweep found, or with a YAML file of configurations"
 LATENT = ("traverse", "interpolate", "swap", "analyze", "studio")
 """The commands of :mod:`aurl.latent_commands`, which need no Ray."""
 
@@ -51,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _parser()
-    args, left = parser.parse_known_args(argv)
+    whole = parser()
+    args, left = whole.parse_known_args(argv)
     is_word = len(left) == 1 and not left[0].startswith("-")
     if args.command == "submit" and args.space is None and is_word:
         args.space = Path(left[0])  # argparse finds no second word that is left out after options
     elif left:
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        whole.error(f"unrecognized arguments: {' '.join(left)}")
     return args
 
 
@@ -188,198 +183,3 @@ def _how_to_go_on(args: argparse.Namespace) -> str:
     else:
         words = ["aurl", *given]
     return f"What was finished is kept. Go on with: {' '.join(words)}"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command in one line, as everything else does."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"aurl: {message}. See: {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="aurl", description="Hyperparameter search for variational autoencoders of music."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_sweep(commands)
-    _add_submit(commands)
-    _add_prepare(commands)
-    _add_train(commands)
-    for name, words in (
-        ("status", "table of a sweep's trials, running ones too"),
-        ("leaderboard", "ranked trials: finalists by other seeds, Pareto front, then score"),
-    ):
-        command = commands.add_parser(name, help=words, description=words)
-        command.add_argument("sweep", type=Path, help="a sweep's folder")
-        add_choice(command)
-        if name == "status":
-            command.add_argument(
-                "--watch",
-                type=float,
-                nargs="?",
-                const=2.0,
-                metavar="SECONDS",
-                help="show it anew every so often (default 2) until all trials have ended",
-            )
-    words = "a sweep as one web page: its answer, its front, what mattered, how it sounds"
-    report = commands.add_parser("report", help=words, description=words)
-    report.add_argument("sweep", type=Path, help="a sweep's folder; it may be running")
-    report.add_argument("--out", type=Path, help="the report's folder (default SWEEP/report)")
-    report.add_argument("--json", action="store_true", help="for another program to read")
-    for name, until in (("stop", ""), ("pause", ", until the sweep is resumed")):
-        words = f"{name} one trial of a sweep that runs, at its next report{until}"
-        wish = commands.add_parser(name, help=words, description=words)
-        wish.add_argument("sweep", type=Path, help="a sweep's folder")
-        wish.add_argument("trial", help="such as t0003")
-    _add_export(commands)
-    add_model_commands(commands)
-    add_latent_commands(commands)
-    add_studio(commands)
-    add_metrics(commands)
-    _add_space(commands)
-    words = "what this machine can do, and the command that adds what is missing"
-    doctor = commands.add_parser("doctor", help=words, description=words)
-    doctor.add_argument("--json", action="store_true", help="for another program to read")
-    return parser
-
-
-def _add_sweep(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "search a space: the main job"
-    sweep = commands.add_parser("sweep", help=words, description=words)
-    sweep.add_argument("space", type=Path, help="search space, such as search_spaces/quick.yaml")
-    sweep.add_argument("--data", default="", help="tunes, melodies, or a folder by `aurl prepare`")
-    sweep.add_argument("--trials", type=int, help="trials in all, in place of the space's budget")
-    sweep.add_argument("--name", default="", help="the sweep's name (default: the space's)")
-    sweep.add_argument("--out", type=Path, default=Path("sweeps"), help="where sweeps are kept")
-    sweep.add_argument("--warm-start", type=Path, metavar="SWEEP", help=WARM_START)
-    sweep.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
-    sweep.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what it would do and what it may cost, and do nothing",
-    )
-    sweep.add_argument("--storage", default="", metavar="URI", help=STORAGE)
-    _add_cluster_options(sweep)
-    _add_set(sweep)
-
-
-def _add_submit(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "a sweep as a job of a cluster far away; follow it, leave, come back"
-    submit = commands.add_parser("submit", help=words, description=words)
-    submit.add_argument("dashboard", metavar="ADDRESS", help="dashboard, as localhost:8265")
-    submit.add_argument("space", type=Path, nargs="?", help="search space; it is uploaded")
-    submit.add_argument("--follow", default="", metavar="JOB", help="show what a job prints")
-    submit.add_argument("--stop", default="", metavar="JOB", help="stop a job")
-    submit.add_argument("--list", action="store_true", help="the cluster's jobs")
-    submit.add_argument(
-        "--data", default="", help="as of `aurl sweep`; a folder that is here is uploaded"
-    )
-    submit.add_argument("--trials", type=int, help="trials in all, in place of the space's budget")
-    submit.add_argument("--name", default="", help="the sweep's name (default: the space's)")
-    submit.add_argument(
-        "--out", type=Path, default=Path("/mnt/aurl"), help="the cluster's folder for results"
-    )
-    submit.add_argument(
-        "--warm-start",
-        type=Path,
-        metavar="SWEEP",
-        help=f"{WARM_START}: a sweep of the cluster's, or a file that is here",
-    )
-    submit.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
-    submit.set_defaults(address="auto", default=submit.get_default)
-    submit.add_argument("--storage", default="", metavar="URI", help=STORAGE)
-    _add_shape(submit)
-    _add_set(submit)
-
-
-def _add_space(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "what a search space may vary, and proof that its samples make runs"
-    space = commands.add_parser("space", help=words, description=words)
-    space.add_argument("space", type=Path, help="search space, such as search_spaces/quick.yaml")
-    space.add_argument(
-        "--samples", type=int, default=1000, help="configurations to draw and check (default 1000)"
-    )
-    space.add_argument("--data", default="", help="tunes, melodies, or a folder by `aurl prepare`")
-    space.add_argument("--json", action="store_true", help="for another program to read")
-    _add_set(space)
-
-
-def _add_prepare(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "a folder of MIDI to a checked, split and tokenised corpus"
-    prepare = commands.add_parser("prepare", help=words, description=words)
-    prepare.add_argument(
-        "source", type=Path, help="folder of MIDI files, read with its subfolders"
-    )
-    prepare.add_argument("--out", type=Path, required=True, help="the corpus's folder")
-    prepare.add_argument(
-        "--vocabulary",
-        choices=("metrical", "events"),
-        default="metrical",
-        help="bars and beats (the default), or times in seconds: bars of two seconds",
-    )
-    prepare.add_argument("--bars", type=int, default=2, help="bars of a window (default 2)")
-    prepare.add_argument(
-        "--max-tokens", type=int, default=512, help="longest window that is kept (default 512)"
-    )
-    prepare.add_argument(
-        "--velocity-bins", type=int, default=32, help="loudness levels, 0 for none (default 32)"
-    )
-    prepare.add_argument("--json", action="store_true", help="for another program to read")
-
-
-def _add_train(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "one full-size run from an exported configuration"
-    train = commands.add_parser("train", help=words, description=words)
-    train.add_argument("config", type=Path, help="config.yaml of an export or a trial")
-    train.add_argument("--out", type=Path, required=True, help="the run's folder")
-    train.add_argument("--preset", default="base", help="size: same, base or large (default base)")
-    train.add_argument(
-        "--data", default="", help="where the corpus is, if not where the config says"
-    )
-    _add_cluster_options(train)
-    _add_set(train)
-
-
-def _add_export(commands: Any) -> None:  # noqa: ANN401 - argparse's type is private
-    words = "a trial as a folder that needs nothing else"
-    export = commands.add_parser("export", help=words, description=words)
-    export.add_argument("source", type=Path, help="a sweep's folder, or a run's by `aurl train`")
-    export.add_argument("--rank", type=int, default=1, help="place on the leaderboard (default 1)")
-    export.add_argument("--out", type=Path, required=True, help="the export's folder")
-    export.add_argument(
-        "--data", default="", help="where the corpus is, if not where the config says"
-    )
-
-
-def _add_cluster_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--address", help="join a Ray cluster, such as `auto` (default: local)")
-    _add_shape(command)
-
-
-def _add_shape(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--workers-per-trial",
-        default="1",
-        metavar="N",
-        help="Ray Train workers that share each batch; 2:4 on a cluster begins with 2 if it must",
-    )
-    command.add_argument(
-        "--gpus-per-worker", type=float, default=0.0, help="GPUs of a worker; 0.25 shares one"
-    )
-    command.add_argument(
-        "--grow-to",
-        type=int,
-        metavar="N",
-        help="trials at a time on a cluster that starts machines for them (default: as fit now)",
-    )
-
-
-def _add_set(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a setting, such as training.batch_size=32; may be given again",
-    )

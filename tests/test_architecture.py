@@ -21,7 +21,7 @@ LAYERS = (
     {"analysis"},
     {"reporting"},
     {"studio"},
-    {"commands", "latent_commands", "listings", "dry_run", "model_options"},
+    {"commands", "latent_commands", "listings", "dry_run", "options"},
     {"submit"},
     {"cli"},
 )

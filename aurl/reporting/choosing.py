@@ -1,6 +1,5 @@
 """Which rows of a table are shown, and in which order: ``--filter`` and ``--sort``."""
 
-import argparse
 import csv
 import io
 import json
@@ -40,22 +39,6 @@ class Choice:
 
     reverse: bool = False
     """Highest first."""
-
-
-def add_choice(command: argparse.ArgumentParser) -> None:
-    """Give a command the options that make a :class:`Choice`, and the forms of its answer."""
-    form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for another program to read")
-    form.add_argument("--csv", action="store_true", help="for a spreadsheet")
-    command.add_argument(
-        "--filter",
-        action="append",
-        default=[],
-        metavar="CONDITION",
-        help="rows that fulfil it, such as 'score>0.5' or reason~nan; may be given again",
-    )
-    command.add_argument("--sort", default="", metavar="COLUMN", help="lowest first")
-    command.add_argument("--reverse", action="store_true", help="highest first")
 
 
 def chosen(items: Sequence[ItemT], row_of: Callable[[ItemT], Row], choice: Choice) -> list[ItemT]:
