@@ -1,14 +1,15 @@
 """What asking for a key or a metre does to the music that a model draws, against not asking.
 
-Run it with ``python benchmarks/context.py --out RUN``. It trains a small model of the bundled
-tunes whose prior knows key, mode and metre (or goes on with the one in RUN), draws from it with
-each context and with none, and says what share of the draws has what was asked for. Metres are
-read from the tokens. Keys are found: the key whose pitch classes, counted on the training windows
-of that mode and moved to the tonic, make the draw's notes likeliest. The limit is what is found
-of the held-out windows that are labelled with what was asked for.
+Run it with ``python benchmarks/context.py``. It trains a small model of the bundled tunes whose
+prior knows key, mode and metre (or, with ``--out RUN``, goes on with the one in RUN), draws from
+it with each context and with none, and says what share of the draws has what was asked for.
+Metres are read from the tokens. Keys are found: the key whose pitch classes, counted on the
+training windows of that mode and moved to the tonic, make the draw's notes likeliest. The limit is
+what is found of the held-out windows that are labelled with what was asked for.
 """
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -105,12 +106,13 @@ def trained(out: Path, steps: int, corpus: Corpus) -> TrainedModel:
 def main() -> None:
     """Train, draw, print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--out", type=Path, help="the run's folder (default: kept nowhere)")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--count", type=int, default=256, help="draws of each kind")
     args = parser.parse_args()
     corpus = load_named("tunes")
-    model = trained(args.out, args.steps, corpus)
+    with tempfile.TemporaryDirectory() as folder:
+        model = trained(args.out or Path(folder), args.steps, corpus)
     finder = KeyFinder(corpus)
     none = model.samples(args.count, seed=1)
     print("asked for         has     without  difference, 95 % interval   limit   prior, nats")

@@ -1,7 +1,7 @@
 """A small sweep that is killed and gone on with, and what is wrong with its folder then.
 
-What :mod:`experiments.faults`, :mod:`experiments.random_kills` and :mod:`experiments.storages`
-have in common.
+What :mod:`experiments.faults`, :mod:`experiments.random_kills`, :mod:`experiments.storages` and
+:mod:`experiments.full_disk` have in common.
 """
 
 import csv
@@ -176,6 +176,23 @@ class Disturbed:
         """What the driver said last."""
         lines = self.output.read_text().splitlines() if self.output.exists() else []
         return lines[-1] if lines else ""
+
+
+def undisturbed(place: Path, slots: int) -> Disturbed:
+    """The sweep of :data:`SPACE` that nobody kills, run to its end unless it has been before."""
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "space.yaml").write_text(SPACE)
+    optuna.logging.disable_default_handler()
+    calm = Disturbed(place, "calm", slots=slots)
+    while not (calm.folder / "best").exists():
+        calm.start()
+        calm.wait()
+    return calm
+
+
+def mount(place: Path, *options: str) -> None:
+    """Mount a tmpfs, or change the one that is there."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", place], check=True)
 
 
 def marked(place: Path) -> set[int]:

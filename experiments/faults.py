@@ -20,17 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from aurl.files import append_lines, read_lines
 from experiments.disturbed import (
     PATIENCE_S,
-    SPACE,
     TRIALS,
     Disturbed,
     hold_against,
     look_at,
     marked,
+    undisturbed,
     waited,
 )
 from tests.processes import descendants, title
@@ -177,14 +175,8 @@ def main() -> None:
         print(table([row for path in args.table for row in read_lines(path)]))
         return
     place = args.out.absolute()
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "space.yaml").write_text(SPACE)
-    optuna.logging.disable_default_handler()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    calm = Disturbed(place, "calm", slots=args.slots)
-    while not (calm.folder / "best").exists():
-        calm.start()
-        calm.wait()
+    undisturbed(place, args.slots)
     chance = random.Random(args.seed)
     part, parts = map(int, args.part.split("/"))
     faults = _faults()

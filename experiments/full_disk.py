@@ -16,12 +16,8 @@ from pathlib import Path
 import optuna
 
 from aurl.errors import AurlError
+from experiments.disturbed import mount
 from tests import test_killed as sweep
-
-
-def mount(place: Path, *options: str) -> None:
-    """Mount a tmpfs, or change the one that is there."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", place], check=True)
 
 
 def main() -> None:

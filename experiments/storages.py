@@ -27,16 +27,15 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from aurl.files import append_lines
 from experiments.disturbed import (
     PATIENCE_S,
-    SPACE,
     Disturbed,
     hold_against,
     look_at,
     marked,
+    mount,
+    undisturbed,
     waited,
 )
 from experiments.proxy import Link, link_to
@@ -47,11 +46,6 @@ PAUSE_S = 60.0
 """For which a store or a disk stands still."""
 
 DELAY_S = 2.0
-
-
-def mount(place: Path, *options: str) -> None:
-    """Mount a tmpfs, or change the one that is there."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", place], check=True)
 
 
 def reports(sweep: Disturbed) -> bool:
@@ -118,11 +112,8 @@ def hangs(sweep: Disturbed, row: dict[str, Any], link: Link) -> None:
     """A store that does not answer for a minute, once a trial has ended."""
     sweep.start()
     until(sweep, lambda: len(sweep.ended()) > 0)
-    before = progress(sweep)
     with link.standing_still():
-        time.sleep(PAUSE_S)
-        row["ended in the pause"] = not sweep.runs()
-        row["steps in the pause"] = progress(sweep) - before
+        pause(sweep, row)
     ended(sweep, row)
 
 
@@ -151,20 +142,23 @@ def frozen(sweep: Disturbed, row: dict[str, Any]) -> None:
     (sweep.folder / "lost+found").rmdir()
     sweep.start()
     until(sweep, lambda: len(sweep.ended()) > 0)
-    before = progress(sweep)
     subprocess.run(["fsfreeze", "-f", sweep.folder], check=True)
     try:
-        time.sleep(PAUSE_S)
-        row["ended in the pause"] = not sweep.runs()
-        row["steps in the pause"] = progress(sweep) - before
+        pause(sweep, row)
     finally:
         subprocess.run(["fsfreeze", "-u", sweep.folder], check=True)
     ended(sweep, row)
 
 
-def progress(sweep: Disturbed) -> int:
-    """Steps that have been reported."""
-    return sum(int(status["step"]) for status in sweep.statuses().values())
+def pause(sweep: Disturbed, row: dict[str, Any]) -> None:
+    """Wait while something stands still, and note what the sweep does meanwhile."""
+
+    def steps() -> int:
+        return sum(int(status["step"]) for status in sweep.statuses().values())
+
+    before = steps()
+    time.sleep(PAUSE_S)
+    row |= {"ended in the pause": not sweep.runs(), "steps in the pause": steps() - before}
 
 
 @contextlib.contextmanager
@@ -199,13 +193,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2, help="trials of a sweep at a time")
     args = parser.parse_args()
     place = args.out.absolute()
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "space.yaml").write_text(SPACE)
-    optuna.logging.disable_default_handler()
-    calm = Disturbed(place, "calm", slots=args.slots)
-    while not (calm.folder / "best").exists():
-        calm.start()
-        calm.wait()
+    calm = undisturbed(place, args.slots)
     local = [name for name in HERE if name != "s3"]
     for name in args.only or ([*HERE, *LINKED] if args.s3 else local):
         row: dict[str, Any] = {"case": name}

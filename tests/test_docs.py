@@ -192,3 +192,11 @@ def test_constraints_pin_what_the_project_asks_for_and_name_no_place() -> None:
     )
     assert {name.lower() for name in asked} <= pinned
     assert len(asked) > 10
+
+
+def test_every_benchmark_runs_without_arguments() -> None:
+    """As `make bench` runs them."""
+    asks = re.compile(r'required=True|add_argument\("[a-z]')
+    paths = [*ROOT.glob("benchmarks/*.py")]
+    assert len(paths) > 5
+    assert not [path.name for path in paths if asks.search(path.read_text(encoding="utf-8"))]
