@@ -26,7 +26,6 @@ from typing import Any, ClassVar, cast
 from unittest.mock import Mock, patch
 
 import ray
-from ray import tune
 
 from aurl.config import TrainingConfig
 from aurl.files import read_yaml, write_yaml
@@ -54,51 +53,48 @@ MARKS = (10, 30, 100, 300, 1000, 3000, 10000)
 
 
 class Sleeper:
-    """What a gang would tell of one trial, if it measured anything."""
+    """A gang whose workers sleep where they would train, and tell what nobody measured.
 
-    def __init__(self, task: Task) -> None:
+    Args:
+        seconds: Sleep of a trial.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._pause_s = seconds / REPORTS
+
+    def submit(self, task: Task) -> None:
+        """Take a trial."""
         self._steps = task.config.training.steps
         self._random = random.Random(task.checkpoint_folder.parent.name)
-        self._report = 0
-        self._last: dict[str, float] = {}
+        self._left = REPORTS
 
-    @property
-    def pause(self) -> float:
-        """How long the next report takes, as a share of the mean."""
-        return 0.0 if self._report == REPORTS else self._random.uniform(0.8, 1.2)
+    def answer(self, *, go_on: bool) -> None:
+        """End the trial unless it is to go on."""
+        self._left *= go_on
 
-    def result(self) -> dict[str, Any]:
+    def next_event(self) -> Event:
         """The next report, as wide as a real one, or the trial's end."""
-        if self._report == REPORTS:
-            return {**self._last, "rows": (), "failure": "", "done": True}
-        self._report += 1
-        step = self._steps * self._report // REPORTS
+        if not self._left:
+            return Event(ended=True)
+        time.sleep(self._pause_s * self._random.uniform(0.8, 1.2))
+        self._left -= 1
+        step = self._steps * (REPORTS - self._left) // REPORTS
         names = [f"val/metric_{index}" for index in range(METRICS)]
-        names += ["val/rung_score", "val/score", *(OBJECTIVES if step == self._steps else ())]
-        row = {"step": step, **{name: self._random.random() for name in names}}
-        rung = step if step < self._steps else 0
-        self._last = {"step": step, "rung": rung, "rung_score": row["val/rung_score"]}
-        return {**self._last, "rows": (row,), "look": b"", "failure": ""}
+        names += ["val/rung_score", "val/score", *(OBJECTIVES if not self._left else ())]
+        return Event(rows=({"step": step, **{name: self._random.random() for name in names}},))
+
+    def close(self) -> None:
+        """There is nobody to send home."""
 
 
-class SleeperSlot(tune.Trainable):
-    """What Tune sees of :class:`aurl.search.slot.TrialSlot`, with a sleeper for a gang."""
+class SleeperSlot(TrialSlot):
+    """A slot as it is, with a sleeper for a gang."""
 
-    def setup(self, config: dict[str, Any], settings: Mapping[str, float] | None = None) -> None:
+    def setup(self, config: dict[str, Any], settings: Any = None) -> None:
         """Take the first trial."""
-        assert settings is not None
-        self._pause_s = settings["seconds"] / REPORTS
-        self._sleeper = Sleeper(config["task"])
-
-    def step(self) -> dict[str, Any]:
-        """Sleep, and report what nobody measured."""
-        time.sleep(self._pause_s * self._sleeper.pause)
-        return self._sleeper.result()
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial."""
-        self._sleeper = Sleeper(new_config["task"])
-        return True
+        self._gang = Sleeper(settings["seconds"])  # pyrefly: ignore[bad-assignment]
+        self._task = config["task"]
+        self._waiting = self._busy = False
 
 
 class SleeperGang(TrialSlot):
@@ -114,15 +110,13 @@ class SleeperGang(TrialSlot):
 
 def sleeping(settings: dict[str, Any], seconds: float) -> None:
     """What a worker does in place of :func:`aurl.training.ray_worker.serve`."""
-    mailbox, number = settings["mailbox"], 0
+    mailbox, number, sleeper = settings["mailbox"], 0, Sleeper(seconds)
     while (task := cast("Task | None", ray.get(mailbox.next_task.remote(number)))) is not None:
         number += 1
-        sleeper, goes_on = Sleeper(task), True
-        while goes_on:
-            time.sleep(seconds / REPORTS * sleeper.pause)
-            rows = sleeper.result()["rows"]
-            goes_on = bool(rows) and ray.get(mailbox.report.remote(Event(rows=rows)))
-        ray.get(mailbox.post.remote(number, Event(ended=True)))
+        sleeper.submit(task)
+        while not (event := sleeper.next_event()).ended:
+            sleeper.answer(go_on=ray.get(mailbox.report.remote(event)))
+        ray.get(mailbox.post.remote(number, event))
 
 
 def without_ray(planned: sweep.Sweep, meter: "Meter", n_slots: int) -> None:
@@ -131,19 +125,21 @@ def without_ray(planned: sweep.Sweep, meter: "Meter", n_slots: int) -> None:
     recorder = sweep.Recorder(planned.trials_folder, meter)
     queue: Any = sweep._Supply(planned, proposals, recorder)
     record: Any = sweep._Record(queue)
-    slots: deque[tuple[Any, Sleeper]] = deque()
+    slots: deque[tuple[Any, SleeperSlot]] = deque()
     number = 0
     while True:
         while len(slots) < n_slots and (config := queue.suggest(f"{number}")) != "FINISHED":
             trial = SimpleNamespace(trial_id=f"{number}", config=config, last_result={})
             queue.referee.on_trial_add(None, trial)
             record.on_trial_start(0, [], trial)
-            slots.append((trial, Sleeper(config["task"])))
+            slot = object.__new__(SleeperSlot)
+            slot.setup(config, {"seconds": 0.0})
+            slots.append((trial, slot))
             number += 1
         if not slots:
             return
-        trial, sleeper = slots.popleft()
-        trial.last_result = sleeper.result()
+        trial, slot = slots.popleft()
+        trial.last_result = slot.step()
         record.on_trial_result(0, [], trial, trial.last_result)
         if trial.last_result.get("done"):
             queue.referee.on_trial_complete(None, trial, trial.last_result)
@@ -151,7 +147,7 @@ def without_ray(planned: sweep.Sweep, meter: "Meter", n_slots: int) -> None:
         elif queue.referee.on_trial_result(None, trial, trial.last_result) == "STOP":
             record.on_trial_complete(0, [], trial)
         else:
-            slots.append((trial, sleeper))
+            slots.append((trial, slot))
 
 
 @dataclass

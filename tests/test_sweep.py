@@ -47,6 +47,7 @@ from aurl.search.slot import scalars
 from aurl.search.space import Space
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, RATES, SHIFTS, Look, packed
+from benchmarks import scale
 from tests.processes import (
     actors_of_ray,
     alive,
@@ -473,6 +474,16 @@ def test_values_that_make_no_run_together_are_passed_over(tmp_path: Path) -> Non
 
 
 NOTHING_VARIES = f"{BASE}\nbudget: {{trials: 12, steps_per_trial: 8}}"
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_benchmark_of_large_sweeps_brings_trials_to_their_end(tmp_path: Path) -> None:
+    """What it has in place of Ray and training tells all that a sweep is told."""
+    made = planned(Place(tmp_path, NOTHING_VARIES.replace("12", "3")))
+    scale.without_ray(made, scale.Meter(made.folder, scale.Costs()), 2)
+    found = [read_json(path) for path in made.trials_folder.glob("*/status.json")]
+    assert [each["status"] for each in found].count("running") == 0 < len(found) == 3
+    assert max(each["step"] for each in found) == 8
 
 
 @pytest.mark.parametrize(
