@@ -19,7 +19,7 @@ from jaxtyping import Float
 from aurl.data.clock import seconds
 from aurl.data.piece import Piece
 from aurl.errors import DataError
-from aurl.files import atomic
+from aurl.files import write_bytes
 
 RATE = 16_000
 """Samples a second: partials up to 8 kHz, a megabyte for half a minute."""
@@ -150,9 +150,7 @@ def write_wav(piece: Piece, path: Path) -> None:
     Raises:
         DataError: As :func:`rendered`.
     """
-    data = wav(rendered(piece))
-    with atomic(path) as temporary:
-        temporary.write_bytes(data)
+    write_bytes(path, wav(rendered(piece)))
 
 
 def _note(pitch: int, timbre: Timbre, n_held: int) -> Sound:

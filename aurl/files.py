@@ -110,8 +110,13 @@ def write_text(path: Path, text: str) -> None:
 
     A name of a file may hold bytes that are no text: what UTF-8 does not have is written escaped.
     """
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data``, whole or not at all."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401

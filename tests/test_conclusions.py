@@ -60,7 +60,7 @@ def test_there_is_no_answer_before_a_trial_has_completed(tmp_path: Path) -> None
     assert answer(read(tmp_path)) == [
         "No answer: of 4 trials none has completed (3 stopped, 1 failed)."
     ]
-    assert (read(tmp_path).notes, read(tmp_path).ranges) == ((), ())
+    assert (read(tmp_path).notes, read(tmp_path).ranges) == ((), [])
 
 
 def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: Path) -> None:
@@ -203,8 +203,8 @@ def test_endings_that_differ_in_numbers_only_are_one(tmp_path: Path) -> None:
     write_status(tmp_path, "t0005", **scored(0.5))
     rows = [(each.status, each.reason, each.trials) for each in endings(read(tmp_path))]
     assert rows == [
-        ("stopped", ASHA.format(0), ("t0000", "t0001", "t0002")),
-        ("failed", "OutOfMemoryError: 3 GiB", ("t0003",)),
+        ("stopped", ASHA.format(0), ["t0000", "t0001", "t0002"]),
+        ("failed", "OutOfMemoryError: 3 GiB", ["t0003"]),
     ]
 
 

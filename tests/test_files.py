@@ -14,6 +14,7 @@ from aurl.files import (
     read_json,
     read_lines,
     read_yaml,
+    write_bytes,
     write_json,
     write_text,
     write_yaml,
@@ -99,6 +100,16 @@ def test_what_is_written_is_text_in_its_order_or_nothing(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="not JSON compliant"):
         append_lines(tmp_path / "a.jsonl", [{"loss": float("inf")}])
     assert {path.name for path in tmp_path.iterdir()} == {"a.yaml", "a.txt"}
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    path = tmp_path / "figures" / "t0000_roll.png"
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.exists()))
+    write_bytes(path, b"PNG")
+    assert (synced, path.read_bytes()) == ([False], b"PNG")
 
 
 def test_a_pipe_is_a_file_of_settings() -> None:

@@ -142,13 +142,12 @@ def test_a_trial_is_named_by_its_number(number: int) -> None:
 
 
 def test_a_proposed_trial_is_a_folder_that_can_be_resumed(tmp_path: Path) -> None:
-    folder = recorder(tmp_path).propose(NAME, PARAMS, small_config())
-    assert folder == tmp_path / NAME
+    recorder(tmp_path).propose(NAME, PARAMS, small_config())
     written = status(tmp_path)
     assert (written["status"], written["attempts"], written["step"]) == ("running", 0, 0)
     assert (written["params"], written["steps"]) == (PARAMS, 8)
     assert written["rung_scale"] == RUNG_SCALE
-    assert read_yaml(folder / "config.yaml")["training"]["steps"] == 8
+    assert read_yaml(tmp_path / NAME / "config.yaml")["training"]["steps"] == 8
     begin(recorder(tmp_path))  # by another process, which knows the folder alone
     assert status(tmp_path)["attempts"] == 1
 
@@ -156,8 +155,8 @@ def test_a_proposed_trial_is_a_folder_that_can_be_resumed(tmp_path: Path) -> Non
 def test_a_trial_says_what_it_was_made_by(tmp_path: Path) -> None:
     about = {"space_sha256": "0", "seeds": {"sampler": 3}, "commands": ["aurl"]}
     write_yaml(tmp_path / "sweep.yaml", about)
-    folder = recorder(tmp_path / "trials").propose(NAME, PARAMS, small_config())
-    config, made_by = read_config(folder / "config.yaml")
+    recorder(tmp_path / "trials").propose(NAME, PARAMS, small_config())
+    config, made_by = read_config(tmp_path / "trials" / NAME / "config.yaml")
     assert config == small_config()
     assert made_by == {"sweep": tmp_path.name, **about, **provenance()}
 

@@ -1,7 +1,6 @@
 """The report of a sweep: one page that needs nothing, spoilt by nothing, used in a browser."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
@@ -21,7 +20,7 @@ from aurl.data.corpus import save
 from aurl.data.midi import read_midi
 from aurl.files import append_lines, read_json, read_yaml, write_yaml
 from aurl.metrics.score import OBJECTIVES
-from aurl.reporting import report, sheets
+from aurl.reporting import sheets
 from aurl.search.ranking import SCORE
 from aurl.training.evaluate import Evaluator
 from aurl.training.look import RATES
@@ -192,16 +191,6 @@ def test_what_matters_most_comes_first(written: Path, read: Read) -> None:
     ids = [each["id"] for each in read.all("audio")]
     firsts = (0, 3, 9)  # of the samples, the reconstructions and the path
     assert [ids[index] for index in firsts] == ["sound-0", "sound-1", "sound-2"]
-
-
-def test_a_picture_is_on_the_disk_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[bool] = []
-    path = tmp_path / "figures" / "t0000_roll.png"
-    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.exists()))
-    report._write(path, b"PNG")
-    assert (synced, path.read_bytes()) == ([False], b"PNG")
 
 
 def test_it_is_made_anew_and_read_by_another_program(

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from aurl.files import atomic
+from aurl.files import write_bytes
 
 Picture: TypeAlias = UInt8[np.ndarray, "y x 3"]
 Colour: TypeAlias = tuple[int, int, int]
@@ -93,8 +93,7 @@ def png(picture: Picture) -> bytes:
 def write_png(picture: Picture, path: Path) -> bytes:
     """Write a picture to a PNG file, whole or not at all; returns what is in it."""
     encoded = png(picture)
-    with atomic(path) as temporary:
-        temporary.write_bytes(encoded)
+    write_bytes(path, encoded)
     return encoded
 
 

@@ -40,7 +40,6 @@ _BASE = """
 .drawing circle.first { fill: var(--other); stroke: var(--ink); stroke-width: 2; }
 .drawing circle.best { fill: var(--best); stroke: var(--ink); stroke-width: 2; }
 .drawing rect.bar { fill: var(--bar); }
-.drawing rect.flagged { fill: var(--front); }
 .drawing rect.track { fill: var(--track); }
 """
 _LEVEL_COLOURS = ("#440154", "#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#fde725")

@@ -7,15 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aurl.search.distributions import (
-    Choice,
-    Distribution,
-    IntUniform,
-    LogUniform,
-    Uniform,
-    Value,
-    ends,
-)
+from aurl.search.distributions import Choice, Distribution, Value, is_log
 from aurl.search.ranking import TrialStatus
 from aurl.search.space import Parameter, Space
 
@@ -67,48 +59,33 @@ def ranges_of(space: Space, trials: Sequence[TrialStatus]) -> list[Range]:
     """
     found: list[Range] = []
     for parameter in space.parameters:
-        pair = _two_ends(parameter.distribution)
-        placed = [each for trial in trials if (each := _placed(parameter, trial)) is not None]
-        if pair is not None and placed:
+        values = _ordered(parameter.distribution)
+        placed = [
+            Placed(trial=trial.trial, value=value, place=_place(parameter.distribution, value))
+            for trial in trials
+            if values and (value := parameter.value_in(trial.params)) is not None
+        ]
+        if placed:
             found.append(
-                Range(parameter=parameter, low=pair[0], high=pair[1], placed=tuple(placed))
+                Range(parameter=parameter, low=values[0], high=values[-1], placed=tuple(placed))
             )
     return found
 
 
-def _two_ends(distribution: Distribution) -> tuple[Value, Value] | None:
+def _ordered(distribution: Distribution) -> list[float]:
+    """Both ends of a range, or a choice's options in order, if they are three numbers or more."""
     if not isinstance(distribution, Choice):
-        low, high = ends(distribution)
-        return low, high
-    options = _ordered(distribution)
-    return (options[0], options[-1]) if options else None
-
-
-def _ordered(choice: Choice) -> list[float]:
-    """The options in order, if they are three numbers or more."""
-    numbers = [each for each in choice.options if isinstance(each, int | float)]
-    is_number = not any(isinstance(each, bool | str) for each in choice.options)
+        return [distribution.low, distribution.high]
+    numbers = [each for each in distribution.options if isinstance(each, int | float)]
+    is_number = not any(isinstance(each, bool | str) for each in distribution.options)
     return sorted(numbers) if is_number and len(numbers) > 2 else []
 
 
-def _placed(parameter: Parameter, trial: TrialStatus) -> Placed | None:
-    value = parameter.value_in(trial.params)
-    if value is None:
-        return None
-    place = _place(parameter.distribution, value)
-    return None if place is None else Placed(trial=trial.trial, value=value, place=place)
-
-
-def _place(distribution: Distribution, value: Value) -> float | None:
-    match distribution:
-        case Choice():
-            options = _ordered(distribution)
-            return options.index(float(value)) / (len(options) - 1) if options else None
-        case LogUniform(low, high):
-            return math.log(float(value) / low) / math.log(high / low)
-        case Uniform(low, high):
-            return (float(value) - low) / (high - low)
-        case IntUniform(low, high, _, log):
-            if log:
-                return math.log(float(value) / low) / math.log(high / low)
-            return (float(value) - low) / (high - low)
+def _place(distribution: Distribution, value: Value) -> float:
+    at = float(value)
+    if isinstance(distribution, Choice):
+        options = _ordered(distribution)
+        return options.index(at) / (len(options) - 1)
+    if is_log(distribution):
+        return math.log(at / distribution.low) / math.log(distribution.high / distribution.low)
+    return (at - distribution.low) / (distribution.high - distribution.low)

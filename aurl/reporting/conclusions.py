@@ -6,7 +6,7 @@ Everything here is plain values and sentences; how it looks is decided elsewhere
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from aurl.metrics.score import OBJECTIVES
@@ -43,7 +43,7 @@ class Ending:
     reason: str
     """Of the first of them; the others' differ in numbers only."""
 
-    trials: tuple[str, ...]
+    trials: list[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +157,7 @@ def endings(found: Findings) -> list[Ending]:
         status = "infeasible" if place.rank is not None else trial.status
         groups.setdefault((status, _NUMBER.sub("#", trial.reason)), []).append(trial)
     rows = [
-        Ending(status=status, reason=those[0].reason, trials=tuple(t.trial for t in those))
+        Ending(status=status, reason=those[0].reason, trials=[t.trial for t in those])
         for (status, _), those in groups.items()
         if status not in UNENDED
     ]
@@ -309,15 +309,7 @@ def findings_record(found: Findings) -> dict[str, Any]:
         "planned": found.planned,
         "counts": counts(found.trials),
         "places": [record(place) for place in found.places],
-        "importances": [
-            {
-                "target": each.target,
-                "evaluator": each.evaluator,
-                "trials": each.trials,
-                "shares": dict(each.shares),
-            }
-            for each in found.importances
-        ],
+        "importances": [asdict(each) for each in found.importances],
         "ranges": [
             {
                 "parameter": each.parameter.name,
@@ -328,15 +320,9 @@ def findings_record(found: Findings) -> dict[str, Any]:
             }
             for each in found.ranges
         ],
-        "endings": [
-            {"status": each.status, "reason": each.reason, "trials": list(each.trials)}
-            for each in endings(found)
-        ],
+        "endings": [asdict(each) for each in endings(found)],
         "always_failed": always_failed(found.trials),
-        "costs": [
-            {"what": each.what, "runs": each.runs, "device_hours": each.device_hours}
-            for each in costs(found)
-        ],
+        "costs": [asdict(each) for each in costs(found)],
         "device": device(found),
         "caveats": caveats(found),
         "held": held(found),

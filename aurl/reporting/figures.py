@@ -20,7 +20,7 @@ from aurl.drawing.svg import Drawing, Role
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.findings import Findings
 from aurl.reporting.tables import brief, number
-from aurl.search.distributions import Choice, IntUniform, LogUniform, Value
+from aurl.search.distributions import Choice, IntUniform, Value, is_log
 from aurl.search.importance import Importance
 from aurl.search.ranking import SCORE, Place
 from aurl.search.space import Parameter
@@ -167,12 +167,13 @@ def _axis(parameter: Parameter) -> Axis:
     distribution = parameter.distribution
     if isinstance(distribution, Choice):
         return axis_of_options(parameter.name, [brief(each) for each in distribution.options])
-    is_log = isinstance(distribution, LogUniform) or (
-        isinstance(distribution, IntUniform) and distribution.log
+    return Axis(
+        name=parameter.name,
+        low=float(distribution.low),
+        high=float(distribution.high),
+        is_log=is_log(distribution),
+        is_whole=isinstance(distribution, IntUniform),
     )
-    low, high = float(distribution.low), float(distribution.high)
-    is_whole = isinstance(distribution, IntUniform)
-    return Axis(name=parameter.name, low=low, high=high, is_log=is_log, is_whole=is_whole)
 
 
 def _position(parameter: Parameter, value: Value) -> float:

@@ -55,7 +55,6 @@ class Findings:
 
     planned_reruns: int
     importances: tuple[Importance, ...]
-    ranges: tuple[Range, ...]
     notes: tuple[str, ...]
     """What could not be read."""
 
@@ -73,6 +72,11 @@ class Findings:
     def best(self) -> tuple[TrialStatus, ...]:
         """The first :data:`BEST` of them."""
         return tuple(place.trial for place in self.ranked[:BEST])
+
+    @property
+    def ranges(self) -> list[Range]:
+        """Where in their ranges these have their values."""
+        return ranges_of(self.space, self.best) if self.space is not None else []
 
     @property
     def is_running(self) -> bool:
@@ -100,7 +104,6 @@ def read_findings(sweep: Path) -> Findings:
             shares = importances(sweep / JOURNAL)
     except AurlError as error:
         notes.append(str(error))
-    best = [place.trial for place in places if place.rank is not None][:BEST]
     return Findings(
         name=sweep.resolve().name,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -113,7 +116,6 @@ def read_findings(sweep: Path) -> Findings:
         reruns=tuple(read_reruns(sweep)),
         planned_reruns=planned_reruns(sweep),
         importances=tuple(shares),
-        ranges=tuple(ranges_of(space, best)) if space is not None else (),
         notes=tuple(notes),
     )
 

@@ -17,7 +17,7 @@ from aurl.data.piece import GRID, NOTE, Piece
 from aurl.drawing.canvas import write_png
 from aurl.drawing.piano_roll import piano_roll
 from aurl.errors import DataError
-from aurl.files import atomic, write_text
+from aurl.files import write_bytes, write_text
 from aurl.reporting.html import Html, element
 from aurl.reporting.planes import MOST_DOTS, maps
 from aurl.reporting.sheets import Players, chart, document
@@ -104,8 +104,7 @@ def _track(out: Path, track: Track, players: Players, wanted: Wanted) -> Html:
     if wanted.png:
         write_png(roll, out / f"{track.name}.png")
     if wanted.wav:
-        with atomic(out / f"{track.name}.wav") as temporary:
-            temporary.write_bytes(wav(sound))
+        write_bytes(out / f"{track.name}.wav", wav(sound))
     endings = ("mid", "wav") if wanted.wav else ("mid",)
     return players.player(track.caption, roll, sound, file=track.name, endings=endings)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from aurl.audio import wav
 from aurl.data.midi import write_midi
-from aurl.drawing.canvas import png
+from aurl.drawing.canvas import write_png
 from aurl.errors import SweepError
-from aurl.files import atomic, atomic_folder, write_json, write_text
+from aurl.files import atomic_folder, write_bytes, write_json, write_text
 from aurl.reporting.conclusions import findings_record
 from aurl.reporting.findings import read_findings
 from aurl.reporting.looks import Look, looks
@@ -61,14 +61,9 @@ def _write_looks(folder: Path, seen: Sequence[Look]) -> None:
     """Pictures and music of trials, as files."""
     for look in seen:
         for shown in look.pictures:
-            _write(folder / "figures" / f"{look.trial}_{shown.name}.png", shown.png)
+            write_bytes(folder / "figures" / f"{look.trial}_{shown.name}.png", shown.png)
         for heard in look.performances:
             path = folder / "music" / f"{look.trial}_{heard.name}.mid"
             write_midi(heard.piece, path)
-            _write(path.with_suffix(".wav"), wav(heard.sound))
-            _write(folder / "figures" / f"{look.trial}_{heard.name}.png", png(heard.roll))
-
-
-def _write(path: Path, data: bytes) -> None:
-    with atomic(path) as temporary:
-        temporary.write_bytes(data)
+            write_bytes(path.with_suffix(".wav"), wav(heard.sound))
+            write_png(heard.roll, folder / "figures" / f"{look.trial}_{heard.name}.png")

@@ -155,6 +155,13 @@ def ends(distribution: Distribution) -> tuple[Value, ...]:
     return (distribution.low, distribution.high)
 
 
+def is_log(distribution: Distribution) -> bool:
+    """Whether a range is drawn from by ratio, and not by difference."""
+    return isinstance(distribution, LogUniform) or (
+        isinstance(distribution, IntUniform) and distribution.log
+    )
+
+
 def can_be(distribution: Distribution, value: Value) -> bool:
     """Whether a draw can be this very value; of a real range, none can."""
     match distribution:

@@ -37,24 +37,21 @@ class Mailbox:
     async def post(self, number: int, event: Event) -> None:
         """Tell how task ``number`` ended; unheard if another has been submitted since."""
         if number == self._number:
-            await self._put(event)
-
-    async def _put(self, event: Event) -> None:
-        async with self._changed:
-            self._events.append(event)
-            self._changed.notify_all()
+            await self.note(event)
 
     async def report(self, event: Event) -> bool:
         """Tell what was measured and wait for the verdict: True goes on."""
         self._answer = None
-        await self._put(event)
+        await self.note(event)
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._answer is not None)
             return bool(self._answer) and not self._closed
 
     async def note(self, event: Event) -> None:
         """Tell rows between two reports; there is no verdict."""
-        await self._put(event)
+        async with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
 
     async def next_event(self, timeout_s: float) -> Event | None:
         """The next event, or None if there is none within ``timeout_s`` seconds."""

@@ -4,10 +4,11 @@ It runs in the driver. ``status.json`` is the truth about a trial: a resumed swe
 configuration, the rows and the checkpoint.
 """
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -96,8 +97,8 @@ class Recorder:
         """What new trials say of their making."""
         return {**of_sweep(self._folder.parent), **provenance()}
 
-    def propose(self, name: str, params: Mapping[str, Value], config: RunConfig) -> Path:
-        """Make the folder of a new trial; returns it. A configuration that is there stays."""
+    def propose(self, name: str, params: Mapping[str, Value], config: RunConfig) -> None:
+        """Make the folder of a new trial. A configuration that is there stays."""
         folder = self._folder / name
         if not (folder / "config.yaml").exists():
             write_config(folder / "config.yaml", config, self._made_by)
@@ -121,7 +122,6 @@ class Recorder:
         }
         self._write(name)
         self._copy(name)
-        return folder
 
     def tell(self, text: str) -> None:
         """Have a person told what goes on."""
@@ -167,28 +167,11 @@ class Recorder:
         self._display.trial_progress(name, status["step"], status["metrics"])
 
     def show(self, name: str, look: bytes) -> None:
-        """Draw and play the packed look at a running trial, if there is one.
-
-        A picture that cannot be drawn ends no sweep: it is missing, and the log says why.
-        """
-        if not look:
-            return
-        try:
-            seen = unpacked(look)
-            self._writers[name].show(pictures_of(seen), sounds_of(seen))
-        except OSError:  # a full disk: made again when the sweep is gone on with
-            raise
-        except Exception:  # noqa: BLE001 - handed on to the log
-            _log.exception("the pictures of %s could not be made", name)
-
-    def _show_kl(self, name: str) -> None:
-        try:
-            rows = read_rows(self._folder / name)
-            self._writers[name].show(kl_over_time(rows), {})
-        except OSError:
-            raise
-        except Exception:  # noqa: BLE001 - handed on to the log
-            _log.exception("the KL of %s could not be drawn", name)
+        """Draw and play the packed look at a running trial, if there is one."""
+        if look:
+            with _drawing(name):
+                seen = unpacked(look)
+                self._writers[name].show(pictures_of(seen), sounds_of(seen))
 
     def pause(self, name: str, reason: str) -> None:
         """A trial has given up its slot, and is to be gone on with when the sweep is resumed."""
@@ -205,7 +188,8 @@ class Recorder:
         """
         status = self._known(name)
         if name in self._writers:
-            self._show_kl(name)
+            with _drawing(name):
+                self._writers[name].show(kl_over_time(read_rows(self._folder / name)), {})
             self._writers.pop(name).close(end)
         status |= {"status": end, "reason": reason}
         self._write(name)
@@ -256,6 +240,17 @@ class Recorder:
         held = status["device_seconds"]
         kind = "gpu" if gpus else "cpu"
         held[kind] = round(held.get(kind, 0.0) + seconds * workers * (gpus or 1.0), 3)
+
+
+@contextlib.contextmanager
+def _drawing(name: str) -> Generator[None]:
+    """A block that ends no sweep: a picture that cannot be drawn is missing, the log says why."""
+    try:
+        yield
+    except OSError:  # a full disk: made again when the sweep is gone on with
+        raise
+    except Exception:  # noqa: BLE001 - handed on to the log
+        _log.exception("the pictures of %s could not be made", name)
 
 
 def _step_to_start_from(folder: Path) -> int:
