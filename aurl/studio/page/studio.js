@@ -5,6 +5,11 @@ import { Roll } from "./roll.js";
 import { Player } from "./sound.js";
 
 const $ = (selector, within = document) => within.querySelector(selector);
+const make = (name, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+};
 const NAMES = ["A", "B"];
 
 let about; // what the model has: see Studio.described
@@ -159,23 +164,15 @@ function ranged(input, read, write) {
 }
 
 function control(id, label, small, title, read, write) {
-  const made = document.createElement("div");
-  made.className = "control";
-  made.title = title;
-  made.innerHTML = `<label></label><output></output><input type="range" step="0.05">`;
-  const input = $("input", made);
-  input.id = id;
-  input.min = -about.largest;
-  input.max = about.largest;
-  input.value = 0;
-  $("label", made).htmlFor = $("output", made).htmlFor = id;
-  $("label", made).append(label);
-  if (small) $("label", made).append(Object.assign(document.createElement("small"), { textContent: small }));
+  const input = make("input", { type: "range", step: 0.05, id, min: -about.largest, max: about.largest, value: 0 });
+  const output = make("output", { htmlFor: id });
+  const name = make("label", { htmlFor: id }, label, ...(small ? [make("small", {}, small)] : []));
+  const made = make("div", { className: "control", title }, name, output, input);
   ranged(input, read, write);
   input.addEventListener("dblclick", () => read() !== 0 && change(write(0)));
   showers.push(() => {
     const value = input.show();
-    $("output", made).textContent = (value > 0 ? "+" : "") + value.toFixed(2);
+    output.textContent = signed(value);
     made.classList.toggle("moved", value !== 0);
   });
   return made;
@@ -185,18 +182,14 @@ const showers = []; // each puts one part of the state on the page
 const show = () => showers.forEach((each) => each());
 const words = (name) => name.replaceAll("_", " ");
 
+const signed = (value) => (value > 0 ? "+" : "") + value.toFixed(2);
+
 // What the music becomes at either end of a slider.
-function ends(two) {
-  const made = document.createElement("span");
-  made.className = "words";
-  made.append(...two.map((word) => Object.assign(document.createElement("span"), { textContent: word })));
-  return made;
-}
+const ends = (two) => make("span", { className: "words" }, ...two.map((word) => make("span", {}, word)));
 
 // All that is known of a dimension.
 function known(slider) {
   if (slider.information_nats === null) return `${slider.name}: its music is not here`;
-  const signed = (value) => (value > 0 ? "+" : "") + value.toFixed(2);
   const moves = slider.moves.map((each) => `${words(each.attribute)} ${signed(each.size.mean)}`);
   const tells = slider.tells ? `; tells ${words(slider.tells.attribute)}, ${slider.tells.share.toFixed(2)} of its entropy` : "";
   return `${slider.name}: +1 moves ${moves.join(", ") || "nothing that shows"}` +
@@ -220,14 +213,8 @@ function makeSliders() {
     groups.get(level).push(made);
   });
   for (const [level, made] of groups) {
-    const title = Object.assign(document.createElement("h3"), { textContent: level });
-    const small = document.createElement("small");
-    small.textContent = span(about.levels.find((each) => each.name === level));
-    title.append(small);
-    const grid = document.createElement("div");
-    grid.className = "grid";
-    grid.append(...made);
-    $("#sliders").append(title, grid);
+    const small = make("small", {}, span(about.levels.find((each) => each.name === level)));
+    $("#sliders").append(make("h3", {}, level, small), make("div", { className: "grid" }, ...made));
   }
   if (!groups.size) $("#sliders .hint").textContent = "No dimension of this model is live: none tells 0.05 nats.";
 }
@@ -259,23 +246,16 @@ function makeLevels() {
   const options = [["first", "A", "from A"], ["path", "A–B", "from the morph between both"],
     ["last", "B", "from B"], ["mean", "off", "the mean of all music: it says nothing"]];
   about.levels.forEach((level, index) => {
-    const made = document.createElement("fieldset");
-    made.dataset.level = level.name;
-    const legend = Object.assign(document.createElement("legend"), { textContent: level.name });
-    legend.append(Object.assign(document.createElement("small"), {
-      textContent: span(level).replace(", moved together", ""),
-    }));
-    const segments = document.createElement("div");
-    segments.className = "segments";
+    const small = make("small", {}, span(level).replace(", moved together", ""));
+    const segments = make("div", { className: "segments" });
     for (const [value, text, title] of options) {
-      const label = Object.assign(document.createElement("label"), { title });
-      const input = Object.assign(document.createElement("input"), { type: "radio", name: `level-${index}`, value });
+      const input = make("input", { type: "radio", name: `level-${index}`, value });
       input.addEventListener("change", () => change({ levels: replaced(state.levels, index, value) }));
       showers.push(() => { input.checked = state.levels[index] === value; });
-      label.append(input, text);
-      segments.append(label);
+      segments.append(make("label", { title }, input, text));
     }
-    made.append(legend, segments);
+    const made = make("fieldset", {}, make("legend", {}, level.name, small), segments);
+    made.dataset.level = level.name;
     $("#levels .grid").append(made);
   });
 }
@@ -316,12 +296,10 @@ const cards = [...document.querySelectorAll(".piece")];
 function makePiece(card, index) {
   const bar = $(".bar", card);
   const kinds = about.held_out ? [["held-out", "Held-out"], ["prior", "Prior"]] : [["prior", "Prior"]];
-  const seed = Object.assign(document.createElement("input"), { type: "number", min: 0, max: about.most_seed, step: 1 });
+  const seed = make("input", { type: "number", min: 0, max: about.most_seed, step: 1 });
   seed.title = "Which one: the same number is the same piece";
-  const number = document.createElement("label");
-  number.append("No.", seed);
   for (const [kind, text] of kinds) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+    const button = make("button", { type: "button" }, text);
     button.dataset.kind = kind;
     button.title = kind === "prior" ? "A draw from the prior" : "A piece the model was not trained on";
     button.addEventListener("click", () => take(index, kind, { seed: state.pieces[index].seed }));
@@ -332,21 +310,18 @@ function makePiece(card, index) {
     const { kind } = state.pieces[index];
     take(index, kind === "file" ? kinds[0][0] : kind, { seed: Math.trunc(Number(seed.value)) });
   });
-  const label = Object.assign(document.createElement("label"), { className: "file", title: "Or drop one here" });
-  label.append("Open MIDI…");
-  const input = Object.assign(document.createElement("input"), { type: "file", accept: ".mid,.midi,.kar,audio/midi" });
-  input.id = `file-${index}`;
+  const input = make("input", { type: "file", id: `file-${index}`, accept: ".mid,.midi,.kar,audio/midi" });
   input.addEventListener("change", () => {
     open(index, input.files).then(() => { input.value = ""; });
   });
-  label.append(input);
-  const bars = document.createElement("select");
+  const label = make("label", { className: "file", title: "Or drop one here" }, "Open MIDI…", input);
+  const bars = make("select");
   bars.setAttribute("aria-label", `First bar of piece ${NAMES[index]}`);
   bars.addEventListener("change", () => {
     const piece = { ...state.pieces[index], start: Number(bars.value) };
     change({ pieces: replaced(state.pieces, index, piece) });
   });
-  bar.append(number, label, bars);
+  bar.append(make("label", {}, "No.", seed), label, bars);
   let rows = null;
   showers.push(() => {
     const piece = state.pieces[index];
@@ -421,7 +396,7 @@ function toggle() {
 async function download(kind) {
   try {
     const url = URL.createObjectURL(await (await post(`file/${kind}`, move())).blob());
-    Object.assign(document.createElement("a"), { href: url, download: `studio.${kind}` }).click();
+    make("a", { href: url, download: `studio.${kind}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   } catch (error) {
     say(error);
