@@ -84,7 +84,9 @@ class Cluster:
         self.join(self.head)
 
     def join(self, host: Host) -> None:
-        """Start Ray on a host."""
+        """Start Ray on a host, which is booted if it is down."""
+        if not host.is_up:
+            host.boot()
         started = time.monotonic()
         as_head = ("--num-cpus=0", "--include-dashboard=false")  # the dashboard is ten processes
         words = as_head if host is self.head else ("--num-cpus=1",)
@@ -267,7 +269,6 @@ def test_two_workers_on_two_hosts_have_the_loss_curve_of_one_whatever_becomes_of
     second.kill()
     seconds = until(lambda: not workers_of_ray(first.pid), PATIENCE_S, "the end of its gang")
     measured(f"a killed host was missed after {seconds:.1f} s")
-    second.boot()
     cluster.join(second)
     joined = time.monotonic()
     until(lambda: cluster.status("ddp", trial)["attempts"] == 2, PATIENCE_S, "a second attempt")
@@ -297,7 +298,6 @@ def test_a_host_that_joins_is_used_and_what_one_that_is_cut_off_held_goes_on_els
     (held,) = workers_of_ray(stays.pid)
     os.kill(held, signal.SIGSTOP)  # so that it is still under way when the other host has joined
     assert cluster.status("cut", "t0001")["attempts"] == 0
-    joins.boot()
     cluster.join(joins)
     seconds = until(lambda: cluster.status("cut", "t0001")["step"] > 0, PATIENCE_S, "its use")
     measured(f"a host that joined had trained for its first report after {seconds:.1f} s")
@@ -321,7 +321,6 @@ def test_a_trial_whose_machines_are_drained_and_taken_goes_on_from_their_last_se
 ) -> None:
     for host in cluster.others:
         if not host.is_up:
-            host.boot()
             cluster.join(host)
     driver = cluster.start("drain", space="long.yaml")
     trial = cluster.out / "drain" / "trials" / "t0000"
@@ -337,7 +336,6 @@ def test_a_trial_whose_machines_are_drained_and_taken_goes_on_from_their_last_se
         seconds = until(again, PATIENCE_S, "another try")
         measured(f"{seconds:.1f} s after its machine was taken, the trial began again")
         assert [row["step"] for row in cluster.rows("drain", "t0000")] == [*range(5, kept + 1, 5)]
-        host.boot()
         cluster.join(host)
     for pid in descendants(driver.pid):
         os.kill(pid, signal.SIGINT)
@@ -354,7 +352,6 @@ def test_a_full_size_run_goes_on_with_the_workers_there_are(
 ) -> None:
     for host in cluster.others:
         if not host.is_up:
-            host.boot()
             cluster.join(host)
     stays, goes = cluster.others
     folder = cluster.out / "full"
@@ -381,7 +378,6 @@ def test_a_full_size_run_goes_on_with_the_workers_there_are(
     until(lambda: said()["step"] > step, PATIENCE_S, "progress with one worker")
     measured(f"it went on with one worker {time.monotonic() - killed:.1f} s after the loss")
     assert len(workers_of_ray(stays.pid)) == 1
-    goes.boot()
     cluster.join(goes)
     joined = time.monotonic()
     until(lambda: at_work() == (1, 1), PATIENCE_S, "two workers again")

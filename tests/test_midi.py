@@ -1,4 +1,5 @@
 import struct
+import tempfile
 import time
 from pathlib import Path
 
@@ -8,11 +9,17 @@ from damaged_midi import CASES, END, METRE, TEMPO, header, note, notes, number, 
 from hypothesis import given
 from made_pieces import Plan, made, notes_of, plans, tune
 
-from aurl.data.midi import MAX_BYTES, parse_midi, read_midi, write_midi
+from aurl.data.midi import MAX_BYTES, read_midi, write_midi
 from aurl.data.midi_bytes import MAX_CHANGES, MAX_STACK
 from aurl.data.piece import Key, Metre, Piece, Tempo
 from aurl.errors import DataError
 from aurl.plain import printable
+
+
+def parsed(data: bytes) -> Piece:
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(data)
+        return read_midi(Path(file.name))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -103,7 +110,7 @@ def test_the_same_piece_is_written_as_the_same_bytes(tmp_path: Path) -> None:
 def test_metres_tempos_and_keys_are_found_in_any_track() -> None:
     late = b"\x83\x60\xff\x51\x03\x0f\x42\x40" + b"\x00\xff\x59\x02\x07\x00"
     data = header(1, 2) + track(notes(8) + TEMPO + END) + track(late + END)
-    piece = parse_midi(data)
+    piece = parsed(data)
     assert [(tempo.tick, tempo.bpm) for tempo in piece.tempos] == [
         (0, 120),
         (480, 60),
@@ -113,40 +120,40 @@ def test_metres_tempos_and_keys_are_found_in_any_track() -> None:
 
 
 def test_repeats_of_a_metre_in_mid_bar_are_no_change() -> None:
-    piece = parse_midi(song(METRE + note() + METRE + note()))
+    piece = parsed(song(METRE + note() + METRE + note()))
     assert piece.metres == (Metre(tick=0, numerator=4, denominator=4),)
 
 
 def test_the_last_of_two_metres_at_one_tick_counts() -> None:
-    piece = parse_midi(song(METRE + b"\x00\xff\x58\x04\x03\x02\x18\x08" + note()))
+    piece = parsed(song(METRE + b"\x00\xff\x58\x04\x03\x02\x18\x08" + note()))
     assert piece.metres == (Metre(tick=0, numerator=3, denominator=4),)
 
 
 def test_before_the_first_metre_there_is_common_time() -> None:
-    piece = parse_midi(song(note() + b"\x00\xff\x58\x04\x03\x02\x18\x08" + note()))
+    piece = parsed(song(note() + b"\x00\xff\x58\x04\x03\x02\x18\x08" + note()))
     assert [metre.numerator for metre in piece.metres] == [4, 3]
 
 
 def test_patterns_of_a_format_2_file_follow_one_another() -> None:
-    piece = parse_midi(CASES["format_2"][0])
+    piece = parsed(CASES["format_2"][0])
     assert np.array_equal(piece.notes["onset"], np.arange(64) * 240)
 
 
 def test_drums_are_channel_10_and_have_no_program() -> None:
-    piece = parse_midi(song(b"\x00\xc9\x20" + b"\x00\x99\x24\x50\x60\x89\x24\x00"))
+    piece = parsed(song(b"\x00\xc9\x20" + b"\x00\x99\x24\x50\x60\x89\x24\x00"))
     assert piece.notes[["program", "is_drum"]].tolist() == [(0, True)]
 
 
 def test_a_note_of_no_length_gets_one_tick() -> None:
-    assert parse_midi(CASES["notes_of_no_length"][0]).notes["duration"].tolist() == [1] * 8
+    assert parsed(CASES["notes_of_no_length"][0]).notes["duration"].tolist() == [1] * 8
 
 
 def test_wrong_tempos_keys_and_data_bytes_are_dropped_not_clamped() -> None:
-    assert parse_midi(CASES["tempo_0"][0]).tempos == (Tempo(tick=0, bpm=120.0),)
-    assert parse_midi(CASES["key_of_99_flats"][0]).keys == ()
-    assert 127 not in parse_midi(CASES["pitch_200"][0]).notes["pitch"]
-    assert 127 not in parse_midi(CASES["velocity_255"][0]).notes["velocity"]
-    assert set(parse_midi(CASES["program_200"][0]).notes["program"].tolist()) == {0}
+    assert parsed(CASES["tempo_0"][0]).tempos == (Tempo(tick=0, bpm=120.0),)
+    assert parsed(CASES["key_of_99_flats"][0]).keys == ()
+    assert 127 not in parsed(CASES["pitch_200"][0]).notes["pitch"]
+    assert 127 not in parsed(CASES["velocity_255"][0]).notes["velocity"]
+    assert set(parsed(CASES["program_200"][0]).notes["program"].tolist()) == {0}
 
 
 def test_names_come_from_the_file_name_and_are_safe_to_print(tmp_path: Path) -> None:
@@ -160,12 +167,12 @@ def test_names_come_from_the_file_name_and_are_safe_to_print(tmp_path: Path) -> 
 def test_an_instrument_is_the_one_chosen_before_the_note() -> None:
     pressed = b"\x00\xd0\x40\x00\x41"  # of one byte, the second by running status
     one = pressed + b"\x00\xc0\x05" + note() + b"\x00\xc0\x07\x00\xc0\x08" + note(62)
-    assert parse_midi(song(one)).notes["program"].tolist() == [5, 8]
+    assert parsed(song(one)).notes["program"].tolist() == [5, 8]
     held = b"\x00\x90\x30\x50" + one + b"\x00\x80\x30\x00"
-    assert parse_midi(song(held)).notes["program"].tolist() == [0, 5, 8]
+    assert parsed(song(held)).notes["program"].tolist() == [0, 5, 8]
     twice = b"\x00\x90\x3c\x50" + b"\x10\xc0\x07" + b"\x00\x90\x3c\x50"
     ends = b"\x10\x90\x3c\x00" + b"\x20\x90\x3c\x00"  # the first that was struck, the first
-    found = parse_midi(song(twice + ends)).notes[["onset", "duration", "program"]]
+    found = parsed(song(twice + ends)).notes[["onset", "duration", "program"]]
     assert found.tolist() == [(0, 32, 0), (16, 48, 7)]
 
 
@@ -192,7 +199,7 @@ def test_a_file_that_would_cost_too_much_is_refused_before_it_does(
     body: bytes, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        parse_midi(song(TEMPO + body))
+        parsed(song(TEMPO + body))
 
 
 def test_read_midi_says_why_a_path_is_no_file(tmp_path: Path) -> None:
@@ -210,4 +217,4 @@ def test_lengths_of_any_size_are_read_as_they_are_written(value: int) -> None:
     assert len(number(value)) == max(1, -(-value.bit_length() // 7))
     if value <= 0x4000:
         body = number(value) + b"\x90\x3c\x50\x60\x80\x3c\x00"
-        assert parse_midi(song(body)).notes["onset"].tolist() == [value]
+        assert parsed(song(body)).notes["onset"].tolist() == [value]

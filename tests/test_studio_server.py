@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from aurl.cli import main
-from aurl.data.midi import MAX_BYTES, parse_midi
+from aurl.data.midi import MAX_BYTES, read_midi
 from aurl.errors import ConfigError
 from aurl.studio.server import FILES, PAGE, listening
 from tests.made_studio import a_move, made_studio, served
@@ -72,11 +72,13 @@ def test_a_move_is_answered_with_its_music(url: str) -> None:
     assert json.loads(body) == json.loads(json.dumps(made_studio().drawn(a_move(made_studio()))))
 
 
-def test_a_download_is_music_that_loads(url: str) -> None:
+def test_a_download_is_music_that_loads(url: str, tmp_path: Path) -> None:
     status, body, headers = ask(url, "file/mid", moved())
     assert (status, headers["Content-Type"]) == (200, "audio/midi")
     expected = made_studio().instrument.music(a_move(made_studio()))
-    assert parse_midi(body).notes["pitch"].tolist() == expected.notes["pitch"].tolist()
+    (tmp_path / "a.mid").write_bytes(body)
+    found = read_midi(tmp_path / "a.mid")
+    assert found.notes["pitch"].tolist() == expected.notes["pitch"].tolist()
     status, body, headers = ask(url, "file/wav", moved())
     assert (status, headers["Content-Type"], body[:4]) == (200, "audio/wav", b"RIFF")
 

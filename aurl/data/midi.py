@@ -66,16 +66,7 @@ def read_midi(path: Path) -> Piece:
 
 def read_midi_counted(path: Path) -> tuple[Piece, int]:
     """:func:`read_midi`, and how many notes of the file are left out: those never closed."""
-    return _parsed(read_bytes(path), printable(path.stem))
-
-
-def parse_midi(data: bytes, *, name: str = "") -> Piece:
-    """:func:`read_midi` for bytes that are already in memory."""
-    return _parsed(data, name)[0]
-
-
-def _parsed(data: bytes, name: str) -> tuple[Piece, int]:
-    checked, n_unclosed = reduced(data)
+    checked, n_unclosed = reduced(read_bytes(path))
     try:
         midi = miditoolkit.MidiFile(file=io.BytesIO(checked))
     except (
@@ -89,7 +80,7 @@ def _parsed(data: bytes, name: str) -> tuple[Piece, int]:
     ) as error:
         reason = printable(str(error)) or "without a message"
         raise DataError(f"unreadable: {type(error).__name__}, {reason}.") from error
-    return _piece(midi, name), n_unclosed
+    return _piece(midi, printable(path.stem)), n_unclosed
 
 
 def write_midi(piece: Piece, path: Path) -> None:
