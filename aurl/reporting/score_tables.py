@@ -1,7 +1,7 @@
 """How the scores of ``aurl metrics`` look in a terminal."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -30,15 +30,23 @@ def score_tables(record: Mapping[str, Any]) -> RenderableType:
     parts = [_scores(record), _per_factor(record), _information(record)]
     if "kl_nats" in dimensions:
         parts.append(_dimensions(dimensions))
-    return Group(*lines, *parts, _time(record))
+    seconds = ", ".join(f"{name} {each:.2f}" for name, each in record["seconds"].items())
+    return Group(*lines, *parts, f"seconds: {seconds}")
+
+
+def _numbers(first: str, *others: str, justify: Literal["left", "right"] = "left") -> Table:
+    """A table without rows, of numbers but for its first column."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, justify=justify)
+    for heading in others:
+        table.add_column(heading, justify="right")
+    return table
 
 
 def _dimensions(dimensions: Mapping[str, Any]) -> Table:
     """Of posteriors: what each dimension pays, carries and tells."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = _numbers("dimension, nats", "KL", "carried", "information", justify="right")
     columns = ("kl_nats", "carried_nats", "information_nats")
-    for heading in ("dimension, nats", "KL", "carried", "information"):
-        table.add_column(heading, justify="right")
     values = zip(*(dimensions[name] for name in columns), strict=True)
     for index, row in enumerate(values):
         table.add_row(str(index), *(f"{value:z.3f}" for value in row))
@@ -46,10 +54,7 @@ def _dimensions(dimensions: Mapping[str, Any]) -> Table:
 
 
 def _scores(record: Mapping[str, Any]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("score")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
+    table = _numbers("score", "value", "95 % interval")
     values = {name: value for name, value in record.items() if isinstance(value, float)}
     for name in sorted(values, key=lambda name: (name not in _OWN, name)):
         interval = record["intervals"].get(name)
@@ -59,10 +64,7 @@ def _scores(record: Mapping[str, Any]) -> Table:
 
 
 def _per_factor(record: Mapping[str, Any]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("by factor")
-    for factor in range(record["factors"]):
-        table.add_column(str(factor), justify="right")
+    table = _numbers("by factor", *map(str, range(record["factors"])))
     for name, values in record["per_factor"].items():
         label = "entropy, nats" if name == "entropy" else name
         table.add_row(label, *(f"{value:z.3f}" for value in values))
@@ -70,16 +72,8 @@ def _per_factor(record: Mapping[str, Any]) -> Table:
 
 
 def _information(record: Mapping[str, Any]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("nats, 32 rank bins")
-    for factor in range(record["factors"]):
-        table.add_column(str(factor), justify="right")
+    table = _numbers("nats, 32 rank bins", *map(str, range(record["factors"])))
     rows = record["mutual_information"]["rank32"]
     for code, values in zip(record["dimensions"]["live"], rows, strict=True):
         table.add_row(f"dimension {code}", *(f"{value:z.3f}" for value in values))
     return table
-
-
-def _time(record: Mapping[str, Any]) -> str:
-    each = ", ".join(f"{name} {seconds:.2f}" for name, seconds in record["seconds"].items())
-    return f"seconds: {each}"

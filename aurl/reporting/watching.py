@@ -118,7 +118,7 @@ def _planned_runs(sweep: Path) -> int | None:
     trials, seeds = planned_trials(sweep), _seeds(sweep)
     if trials is None:
         return None
-    return trials + (min(seeds.finalists, trials) * seeds.runs if seeds else 0)
+    return trials + (seeds.most_runs(trials) if seeds else 0)
 
 
 def _seeds(sweep: Path) -> SeedsConfig | None:

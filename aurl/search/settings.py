@@ -117,3 +117,7 @@ class SeedsConfig:
             raise ConfigError(
                 f"seeds.runs must be >= 3, got {self.runs}. Fewer say nothing about the noise."
             )
+
+    def most_runs(self, trials: int) -> int:
+        """Runs with other seeds after so many trials, if enough of them become finalists."""
+        return min(self.finalists, trials) * self.runs

@@ -95,9 +95,8 @@ class Space:
     @property
     def n_runs(self) -> int:
         """Runs of the whole sweep, those with other seeds included."""
-        finalists = min(self.seeds.finalists, self.budget.trials) if self.seeds else 0
-        again = finalists * self.seeds.runs if self.seeds else 0
-        return self.budget.trials + again
+        trials = self.budget.trials
+        return trials + (self.seeds.most_runs(trials) if self.seeds else 0)
 
     def config_of(self, values: Mapping[str, Value]) -> RunConfig:
         """The configuration of a trial with these parameter values.
