@@ -70,7 +70,6 @@ def _trained(corpus: Corpus) -> Model:
         trained=TrainedModel(
             model=trainer.model.double().eval(),
             config=config,
-            n_bars=corpus.n_bars,
             max_tokens=corpus.max_tokens,
             made_by={},
         )

@@ -47,7 +47,6 @@ def untrained(config: RunConfig) -> TrainedModel:
     return TrainedModel(
         model=model.double(),
         config=config,
-        n_bars=N_BARS,
         max_tokens=corpus.max_tokens,
         made_by={},
     )

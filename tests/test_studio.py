@@ -199,11 +199,10 @@ def test_music_is_written_as_midi_and_as_sound(tmp_path: Path) -> None:
     studio = made_studio()
     move = a_move(studio, at=0.5)
     piece = studio.instrument.music(move)
-    studio.write(move, tmp_path / "music.mid")
-    studio.write(move, tmp_path / "music.wav")
+    (tmp_path / "music.mid").write_bytes(studio.file(move, "mid"))
     found = read_midi(tmp_path / "music.mid")
     assert found.notes[["onset", "pitch"]].tolist() == piece.notes[["onset", "pitch"]].tolist()
-    assert (tmp_path / "music.wav").read_bytes() == wav(rendered(piece))
+    assert studio.file(move, "wav") == wav(rendered(piece))
 
 
 def test_a_move_comes_back_from_json() -> None:

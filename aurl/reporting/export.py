@@ -55,9 +55,13 @@ class TrainedModel:
     """In float64 on the CPU: its metrics then do not depend on threads or processors."""
 
     config: RunConfig
-    n_bars: int
     max_tokens: int
     made_by: Plain
+
+    @property
+    def n_bars(self) -> int:
+        """Bars of a window."""
+        return self.model.n_bars
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -164,7 +168,6 @@ def load_export(folder: Path) -> TrainedModel:
     return TrainedModel(
         model=model.double().eval(),
         config=config,
-        n_bars=about["n_bars"],
         max_tokens=about["max_tokens"],
         made_by=made_by,
     )
@@ -210,7 +213,6 @@ def trained_trial(folder: Path, corpus: Corpus) -> TrainedModel:
     return TrainedModel(
         model=model.double().eval(),
         config=config,
-        n_bars=corpus.n_bars,
         max_tokens=corpus.max_tokens,
         made_by={**made_by, "step": step},
     )

@@ -52,7 +52,7 @@ class Copies:
         there = remote.files()
         self._copied = _end_of(there)
         self._count = {
-            own: _number(names[-1]) + 1
+            own: int(names[-1].partition(".")[0]) + 1
             for (kind, own), names in _archives(there).items()
             if kind == folder.name
         }
@@ -195,10 +195,6 @@ def _archives(names: Iterable[str]) -> dict[tuple[str, str], list[str]]:
         if match := _ARCHIVE.fullmatch(name):
             found[match[1], match[2]].append(name.rpartition("/")[2])
     return found
-
-
-def _number(archive: str) -> int:
-    return int(archive.partition(".")[0])
 
 
 def _end_of(files: dict[str, int]) -> int:

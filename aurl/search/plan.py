@@ -123,9 +123,10 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         "commands": [options.command] if options.command else [],
     }
     if options.warm_start:
-        began = {"from": options.warm_start.name, **_counted(beginnings)}
-        record["warm_start"] = began
-        words = f"Begins with {began['told']} known results and {began['tried']} others to try."
+        told = sum(beginning.metrics is not None for beginning in beginnings)
+        tried = len(beginnings) - told
+        record["warm_start"] = {"from": options.warm_start.name, "told": told, "tried": tried}
+        words = f"Begins with {told} known results and {tried} others to try."
         note = note if (folder / "trials").exists() else f"{note} {words}".strip()
     if trials != options.trials:
         note = f"{note} {trials} trials, as --trials said before.".strip()
@@ -248,11 +249,6 @@ def _never_began(folder: Path) -> bool:
         and not path.is_symlink()
         for path in folder.iterdir()
     )
-
-
-def _counted(beginnings: list[Beginning]) -> dict[str, int]:
-    told = sum(beginning.metrics is not None for beginning in beginnings)
-    return {"told": told, "tried": len(beginnings) - told}
 
 
 def _unusable(options: SweepOptions, error: OSError) -> SweepError:

@@ -10,7 +10,6 @@ import hmac
 import json
 import secrets
 import socket
-import tempfile
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -23,7 +22,7 @@ from aiohttp import web
 
 from aurl.data.midi import MAX_BYTES
 from aurl.errors import AurlError, ConfigError
-from aurl.studio.move import Move, parsed
+from aurl.studio.move import parsed
 from aurl.studio.studio import Studio
 
 ADDRESS = "127.0.0.1"
@@ -144,7 +143,7 @@ class Server:
         if kind not in MUSIC:
             return _said(f"a file must be one of {', '.join(MUSIC)}, got {kind}.", 404)
         move = parsed(await request.read())
-        data = await self._run(partial(_written, self.studio, kind, move))
+        data = await self._run(partial(self.studio.file, move, kind))
         return web.Response(body=data, content_type=MUSIC[kind])
 
     async def _piece(self, request: web.Request) -> web.StreamResponse:
@@ -180,13 +179,6 @@ async def _in_one_line(request: web.Request, handler: Handler) -> web.StreamResp
         return _said(f"a file must have {MAX_BYTES} bytes at most, got more.", 413)
     except web.HTTPException as error:
         return _said(f"{error.reason}: {request.method} {request.path_qs[-80:]}.", error.status)
-
-
-def _written(studio: Studio, kind: str, move: Move) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="aurl-studio-") as folder:
-        path = Path(folder) / f"music.{kind}"
-        studio.write(move, path)
-        return path.read_bytes()
 
 
 def _json(value: Any) -> web.Response:  # noqa: ANN401 - any plain data

@@ -1,12 +1,13 @@
 """The studio without its page: what there is to move, pieces to begin with, and music."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aurl.analysis.study import Study
-from aurl.audio import PARTIALS, TIMBRES, write_wav
+from aurl.audio import PARTIALS, TIMBRES, rendered, wav
 from aurl.data.midi import MAX_BYTES, write_midi
 from aurl.errors import ConfigError
 from aurl.reporting.loading import Model
@@ -76,14 +77,19 @@ class Studio:
         """
         return drawable(self.instrument.music(move))
 
-    def write(self, move: Move, path: Path) -> None:
-        """Write the music of a move as MIDI, or as sound if the path ends in ``.wav``.
+    def file(self, move: Move, kind: str) -> bytes:
+        """The music of a move as a file: its sound if ``kind`` is ``wav``, else MIDI.
 
         Raises:
             ConfigError: If the move is for another model.
         """
-        write = write_wav if path.suffix == ".wav" else write_midi
-        write(self.instrument.music(move), path)
+        music = self.instrument.music(move)
+        if kind == "wav":
+            return wav(rendered(music))
+        with tempfile.TemporaryDirectory(prefix="aurl-studio-") as folder:
+            path = Path(folder) / "music.mid"
+            write_midi(music, path)
+            return path.read_bytes()
 
     def piece(self, kind: str, options: Mapping[str, str], data: bytes) -> Source:
         """A piece to begin with.
