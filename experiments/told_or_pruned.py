@@ -24,7 +24,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from aurl.metrics.score import OBJECTIVES, rung_score
-from aurl.search.sampler import End, Proposals
+from aurl.search.ranking import End
+from aurl.search.sampler import Proposals
 from aurl.search.scheduling import scheduler_of
 from aurl.search.slot import scalars
 from aurl.search.space import Space, load_space

@@ -17,9 +17,8 @@ from aurl.files import read_json, read_lines, read_yaml, write_json, write_yaml
 from aurl.metrics.score import RUNG_SCALE
 from aurl.search.distributions import Value
 from aurl.search.provenance import config_in, provenance, read_config
-from aurl.search.ranking import read_trials
+from aurl.search.ranking import End, read_trials
 from aurl.search.recorder import Recorder, statuses, trial_id, trial_number
-from aurl.search.sampler import End
 from aurl.search.shape import Shape
 from aurl.training import checkpoint
 from aurl.training.messages import WORKERS

@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.distributions import Value
-from aurl.search.sampler import End, Proposals, Repeats
+from aurl.search.ranking import End
+from aurl.search.sampler import Proposals, Repeats
 from aurl.search.space import Space, space_of
 from aurl.search.warm_start import Beginning
 from tests.tiny import small_config

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from aurl.files import write_bytes
@@ -47,9 +47,7 @@ class Canvas:
         self._image = Image.new("RGB", (width, height), PAPER)
         self._draw = ImageDraw.Draw(self._image)
 
-    def box(
-        self, left: float, top: float, right: float, bottom: float, colour: Colour = INK
-    ) -> None:
+    def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
         """A filled rectangle, a pixel wide and high at least; right and bottom are outside."""
         x, y = round(left), round(top)
         self._draw.rectangle(
@@ -60,7 +58,7 @@ class Canvas:
         """A line, one pixel wide."""
         self._draw.line((round(x0), round(y0), round(x1), round(y1)), fill=colour)
 
-    def dot(self, x: float, y: float, radius: float, colour: Colour = INK) -> None:
+    def dot(self, x: float, y: float, radius: float, colour: Colour) -> None:
         """A filled circle."""
         self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
@@ -107,18 +105,14 @@ def shade(value: float, most: float) -> Colour:
     if not np.isfinite(value):
         return MISSING
     place = float(np.clip(value / most, 0.0, 1.0)) if most > 0.0 else 0.0
-    return _blend(np.asarray(RAMP, np.float64), place)
+    stops, channels = np.linspace(0.0, 1.0, len(RAMP)), zip(*RAMP, strict=True)
+    red, green, blue = (round(float(np.interp(place, stops, channel))) for channel in channels)
+    return red, green, blue
 
 
 def is_dark(colour: Colour) -> bool:
     """Whether white words are easier to read on it than black ones."""
     return float(np.dot(colour, (0.299, 0.587, 0.114))) < 140.0
-
-
-def _blend(ramp: Float[np.ndarray, "stop 3"], place: float) -> Colour:
-    stops = np.linspace(0.0, 1.0, len(ramp))
-    red, green, blue = (round(float(np.interp(place, stops, channel))) for channel in ramp.T)
-    return red, green, blue
 
 
 @cache

@@ -23,9 +23,8 @@ from rich.text import Text
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import printable
 from aurl.reporting.tables import duration, number, settings, short_name
-from aurl.search.ranking import SCORE, UNENDED, read_runs
+from aurl.search.ranking import ENDS, SCORE, UNENDED, read_runs
 
-ENDS = ("completed", "stopped", "failed")
 MAX_RUNNING_SHOWN = 4
 LINE_EVERY_S = 0.25
 """Least seconds between two plain lines about results; starts and ends are always written."""

@@ -13,14 +13,7 @@ from rich.text import Text
 
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import printable
-from aurl.search.ranking import (
-    SCORE,
-    Place,
-    Status,
-    TrialStatus,
-    counts,
-    ranked,
-)
+from aurl.search.ranking import ENDS, SCORE, Place, Status, TrialStatus, counts, ranked
 
 WIDEST = 10_000
 """Columns of what may be wide and must not be cut off: a terminal breaks its lines."""
@@ -110,7 +103,7 @@ def always_failed(trials: Sequence[TrialStatus]) -> list[str]:
     A sampler is not told of failures, and may propose such a value for ever. One that only ever
     came together with another is not named beside it.
     """
-    ended = [trial for trial in trials if trial.status in ("completed", "stopped", "failed")]
+    ended = [trial for trial in trials if trial.status in ENDS]
     failed = {trial.trial for trial in ended if trial.status == "failed"}
     having: dict[tuple[str, object], set[str]] = {}
     for trial in ended:

@@ -14,9 +14,9 @@ from rich.text import Text
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
 from aurl.plain import build
-from aurl.reporting.progress import ENDS, Progress
+from aurl.reporting.progress import Progress
 from aurl.reporting.tables import duration, status_table
-from aurl.search.ranking import ABOUT, FINALISTS, TrialStatus, finalists, read_runs
+from aurl.search.ranking import ABOUT, ENDS, FINALISTS, TrialStatus, finalists, read_runs
 from aurl.search.settings import SeedsConfig
 
 AT_REST = (*ENDS, "paused")

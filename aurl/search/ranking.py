@@ -50,6 +50,8 @@ Status: TypeAlias = Literal["completed", "running", "paused", "stopped", "failed
 """``unknown`` is a folder without a trial's name, or without a readable ``status.json``."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 UNENDED: tuple[Status, ...] = ("running", "paused")
+End: TypeAlias = Literal["completed", "stopped", "failed"]
+ENDS: tuple[End, ...] = get_args(End)
 
 MOST_SECONDS = 1e12
 """Of a trial; a record that says more is damaged."""

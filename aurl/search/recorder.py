@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from aurl.config import RunConfig
 from aurl.errors import ConfigError, DataError, OutageError, SweepError
@@ -22,8 +22,7 @@ from aurl.plain import Plain
 from aurl.search.copies import Copies
 from aurl.search.distributions import Value
 from aurl.search.provenance import config_in, of_sweep, provenance, write_config
-from aurl.search.ranking import FINAL_ID, FINALISTS, TRIAL_ID, UNENDED
-from aurl.search.sampler import End
+from aurl.search.ranking import ENDS, FINAL_ID, FINALISTS, TRIAL_ID, UNENDED, End
 from aurl.search.shape import Shape
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, unpacked
@@ -307,7 +306,7 @@ def _read_status(path: Path) -> dict[str, Any]:
         status: dict[str, Any] = read_json(path)
         metrics: Mapping[str, Any] = status["metrics"]
         finite = all(math.isfinite(value) for value in metrics.values())
-        known = (*UNENDED, *get_args(End))
+        known = (*UNENDED, *ENDS)
         whole = finite and status["status"] in known and isinstance(status["params"], dict)
         times = [status["seconds"], *status.get("device_seconds", {}).values()]
         whole &= all(isinstance(each, float | int) for each in times)

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import optuna
 from optuna.storages import JournalStorage
@@ -25,12 +24,12 @@ from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.constraints import violation
 from aurl.search.distributions import Value
+from aurl.search.ranking import End
 from aurl.search.settings import SamplerConfig
 from aurl.search.space import Space, optuna_distribution
 from aurl.search.warm_start import Beginning
 from aurl.seeding import stream_seed
 
-End: TypeAlias = Literal["completed", "stopped", "failed"]
 BEGAN = "began"
 """Attribute of a study that has been given what its sweep begins with."""
 

@@ -29,7 +29,7 @@ from aurl.search.outage import Outage
 from aurl.search.plan import Sweep, final_runs
 from aurl.search.probe import check_gpus, check_remote, check_storage
 from aurl.search.provenance import config_in
-from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE
+from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE, End
 from aurl.search.recorder import (
     Display,
     Recorder,
@@ -40,7 +40,7 @@ from aurl.search.recorder import (
     unended,
 )
 from aurl.search.room import Orphans, Patience, Room
-from aurl.search.sampler import End, Proposals, Repeats
+from aurl.search.sampler import Proposals, Repeats
 from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.scratch import scratch_folder
 from aurl.search.slot import TrialSlot
