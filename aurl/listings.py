@@ -15,7 +15,7 @@ from rich.console import Console
 
 from aurl.errors import ConfigError
 from aurl.plain import printable
-from aurl.reporting.choosing import Choice, as_csv, chosen
+from aurl.reporting.choosing import as_csv, chosen
 from aurl.reporting.leaderboard import columns, record, status_record
 from aurl.reporting.tables import always_failed, leaderboard_table, status_table
 from aurl.reporting.watching import watch
@@ -31,7 +31,7 @@ def status(args: argparse.Namespace) -> int:
     if args.watch is not None:
         return _watch(args)
     read = read_runs(args.sweep)
-    trials = chosen(read, status_record, _choice(args))
+    trials = chosen(read, status_record, args.filter, sort=args.sort, reverse=args.reverse)
     if args.csv:
         rows = [status_record(trial) for trial in trials]
         print(as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))), end="")
@@ -63,7 +63,7 @@ def _watch(args: argparse.Namespace) -> int:
 def leaderboard(args: argparse.Namespace) -> int:
     """Show the ranked trials of a sweep."""
     trials = read_trials(args.sweep)
-    places = chosen(ranked(trials), record, _choice(args))
+    places = chosen(ranked(trials), record, args.filter, sort=args.sort, reverse=args.reverse)
     if args.csv:
         print(as_csv([record(place) for place in places], columns(trials)), end="")
     elif args.json:
@@ -110,10 +110,6 @@ def pause(args: argparse.Namespace) -> int:
 def _none_of(count: int) -> str:
     """What a table says whose filter has left nothing."""
     return f"No trial fulfils the filter; there are {count}."
-
-
-def _choice(args: argparse.Namespace) -> Choice:
-    return Choice(conditions=args.filter, sort=args.sort, reverse=args.reverse)
 
 
 LISTINGS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -295,7 +295,7 @@ def _add_listening(command: argparse.ArgumentParser) -> None:
 
 
 def _add_table(command: argparse.ArgumentParser) -> None:
-    """A sweep, the options that make a :class:`aurl.reporting.choosing.Choice`, and the form."""
+    """A sweep, which of its rows are shown in which order, and the form of the answer."""
     command.add_argument("sweep", type=Path, help="a sweep's folder")
     form = command.add_mutually_exclusive_group()
     _add_json(form)

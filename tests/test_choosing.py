@@ -7,7 +7,7 @@ import pytest
 
 from aurl.cli import main
 from aurl.errors import ConfigError
-from aurl.reporting.choosing import Choice, as_csv, chosen
+from aurl.reporting.choosing import as_csv, chosen
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.search.ranking import SCORE
 from tests.fake_sweep import fake_sweep, write_status
@@ -27,8 +27,8 @@ ROWS: list[dict[str, Any]] = [
 
 
 def ids(*conditions: str, sort: str = "", reverse: bool = False) -> list[str]:
-    choice = Choice(conditions=conditions, sort=sort, reverse=reverse)
-    return [row["trial_id"] for row in chosen(ROWS, dict, choice)]
+    found = chosen(ROWS, dict, conditions, sort=sort, reverse=reverse)
+    return [row["trial_id"] for row in found]
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_an_order_is_turned_round_only_where_there_is_one() -> None:
 def test_an_ending_that_two_columns_share_names_neither() -> None:
     rows = [{"a.value": 1, "b.value": 2}]
     with pytest.raises(ConfigError, match=r"got value. There are: a\.value, b\.value\."):
-        chosen(rows, dict, Choice(sort="value"))
+        chosen(rows, dict, sort="value")
 
 
 def test_no_rows_answer_no_question() -> None:
-    assert chosen([], dict, Choice(conditions=["score>1"], sort="score")) == []
+    assert chosen([], dict, ["score>1"], sort="score") == []
 
 
 def test_csv_has_a_cell_for_every_column() -> None:

@@ -5,7 +5,6 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from aurl.errors import ConfigError
@@ -25,39 +24,35 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What to show of a table, as a command line says it."""
-
-    conditions: Sequence[str] = ()
-    """Such as ``score>0.5``, ``status!=failed`` or ``reason~nan``: a column, one of
-    ``= != < <= > >= ~`` and a value. ``~`` holds where the value is part of the text, whatever the
-    case. A row without the value fails all but ``!=``."""
-
-    sort: str = ""
-    """A column, lowest first; rows without the value come last. By default the order they have."""
-
-    reverse: bool = False
-    """Highest first."""
-
-
-def chosen(items: Sequence[ItemT], row_of: Callable[[ItemT], Row], choice: Choice) -> list[ItemT]:
+def chosen(
+    items: Sequence[ItemT],
+    row_of: Callable[[ItemT], Row],
+    conditions: Sequence[str] = (),
+    *,
+    sort: str = "",
+    reverse: bool = False,
+) -> list[ItemT]:
     """The items whose rows fulfil every condition, in the order that is asked for.
 
     Args:
         items: What a table shows.
         row_of: What its columns hold, as a flat row.
-        choice: Conditions and order.
+        conditions: Such as ``score>0.5``, ``status!=failed`` or ``reason~nan``: a column, one of
+            ``= != < <= > >= ~`` and a value. ``~`` holds where the value is part of the text,
+            whatever the case. A row without the value fails all but ``!=``.
+        sort: A column, lowest first; rows without the value come last. By default the order they
+            have.
+        reverse: Highest first.
 
     Raises:
         ConfigError: If a condition cannot be read, no column has the name, or a number is compared
             with text.
     """
-    if choice.reverse and not choice.sort:
+    if reverse and not sort:
         raise ConfigError("--reverse must come with --sort, got it alone. Name a column.")
     kept = [(row_of(item), item) for item in items]
     columns = list(dict.fromkeys(column for row, _ in kept for column in row))
-    for condition in choice.conditions:
+    for condition in conditions:
         match = _CONDITION.fullmatch(condition)
         if match is None:
             raise ConfigError(
@@ -68,13 +63,13 @@ def chosen(items: Sequence[ItemT], row_of: Callable[[ItemT], Row], choice: Choic
         sign = sign.replace("==", "=")
         column = column_of(columns, name, "--filter")
         kept = [pair for pair in kept if _holds(pair[0].get(column), sign, text)]
-    if choice.sort:
-        column = column_of(columns, choice.sort, "--sort")
+    if sort:
+        column = column_of(columns, sort, "--sort")
         there = [pair for pair in kept if pair[0].get(column) is not None]
         numeric = all(isinstance(row[column], int | float) for row, _ in there)
         there.sort(
             key=lambda pair: pair[0][column] if numeric else str(pair[0][column]),
-            reverse=choice.reverse,
+            reverse=reverse,
         )
         kept = there + [pair for pair in kept if pair[0].get(column) is None]
     return [item for _, item in kept]
