@@ -75,12 +75,8 @@ def picture(data: bytes, caption: str, file: str, alt: str) -> Html:
         file: Where it lies beside the page.
         alt: What it shows, for who cannot see it.
     """
-    image = element("img", src=_data_uri("image/png", data), alt=alt, class_="paper")
-    return element(
-        "figure",
-        element("figcaption", f"{caption} ", element("a", "PNG", href=file)),
-        element("div", image, class_="scroll", tabindex="0"),
-    )
+    heading = element("figcaption", f"{caption} ", element("a", "PNG", href=file))
+    return element("figure", heading, _paper(data, alt))
 
 
 class Players:
@@ -110,22 +106,11 @@ class Players:
             file: Where it lies beside the page, without the ending.
             endings: Of the files that are there: ``mid``, and perhaps ``wav``.
         """
-        image = element(
-            "img",
-            src=_data_uri("image/png", png(roll)),
-            alt=f"piano roll: {title}",
-            class_="paper",
-        )
         names = {"mid": "MIDI", "wav": "WAV"}
         links = [element("a", names[each], href=f"{file}.{each}") for each in endings]
         caption = element("figcaption", title, *(joined([" ", link]) for link in links))
-        return element(
-            "figure",
-            caption,
-            element("div", image, class_="scroll", tabindex="0"),
-            self._heard(title, sound),
-            class_="player",
-        )
+        paper = _paper(png(roll), f"piano roll: {title}")
+        return element("figure", caption, paper, self._heard(title, sound), class_="player")
 
     def _heard(self, title: str, sound: Sound) -> Html:
         data = small_wav(sound)
@@ -153,6 +138,11 @@ def _policy(script: str) -> str:
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
+
+
+def _paper(data: bytes, alt: str) -> Html:
+    image = element("img", src=_data_uri("image/png", data), alt=alt, class_="paper")
+    return element("div", image, class_="scroll", tabindex="0")
 
 
 def _data_uri(kind: str, data: bytes) -> str:
