@@ -171,15 +171,10 @@ class Page:
             parts.append(element("p", f"None is known: importances need {needs}."))
         slices = {target: slice_figures(self._found, target) for target in TARGETS}
         if any(slices.values()):
-            parts += [element("h3", "Slices"), *self._some(), self._slices(slices)]
+            words = f"{MOST_SLICED} trials: the Pareto front, and of the others evenly by rank."
+            some = [element("p", words, class_="pale")] * (len(self._found.ranked) > MOST_SLICED)
+            parts += [element("h3", "Slices"), *some, self._slices(slices)]
         return joined(parts)
-
-    def _some(self) -> list[Html]:
-        """That slices leave trials out, if they do."""
-        if len(self._found.ranked) <= MOST_SLICED:
-            return []
-        words = f"{MOST_SLICED} trials: the Pareto front, and of the others evenly by rank."
-        return [element("p", words, class_="pale")]
 
     def _slices(self, slices: Mapping[str, Sequence[Figure]]) -> Html:
         choices = [
