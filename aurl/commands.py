@@ -216,7 +216,10 @@ def run_sample(args: Namespace) -> int:
     """Write samples of the prior as MIDI files, of a musical context if one is asked for."""
     if not 1 <= args.count <= MOST_SAMPLES:
         raise ConfigError(f"--count must be in 1..{MOST_SAMPLES}, got {args.count}.")
-    sampling = sampling_of(args)
+    try:
+        sampling = Sampling(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
+    except ValueError as error:
+        raise ConfigError(f"--{error}".replace("top_", "top-")) from error
     trained = trained_model(args.model)
     given = exports.asked_for(trained, args.context) if args.context else {}
     pieces = trained.samples(args.count, sampling=sampling, seed=args.seed, given=given)
@@ -226,14 +229,6 @@ def run_sample(args: Namespace) -> int:
     for name, effect in trained.effects(given).items():
         print(f"{name}={in_words(name, given[name])} moves the prior by {effect:.2f} nats")
     return 0
-
-
-def sampling_of(args: Namespace) -> Sampling:
-    """How tokens are drawn, as a command line says it."""
-    try:
-        return Sampling(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
-    except ValueError as error:
-        raise ConfigError(f"--{error}".replace("top_", "top-")) from error
 
 
 def run_reconstruct(args: Namespace) -> int:

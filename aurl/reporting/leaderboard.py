@@ -13,11 +13,6 @@ from aurl.reporting.choosing import as_csv
 from aurl.search.ranking import SCORE, Place, TrialStatus, ranked, read_trials
 
 
-def searched_params(trials: Sequence[TrialStatus]) -> list[str]:
-    """Every searched parameter, the conditional ones too, in the order of first appearance."""
-    return list(dict.fromkeys(name for trial in trials for name in trial.params))
-
-
 def record(place: Place) -> dict[str, Any]:
     """A place as one flat row of plain data: for JSON, and for a line of ``leaderboard.csv``.
 
@@ -61,9 +56,9 @@ def write_leaderboard(sweep: Path) -> list[Place]:
 
 
 def columns(trials: Sequence[TrialStatus]) -> list[str]:
-    """The columns of :func:`record`, with every searched parameter."""
+    """The columns of :func:`record`, then every searched parameter as it first appears."""
     fixed = record(Place(rank=None, front=None, trial=TrialStatus(trial="", status="unknown")))
-    return list(dict.fromkeys([*fixed, *searched_params(trials)]))
+    return list(dict.fromkeys([*fixed, *(name for trial in trials for name in trial.params)]))
 
 
 def status_record(trial: TrialStatus) -> dict[str, Any]:
