@@ -23,7 +23,7 @@ from aurl.plain import Plain, dotted, overridden, printable
 from aurl.reporting import export as exports
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.listening import write_music
-from aurl.reporting.loading import music_of, trained_model, trained_run
+from aurl.reporting.loading import Model, music_of, trained_model, trained_run
 from aurl.reporting.progress import Progress as SweepProgress
 from aurl.reporting.space_tables import parameter_tree, sample_lines, space_record
 from aurl.reporting.tables import WIDEST, latent_use, leaderboard_table
@@ -220,9 +220,22 @@ def run_sample(args: Namespace) -> int:
         sampling = Sampling(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
     except ValueError as error:
         raise ConfigError(f"--{error}".replace("top_", "top-")) from error
+    if args.prompt_bars is not None and args.prompt is None:
+        raise ConfigError(
+            "--prompt-bars must come with --prompt. Say which music, or leave it out."
+        )
     trained = trained_model(args.model)
     given = exports.asked_for(trained, args.context) if args.context else {}
-    pieces = trained.samples(args.count, sampling=sampling, seed=args.seed, given=given)
+    prompt = None
+    if args.prompt is not None:
+        bars = 1 if args.prompt_bars is None else args.prompt_bars
+        try:
+            prompt = Model(trained=trained).opening(args.prompt, bars)
+        except ConfigError as error:
+            raise ConfigError(f"--{error}".replace("prompt_bars", "prompt-bars")) from error
+    pieces = trained.samples(
+        args.count, sampling=sampling, seed=args.seed, given=given, prompt=prompt
+    )
     for index, piece in enumerate(pieces):
         write_music(piece, args.out / f"sample_{index:03d}.mid", wav=args.wav, png=args.png)
     print(f"{len(pieces)} samples: {args.out}")

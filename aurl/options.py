@@ -165,6 +165,9 @@ def _add_model_commands(add: Add) -> None:
     sample.add_argument("--out", type=Path, required=True, help="folder for the MIDI files")
     sample.add_argument("--count", "--n", type=int, default=8, help="how many (default 8)")
     sample.add_argument("--context", default="", help="such as key=Dm,metre=6/8")
+    words = "music whose first bars each sample begins with"
+    sample.add_argument("--prompt", type=Path, metavar="MIDI", help=words)
+    sample.add_argument("--prompt-bars", type=int, help="how many bars of it (default 1)")
     sample.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (default 1)")
     sample.add_argument("--top-k", type=int, default=0, help="of the k likeliest tokens only")
     sample.add_argument("--top-p", type=float, default=1.0, help="of the likeliest share p only")

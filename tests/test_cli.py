@@ -210,6 +210,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "export of nothing": (("export", "empty", "--out", "new"), "empty/config.yaml cannot be read"),
     "evaluate nothing": (("evaluate", "empty"), "EXPORT must be a folder made by `aurl export`"),
     "sample of nothing": (("sample", "empty", "--out", "new"), "EXPORT must be a folder made by"),
+    "bars of no prompt": (
+        ("sample", "empty", "--out", "new", "--prompt-bars", "1"),
+        "--prompt-bars must come with --prompt.",
+    ),
     "no samples": (
         ("sample", "empty", "--out", "new", "--count", "0"),
         "--count must be in 1..100000, got 0.",
@@ -518,6 +522,7 @@ def test_a_run_that_fails_has_an_exit_code_of_its_own(
     monkeypatch.setattr("aurl.commands.copy_of_stdout", lambda: Console(quiet=True))
     monkeypatch.setattr(full_run, "connected", lambda _: nullcontext())
     monkeypatch.setattr(full_run, "slots", lambda *_: 1)
+    monkeypatch.setattr(full_run, "idle_gpus", lambda _: "")
     monkeypatch.setattr(full_run, "_train", lambda *_: "the objective is not finite")
     given = answer(capfd, "train", "run.yaml", "--out", "run", "--data", "corpus")
     assert given.code == 1

@@ -72,7 +72,6 @@ def test_an_export_of_what_is_not_feasible_says_so(
     trained = commands.exports.TrainedModel(
         model=Vae(config, corpus.vocabulary, corpus.n_bars),
         config=config,
-        n_bars=corpus.n_bars,
         max_tokens=corpus.max_tokens,
         made_by={"step": config.training.steps},
     )

@@ -14,11 +14,15 @@ import torch
 import aurl
 from aurl.config import to_plain
 from aurl.data.corpus import save
+from aurl.data.events import Events
+from aurl.data.grid import Grid
 from aurl.data.midi import read_midi, write_midi
-from aurl.data.piece import sorted_notes
+from aurl.data.piece import Piece, sorted_notes
 from aurl.errors import ConfigError, DataError
 from aurl.files import read_json, write_json, write_yaml
+from aurl.model.vae import Vae
 from aurl.reporting import loading
+from aurl.reporting.export import TrainedModel
 from aurl.reporting.loading import Model
 from aurl.training import checkpoint
 from aurl.training.loop import Run, Trainer
@@ -112,6 +116,40 @@ def test_a_silent_window_keeps_its_row() -> None:
     nothing = type(first)(ticks_per_quarter=24, notes=notes[:0])
     np.testing.assert_allclose(model().encode(nothing), rows[[1]], atol=1e-9)
     np.testing.assert_allclose(rows[[0, 2]], model().encode([first, last]), atol=1e-9)
+
+
+def test_samples_begin_with_the_first_bars_of_a_prompt_and_go_on_from_there() -> None:
+    prompt = random_piece(np.random.default_rng(3), 12)
+    kept, more = (prompt.notes["onset"] < 96), prompt.notes["onset"] >= 96
+    assert kept.any()
+    assert more.any()
+    found = model().sample(4, seed=1, prompt=prompt)
+    for piece in found:
+        assert np.array_equal(piece.notes[piece.notes["onset"] < 96], prompt.notes[kept])
+        assert piece.n_bars == N_BARS
+    ends = {piece.notes[piece.notes["onset"] >= 96].tobytes() for piece in found}
+    assert len(ends) == 4
+    assert prompt.notes[more].tobytes() not in ends
+    assert found[:2] == model().sample(2, seed=1, prompt=prompt)
+
+
+@pytest.mark.parametrize("vocabulary", [Grid(), Events()], ids=["grid", "events"])
+def test_a_prompt_ends_where_its_bars_do(vocabulary: Grid | Events) -> None:
+    config = small_config(data__corpus="melodies")
+    vae = Vae(config, vocabulary, N_BARS).double()
+    timed = Model(trained=TrainedModel(model=vae, config=config, max_tokens=64, made_by={}))
+    notes = random_piece(np.random.default_rng(3), 12).notes[[0, 4, 8, 11]]
+    notes["onset"], notes["pitch"] = [0, 48, 96, 144], [60, 62, 64, 65]  # a bar is two seconds
+    prompt = Piece(ticks_per_quarter=24, notes=notes, length=192)
+    for bars in (0, 2):
+        with pytest.raises(ConfigError, match=rf"prompt_bars must be >= 1 and .*, 2, got {bars}"):
+            timed.opening(prompt, bars)
+    opening = timed.opening(prompt, 1)
+    assert vocabulary.positions(opening[None])[0].max() == 0, "of its first bar alone"
+    assert vocabulary.note_count(opening[None]).tolist() == [2]
+    brief = Piece(ticks_per_quarter=24, notes=notes[:1], length=24)
+    for piece in timed.sample(3, prompt=brief, temperature=0.0):
+        assert piece.notes["pitch"][0] == 60
 
 
 def test_decoding_is_of_the_codes_and_deterministic_at_temperature_zero() -> None:

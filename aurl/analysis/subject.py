@@ -26,6 +26,7 @@ def played(
     max_tokens: int,
     sampling: Sampling = GREEDY,
     generator: torch.Generator | None = None,
+    prompt: Int[Tensor, " prompt"] | None = None,
 ) -> list[Piece]:
     """What codes decode to; no note sounds on past the window.
 
@@ -35,11 +36,20 @@ def played(
         max_tokens: Most tokens of one of them.
         sampling: How tokens are drawn.
         generator: Where draws come from; required unless the temperature is 0.
+        prompt: The tokens that each begins with.
     """
+    start = torch.tensor([model.vocabulary.start]) if prompt is None else prompt
     pieces: list[Piece] = []
     for part in z.split(AT_ONCE):
         pieces += model.music(
-            generate(model, part, max_tokens=max_tokens, sampling=sampling, generator=generator)
+            generate(
+                model,
+                part,
+                max_tokens=max_tokens,
+                sampling=sampling,
+                generator=generator,
+                prompt=start.to(part.device).expand(len(part), -1),
+            )
         )
     return pieces
 

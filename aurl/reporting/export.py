@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from aurl.analysis.subject import played
@@ -68,11 +68,21 @@ class TrainedModel:
         """The model's tokens."""
         return self.model.vocabulary
 
-    def pieces(self, z: Tensor, sampling: Sampling, seed: int = 0) -> list[Piece]:
+    def pieces(
+        self,
+        z: Tensor,
+        sampling: Sampling,
+        seed: int = 0,
+        prompt: Int[Tensor, " prompt"] | None = None,
+    ) -> list[Piece]:
         """Decode latent vectors to pieces of ``n_bars`` bars, which no note sounds past."""
-        generator = torch_generator(seed, "generation")
         return played(
-            self.model, z, max_tokens=self.max_tokens, sampling=sampling, generator=generator
+            self.model,
+            z,
+            max_tokens=self.max_tokens,
+            sampling=sampling,
+            generator=torch_generator(seed, "generation"),
+            prompt=prompt,
         )
 
     def samples(
@@ -82,6 +92,7 @@ class TrainedModel:
         sampling: Sampling = ANY,
         seed: int = 0,
         given: Mapping[ContextName, int] | None = None,
+        prompt: Int[Tensor, " prompt"] | None = None,
     ) -> list[Piece]:
         """Pieces decoded from draws of the prior.
 
@@ -91,12 +102,13 @@ class TrainedModel:
             seed: Of all draws; more pieces are the same ones and others.
             given: Classes of the musical context that is asked for; the rest of the context is as
                 frequent as in the training music with what is asked for.
+            prompt: The tokens that each piece begins with.
 
         Raises:
             ConfigError: If the training music has no window with all that is asked for.
         """
         blocks = [self._codes(seed, index, given) for index in range(-(-count // BLOCK))]
-        return self.pieces(torch.cat(blocks)[:count], sampling, seed)
+        return self.pieces(torch.cat(blocks)[:count], sampling, seed, prompt)
 
     def _codes(
         self, seed: int, block: int, given: Mapping[ContextName, int] | None

@@ -5,7 +5,7 @@ are rows of a numpy array, one for every window of music.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -115,7 +115,14 @@ class Model:
         return self.trained.pieces(z, _sampling(temperature), seed)
 
     def sample(
-        self, count: int = 1, *, temperature: float = 1.0, seed: int = 0, context: str = ""
+        self,
+        count: int = 1,
+        *,
+        temperature: float = 1.0,
+        seed: int = 0,
+        context: str = "",
+        prompt: Music | None = None,
+        prompt_bars: int = 1,
     ) -> list[Piece]:
         """Music from the prior.
 
@@ -124,15 +131,52 @@ class Model:
             temperature: As in :meth:`decode`.
             seed: Same seed, same music: more pieces are the same ones and others.
             context: Musical context such as ``key=Dm,metre=6/8``, for a model trained with one.
+            prompt: Music whose first bars each piece begins with.
+            prompt_bars: How many of its bars.
 
         Raises:
-            ConfigError: If there is nothing to draw, or no such context.
+            ConfigError: If there is nothing to draw, no such context, or no bar left to draw.
+            DataError: As :meth:`encode`.
         """
         if not count >= 1:
             raise ConfigError(f"count must be >= 1, got {count}.")
         given = exports.asked_for(self.trained, context) if context else {}
         sampling = _sampling(temperature)
-        return self.trained.samples(count, sampling=sampling, seed=seed, given=given)
+        opening = None if prompt is None else self.opening(prompt, prompt_bars)
+        return self.trained.samples(
+            count, sampling=sampling, seed=seed, given=given, prompt=opening
+        )
+
+    def opening(self, music: Music, bars: int) -> Int[Tensor, " token"]:
+        """The tokens of the first bars of music, for samples to go on from.
+
+        Bars are kept as they are; of ``events``, whose bars are two seconds, more may come after
+        the last event in them.
+
+        Args:
+            music: A MIDI file or a piece.
+            bars: How many; a window must have more.
+
+        Raises:
+            ConfigError: If a window has no more bars.
+            DataError: As :meth:`encode`.
+        """
+        if not 1 <= bars < self.n_bars:
+            raise ConfigError(
+                "prompt_bars must be >= 1 and less than the bars of this model's windows, "
+                f"{self.n_bars}, got {bars}."
+            )
+        piece, name = self._piece(music)
+        vocabulary = self.trained.vocabulary
+        said, _ = vocabulary.said(piece)
+        window = sliced(said, 0, self.n_bars)
+        kept = window.notes["onset"] < window.bar_lines(bars)[bars]
+        row = torch.from_numpy(self._tokens(replace(window, notes=window.notes[kept]), 0, name))
+        bar, _ = vocabulary.positions(row[None])
+        length = int((bar[0] < bars).sum())
+        if isinstance(vocabulary, Metrical):
+            length += 1  # with the line that the last bar ends at, nothing can be added to it
+        return row[: min(length, len(row) - 1)]  # less the end of music that ends before
 
     def interpolate(
         self,
@@ -181,22 +225,24 @@ class Model:
     def _windows(self, music: Music) -> list[Int[np.ndarray, " token"]]:
         """The tokens of each window of a piece."""
         piece, name = self._piece(music)
-        vocabulary, n_bars = self.trained.vocabulary, self.n_bars
-        said, _ = vocabulary.said(piece)
-        rows: list[Int[np.ndarray, " token"]] = []
-        for first_bar in range(0, max(said.n_bars, 1), n_bars):
-            place = f"bars {first_bar + 1} to {first_bar + n_bars} of {name}"
-            try:
-                tokens = vocabulary.encode(sliced(said, first_bar, n_bars), n_bars)
-            except DataError as error:
-                raise DataError(f"{place} cannot be encoded: {error}") from error
-            if len(tokens) > self.trained.max_tokens:
-                raise DataError(
-                    f"{place} must have {self.trained.max_tokens} tokens at most, the longest "
-                    f"window of the model's training music, got {len(tokens)}."
-                )
-            rows.append(tokens.astype(np.int64))
-        return rows
+        said, _ = self.trained.vocabulary.said(piece)
+        starts = range(0, max(said.n_bars, 1), self.n_bars)
+        return [self._tokens(said, first_bar, name) for first_bar in starts]
+
+    def _tokens(self, said: Piece, first_bar: int, name: str) -> Int[np.ndarray, " token"]:
+        """The tokens of one window."""
+        n_bars = self.n_bars
+        place = f"bars {first_bar + 1} to {first_bar + n_bars} of {name}"
+        try:
+            tokens = self.trained.vocabulary.encode(sliced(said, first_bar, n_bars), n_bars)
+        except DataError as error:
+            raise DataError(f"{place} cannot be encoded: {error}") from error
+        if len(tokens) > self.trained.max_tokens:
+            raise DataError(
+                f"{place} must have {self.trained.max_tokens} tokens at most, the longest "
+                f"window of the model's training music, got {len(tokens)}."
+            )
+        return tokens.astype(np.int64)
 
     def _piece(self, music: Music) -> tuple[Piece, str]:
         """A piece as the model's corpus would have it, and what to call it."""
