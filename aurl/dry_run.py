@@ -12,12 +12,11 @@ from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
 from aurl.plain import printable
-from aurl.reporting.progress import ENDS
 from aurl.reporting.tables import duration
 from aurl.search.cluster import connected, idle_gpus, slots
 from aurl.search.plan import Sweep, final_runs
 from aurl.search.probe import check_gpus
-from aurl.search.ranking import ABOUT, read_trials
+from aurl.search.ranking import ABOUT, ENDS, read_trials
 from aurl.training.evaluate import Evaluator
 from aurl.training.loop import Run, Trainer
 from aurl.training.workers import Workers

@@ -44,6 +44,10 @@ class ForestSettings:
     """Threads; the scores do not depend on it."""
 
 
+FOREST = ForestSettings()
+"""That of a table; 20 trees are enough to rank trials."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class DciScores:
     """DCI of one set of codes; every number is in [0, 1] and never NaN."""
@@ -76,7 +80,7 @@ def dci_et(
     codes: Float[np.ndarray, "sample latent"],
     factors: Int[np.ndarray, "sample factor"],
     train: Bool[np.ndarray, " sample"],
-    settings: ForestSettings,
+    settings: ForestSettings = FOREST,
 ) -> DciScores:
     """DCI with one ExtraTrees classifier per factor (entropy, all codes tried at every split).
 

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aurl.metrics.dci import DciScores, ForestSettings, dci_et
+from aurl.metrics.dci import FOREST, DciScores, ForestSettings, dci_et
 from aurl.metrics.dcimig import dcimig, own_code_gap
 from aurl.metrics.mig import mutual_information_gap
 from aurl.metrics.mutual_information import (
@@ -70,7 +70,7 @@ def disentanglement(
     live: Bool[np.ndarray, " latent"] | None = None,
     n_train: int | None = None,
     groups: Int[np.ndarray, " sample"] | None = None,
-    forest: ForestSettings,
+    forest: ForestSettings = FOREST,
 ) -> Disentanglement:
     """Disentanglement of the live codes with respect to known factors.
 
@@ -84,7 +84,7 @@ def disentanglement(
             alone, as published protocols do. By default a seeded draw fits the forest, and
             information, which needs no fit, is of all samples.
         groups: Piece of every sample; a piece is never on both sides of the split.
-        forest: The predictor of DCI; 20 trees are enough to rank trials, 50 for a table.
+        forest: The predictor of DCI.
 
     Returns:
         Scores, all 0 unless ``status`` is ``ok``: ``non_finite`` if a code, live or
