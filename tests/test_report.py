@@ -250,7 +250,7 @@ def test_a_sweep_without_a_completed_trial_has_a_report(
     assert ("metrics.jsonl cannot be read: " in page.text) == (make is running)
     assert page.all("audio") == page.all("circle") == []
     assert "No completed trial has all objectives, so there is no front." in page.text
-    needs = "4 completed trials that differ in two parameters, a journal."
+    needs = "4 completed trials that differ in two parameters, and a journal."
     assert f"None is known: importances need {needs}" in page.text
 
 

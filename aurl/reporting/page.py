@@ -167,7 +167,7 @@ class Page:
             )
             parts += [element("p", words), few, rest]
         else:
-            needs = f"{LEAST_TRIALS} completed trials that differ in two parameters, a journal"
+            needs = f"{LEAST_TRIALS} completed trials that differ in two parameters, and a journal"
             parts.append(element("p", f"None is known: importances need {needs}."))
         slices = {target: slice_figures(self._found, target) for target in TARGETS}
         if any(slices.values()):
