@@ -3,6 +3,7 @@
 import re
 from os import environ
 from pathlib import Path
+from socket import gethostname
 from threading import Timer
 from typing import Any
 
@@ -13,7 +14,7 @@ from aurl.errors import SweepError
 from aurl.search import probe
 from aurl.search.probe import seen_within
 from aurl.search.shape import Shape
-from aurl.training import store
+from aurl.training import ray_worker, store
 from aurl.training.store import Remote
 
 use = probe._use
@@ -83,6 +84,13 @@ def test_a_machine_whose_gpus_torch_does_not_find_is_named_before_the_start(
         monkeypatch.setattr(torch.cuda, "init", too_old)
         with pytest.raises(SweepError, match=named + why + " Install torch for"):
             probe.check_gpus(Shape(gpus_per_worker=1.0))
+
+
+def test_a_worker_whose_gpu_torch_does_not_find_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_worker, "get_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(ray_worker, "gpu_fault", lambda: "torch finds no GPU")
+    with pytest.raises(RuntimeError, match=rf"^{re.escape(gethostname())}: torch finds no GPU$"):
+        ray_worker.serve({})
 
 
 def too_old() -> None:
