@@ -17,7 +17,7 @@ from aurl.data.corpus import save
 from aurl.data.events import Events
 from aurl.data.grid import Grid
 from aurl.data.midi import read_midi, write_midi
-from aurl.data.piece import Piece, sorted_notes
+from aurl.data.piece import Metre, Piece, sorted_notes
 from aurl.errors import ConfigError, DataError
 from aurl.files import read_json, write_json, write_yaml
 from aurl.model.vae import Vae
@@ -140,7 +140,8 @@ def test_a_prompt_ends_where_its_bars_do(vocabulary: Grid | Events) -> None:
     timed = Model(trained=TrainedModel(model=vae, config=config, max_tokens=64, made_by={}))
     notes = random_piece(np.random.default_rng(3), 12).notes[[0, 4, 8, 11]]
     notes["onset"], notes["pitch"] = [0, 48, 96, 144], [60, 62, 64, 65]  # a bar is two seconds
-    prompt = Piece(ticks_per_quarter=24, notes=notes, length=192)
+    four, three = (Metre(tick=t, numerator=n, denominator=4) for t, n in ((0, 4), (96, 3)))
+    prompt = Piece(ticks_per_quarter=24, notes=notes, length=192, metres=(four, three))
     for bars in (0, 2):
         with pytest.raises(ConfigError, match=rf"prompt_bars must be >= 1 and .*, 2, got {bars}"):
             timed.opening(prompt, bars)

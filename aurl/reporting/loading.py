@@ -169,9 +169,10 @@ class Model:
         piece, name = self._piece(music)
         vocabulary = self.trained.vocabulary
         said, _ = vocabulary.said(piece)
-        window = sliced(said, 0, self.n_bars)
-        kept = window.notes["onset"] < window.bar_lines(bars)[bars]
-        row = torch.from_numpy(self._tokens(replace(window, notes=window.notes[kept]), 0, name))
+        line = said.bar_lines(bars)[bars]
+        metres = tuple(metre for metre in said.metres if metre.tick < line)
+        begun = replace(said, notes=said.notes[said.notes["onset"] < line], metres=metres)
+        row = torch.from_numpy(self._tokens(begun, 0, name))
         bar, _ = vocabulary.positions(row[None])
         length = int((bar[0] < bars).sum())
         if isinstance(vocabulary, Metrical):
