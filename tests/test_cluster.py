@@ -90,6 +90,8 @@ def test_gpus_that_nobody_uses_are_told_of(monkeypatch: pytest.MonkeyPatch) -> N
         "Trained on CPUs: Ray has 2 GPUs, which --gpus-per-worker"
     )
     assert idle_gpus(Shape(gpus_per_worker=0.5)) == ""
+    on_machines(monkeypatch, {"CPU": 5.0, "GPU": 1.0})
+    assert "Ray has 1 GPU, which" in idle_gpus(Shape())
     on_machines(monkeypatch, {"CPU": 5.0})
     assert idle_gpus(Shape()) == ""
 

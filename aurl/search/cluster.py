@@ -291,4 +291,5 @@ def idle_gpus(shape: Shape) -> str:
     gpus = sum(node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"])
     if shape.gpus_per_worker or not gpus:
         return ""
-    return f"Trained on CPUs: Ray has {gpus:g} GPUs, which --gpus-per-worker 1 would use."
+    found = "1 GPU" if gpus == 1 else f"{gpus:g} GPUs"
+    return f"Trained on CPUs: Ray has {found}, which --gpus-per-worker 1 would use."
