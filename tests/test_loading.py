@@ -131,6 +131,9 @@ def test_samples_begin_with_the_first_bars_of_a_prompt_and_go_on_from_there() ->
     assert len(ends) == 4
     assert prompt.notes[more].tobytes() not in ends
     assert found[:2] == model().sample(2, seed=1, prompt=prompt)
+    half = replace(prompt, metres=(prompt.metres[0], replace(prompt.metres[0], tick=48)))
+    (piece,) = model().sample(1, seed=1, prompt=half)
+    assert piece.bar_lines()[1] == 48, "an incomplete bar stays one"
 
 
 @pytest.mark.parametrize("vocabulary", [Grid(), Events()], ids=["grid", "events"])

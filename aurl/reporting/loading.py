@@ -170,8 +170,12 @@ class Model:
         vocabulary = self.trained.vocabulary
         said, _ = vocabulary.said(piece)
         line = said.bar_lines(bars)[bars]
-        metres = tuple(metre for metre in said.metres if metre.tick < line)
-        begun = replace(said, notes=said.notes[said.notes["onset"] < line], metres=metres)
+        metres = [metre for metre in said.metres if metre.tick < line]
+        metres.append(
+            replace(metres[-1], tick=int(line))
+        )  # a last bar that is not whole ends there
+        kept = said.notes["onset"] < line
+        begun = replace(said, notes=said.notes[kept], metres=tuple(metres))
         row = torch.from_numpy(self._tokens(begun, 0, name))
         bar, _ = vocabulary.positions(row[None])
         length = int((bar[0] < bars).sum())
