@@ -161,7 +161,7 @@ def test_what_can_never_fit_is_refused_at_once(
         (
             1,
             1.5,
-            r"at most 1, as a worker .* got 1\.5\. Ask for 1, and for --workers-per-trial 2 ",
+            r"at most 1, as a worker .* got 1\.5\. Ask for 1, and for more --workers",
         ),
         (2, 0.5, r"more than 0\.5 where a trial has several workers, .* got 0\.5\. Ask for 1, or"),
     ],

@@ -151,7 +151,7 @@ class Model:
         """The tokens of the first bars of music, for samples to go on from.
 
         Bars are kept as they are; of ``events``, whose bars are two seconds, more may come after
-        the last event in them.
+        the last event in them, and a note that is held over their end may end within them.
 
         Args:
             music: A MIDI file or a piece.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 
 from aurl.errors import SweepError
 
@@ -46,8 +45,7 @@ class Shape:
         if self.gpus_per_worker > 1:
             raise SweepError(
                 "--gpus-per-worker must be at most 1, as a worker computes on one GPU, got "
-                f"{self.gpus_per_worker:g}. Ask for 1, and for --workers-per-trial "
-                f"{ceil(self.gpus_per_worker)} to train a trial on as many."
+                f"{self.gpus_per_worker:g}. Ask for 1, and for more --workers-per-trial."
             )
         if self.workers_per_trial > 1 and 0.0 < self.gpus_per_worker <= 0.5:
             raise SweepError(
