@@ -11,7 +11,7 @@ from rich.console import Console
 from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
-from aurl.plain import printable
+from aurl.plain import many, printable
 from aurl.reporting.tables import duration
 from aurl.search.cluster import connected, idle_gpus, slots
 from aurl.search.plan import Sweep, final_runs
@@ -93,9 +93,9 @@ def lines(sweep: Sweep) -> list[str]:
     with connected(sweep.address):
         check_gpus(shape)
         at_a_time, idle = slots(shape, max(1, left, finals)), idle_gpus(shape)
-    gpus = f" with {_many(shape.gpus_per_worker, 'GPU')} each" if shape.gpus_per_worker else ""
+    gpus = f" with {many(shape.gpus_per_worker, 'GPU')} each" if shape.gpus_per_worker else ""
     least, most = shape.workers_at_least, shape.workers_per_trial
-    workers = f"{'' if least is None else f'{least} to '}{_many(most, 'worker')}"
+    workers = f"{'' if least is None else f'{least} to '}{many(most, 'worker')}"
     found = "left as it is" if (sweep.folder / ABOUT).exists() else "not there yet and not made"
     where = "this machine" if sweep.address is None else f"the Ray cluster {sweep.address}"
     said = {
@@ -104,12 +104,12 @@ def lines(sweep: Sweep) -> list[str]:
         "music": f"{sweep.corpus.name}, {len(sweep.corpus.indices('train'))} windows to train on",
         "trials": f"{left} of {space.budget.trials}"
         + (f": {ended} ended before" if ended else ""),
-        "finalists": f"{_many(finals, 'run')} with other seeds" if finals or space.seeds else "",
+        "finalists": f"{many(finals, 'run')} with other seeds" if finals or space.seeds else "",
         "steps": f"{space.budget.steps_per_trial} a run",
         "search": f"{space.sampler.name}, scheduler {space.scheduler.name}, "
         f"stopper {space.stopper.name}",
         "resources": f"{workers} of 1 CPU{gpus} for a trial, on {where}",
-        "slots": f"{_many(at_a_time, 'trial')} at a time",
+        "slots": f"{many(at_a_time, 'trial')} at a time",
         "GPUs": idle,
         "note": sweep.note,
         "cost": _cost(sweep, left, finals, at_a_time),
@@ -121,10 +121,6 @@ def _ended(folder: Path) -> int:
     if not (folder / "trials").is_dir():
         return 0
     return sum(trial.status in ENDS for trial in read_trials(folder))
-
-
-def _many(count: float, name: str) -> str:
-    return f"{count:.9g} {name}{'s' if count > 1 or not count else ''}"
 
 
 def _cost(sweep: Sweep, left: int, finals: int, at_a_time: int) -> str:
@@ -145,7 +141,7 @@ def _cost(sweep: Sweep, left: int, finals: int, at_a_time: int) -> str:
     rounds = math.ceil(left / at_a_time) + math.ceil(finals / at_a_time)
     return (
         f"about {runs * trial_s / 3600:.2g} device-hours, {duration(rounds * trial_s / workers)} "
-        f"on {_many(at_a_time * workers, 'CPU')}: a run takes {trial_s:.3g} s of one "
+        f"on {many(at_a_time * workers, 'CPU')}: a run takes {trial_s:.3g} s of one "
         f"({cost.step_s:.2g} s a step, evaluations {cost.evaluation_s:.2g} s and "
         f"{cost.final_s:.2g} s at the end; timed just now over {TIMED_STEPS} steps of the base "
         "configuration). Searched sizes change that, stopped trials take less, and starting "

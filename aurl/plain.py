@@ -255,6 +255,11 @@ def _entry_name(entry: Any, index: int) -> str:  # noqa: ANN401
     return str(index)
 
 
+def many(count: float, what: str) -> str:
+    """So many of something, in words: ``1 trial``, ``0 trials``, ``0.5 GPU``."""
+    return f"{count:.9g} {what}{'s' if count > 1 or not count else ''}"
+
+
 def printable(text: str) -> str:
     """The text with everything that could move a cursor or break a line escaped."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -38,7 +38,6 @@ def played(
         generator: Where draws come from; required unless the temperature is 0.
         prompt: The tokens that each begins with.
     """
-    start = torch.tensor([model.vocabulary.start]) if prompt is None else prompt
     pieces: list[Piece] = []
     for part in z.split(AT_ONCE):
         pieces += model.music(
@@ -48,7 +47,7 @@ def played(
                 max_tokens=max_tokens,
                 sampling=sampling,
                 generator=generator,
-                prompt=start.to(part.device).expand(len(part), -1),
+                prompt=None if prompt is None else prompt.expand(len(part), -1),
             )
         )
     return pieces

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from aurl.metrics.score import OBJECTIVES
-from aurl.plain import Plain
+from aurl.plain import Plain, many
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import always_failed, duration, number, settings
@@ -62,7 +62,7 @@ def answer(found: Findings) -> list[str]:
     place = next(iter(found.ranked), None)
     if place is None:
         kind = "No answer yet" if found.is_running else "No answer"
-        among = "its trials" if found.planned is None else _trials(found.planned)
+        among = "its trials" if found.planned is None else many(found.planned, "trial")
         return [f"{kind}: of {among} none has completed ({told})."]
     best, so_far = place.trial, " so far" if found.is_running else ""
     scores = ", ".join(
@@ -250,7 +250,7 @@ def caveats(found: Findings) -> list[str]:
     stopped = counts(found.trials)["stopped"]
     if stopped:
         lines.append(
-            f"Stopped early: {_trials(stopped)} (scheduler {scheduler.name}, stopper "
+            f"Stopped early: {many(stopped, 'trial')} (scheduler {scheduler.name}, stopper "
             f"{space.stopper.name}). They have no rank; what they would have come to is not known."
         )
     if sampler.name != "random":
@@ -267,10 +267,6 @@ def _left_out(found: Findings) -> list[str]:
     if not without or device(found) != "GPU":
         return []
     return [f"The cost leaves out {duration(without)} of workers that had no GPU."]
-
-
-def _trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def held(found: Findings) -> dict[str, dict[str, str]]:

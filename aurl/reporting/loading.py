@@ -166,14 +166,12 @@ class Model:
                 "prompt_bars must be >= 1 and less than the bars of this model's windows, "
                 f"{self.n_bars}, got {bars}."
             )
-        piece, name = self._piece(music)
         vocabulary = self.trained.vocabulary
-        said, _ = vocabulary.said(piece)
+        said, name = self._piece(music)
         line = said.bar_lines(bars)[bars]
         metres = [metre for metre in said.metres if metre.tick < line]
-        metres.append(
-            replace(metres[-1], tick=int(line))
-        )  # a last bar that is not whole ends there
+        # Said again, so that a last bar that is not whole ends there.
+        metres.append(replace(metres[-1], tick=int(line)))
         kept = said.notes["onset"] < line
         begun = replace(said, notes=said.notes[kept], metres=tuple(metres))
         row = torch.from_numpy(self._tokens(begun, 0, name))
@@ -229,8 +227,7 @@ class Model:
 
     def _windows(self, music: Music) -> list[Int[np.ndarray, " token"]]:
         """The tokens of each window of a piece."""
-        piece, name = self._piece(music)
-        said, _ = self.trained.vocabulary.said(piece)
+        said, name = self._piece(music)
         starts = range(0, max(said.n_bars, 1), self.n_bars)
         return [self._tokens(said, first_bar, name) for first_bar in starts]
 
@@ -250,7 +247,7 @@ class Model:
         return tokens.astype(np.int64)
 
     def _piece(self, music: Music) -> tuple[Piece, str]:
-        """A piece as the model's corpus would have it, and what to call it."""
+        """A piece as the model's corpus and tokens would have it, and what to call it."""
         is_timed = isinstance(self.trained.vocabulary, Events)
         if isinstance(music, Piece):
             piece = clocked(music) if is_timed else quantized(music)
@@ -263,9 +260,12 @@ class Model:
         return self._fitted(piece), name
 
     def _fitted(self, piece: Piece) -> Piece:
-        """A piece on the one instrument of a model whose music has no other."""
+        """What the tokens say of a piece, on the one instrument of a model that has no other."""
         program = self.only_program
-        return piece if program is None else on_one_instrument(piece, program)
+        said, _ = self.trained.vocabulary.said(
+            piece if program is None else on_one_instrument(piece, program)
+        )
+        return said
 
     def _padded(self, rows: Sequence[Int[np.ndarray, " _"]]) -> Int[Tensor, "window token"]:
         """Rows of one width, filled up at their ends."""

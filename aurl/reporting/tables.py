@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aurl.metrics.score import OBJECTIVES
-from aurl.plain import printable
+from aurl.plain import many, printable
 from aurl.search.ranking import ENDS, SCORE, Place, Status, TrialStatus, counts, ranked
 
 WIDEST = 10_000
@@ -186,7 +186,7 @@ def _caption(shown: Sequence[TrialStatus], among: Sequence[TrialStatus] | None) 
     lead = f"; best {best.trial.trial}" if best else ""
     lead += f"; {len(again)} runs of finalists: {_counted(again)}" if again else ""
     lead += f"; {len(trials) - len(shown)} more not shown" if len(shown) < len(trials) else ""
-    head = "1 trial" if len(own) == 1 else f"{len(own)} trials"
+    head = many(len(own), "trial")
     return _shown(f"{head}: {_counted(own)}{lead}" if own else "no trials yet")
 
 

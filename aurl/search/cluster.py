@@ -20,6 +20,7 @@ from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from aurl.errors import OutageError, SweepError
 from aurl.interrupts import terminated_as_interrupted
+from aurl.plain import many
 from aurl.search.journal import last_words
 from aurl.search.scratch import scratch_folder
 from aurl.search.shape import Shape
@@ -291,5 +292,4 @@ def idle_gpus(shape: Shape) -> str:
     gpus = sum(node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"])
     if shape.gpus_per_worker or not gpus:
         return ""
-    found = "1 GPU" if gpus == 1 else f"{gpus:g} GPUs"
-    return f"Trained on CPUs: Ray has {found}, which --gpus-per-worker 1 would use."
+    return f"Trained on CPUs: Ray has {many(gpus, 'GPU')}, which --gpus-per-worker 1 would use."
