@@ -55,7 +55,7 @@ def conclude(planned: Sweep, console: Console) -> int:
         console.print("No trial completed, so there is nothing to export.")
         return 1
     has_seeds = any(place.trial.seed_scores for place in completed)
-    unseeded = planned.space.seeds and not (paused or has_seeds)
+    unseeded = planned.space.seeds and not (paused or has_seeds or planned.shape.hours)
     so = ", so none was trained with other seeds" if unseeded else ""
     first = completed[0].trial
     best, lacking = first.trial, "" if first.feasible else first.reason
@@ -304,6 +304,8 @@ def shape_of(args: Namespace) -> Shape:
         workers_at_least=least,
         gpus_per_worker=args.gpus_per_worker,
         grow_to=args.grow_to,
+        max_concurrent=args.max_concurrent,
+        hours=args.hours,
     )
 
 

@@ -13,7 +13,7 @@ from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError
 from aurl.plain import many, printable
 from aurl.reporting.tables import duration
-from aurl.search.cluster import connected, idle_gpus, slots
+from aurl.search.cluster import connected, left_idle, slots
 from aurl.search.plan import Sweep, final_runs
 from aurl.search.probe import check_gpus
 from aurl.search.ranking import ABOUT, ENDS, read_trials
@@ -90,9 +90,11 @@ def lines(sweep: Sweep) -> list[str]:
     left = max(0, space.budget.trials - ended)
     # Which trials will be finalists is known once the last has ended.
     finals = space.n_runs - space.budget.trials if left else len(final_runs(sweep))
+    runs = max(1, left, finals)
     with connected(sweep.address):
+        at_a_time = slots(shape, runs)
         check_gpus(shape)
-        at_a_time, idle = slots(shape, max(1, left, finals)), idle_gpus(shape)
+        idle = " ".join(left_idle(shape, runs))
     gpus = f" with {many(shape.gpus_per_worker, 'GPU')} each" if shape.gpus_per_worker else ""
     least, most = shape.workers_at_least, shape.workers_per_trial
     workers = f"{'' if least is None else f'{least} to '}{many(most, 'worker')}"
@@ -110,7 +112,8 @@ def lines(sweep: Sweep) -> list[str]:
         f"stopper {space.stopper.name}",
         "resources": f"{workers} of 1 CPU{gpus} for a trial, on {where}",
         "slots": f"{many(at_a_time, 'trial')} at a time",
-        "GPUs": idle,
+        "idle": idle,
+        "hours": "" if shape.hours is None else f"{shape.hours:g}, after which no run begins",
         "note": sweep.note,
         "cost": _cost(sweep, left, finals, at_a_time),
     }

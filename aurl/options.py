@@ -50,6 +50,7 @@ def _add_sweep(add: Add) -> None:
     sweep.add_argument("space", type=Path, help="search space, such as search_spaces/quick.yaml")
     _add_bundled(sweep)
     _add_name(sweep)
+    _add_budget(sweep)
     sweep.add_argument("--out", type=Path, default=Path("sweeps"), help="where sweeps are kept")
     sweep.add_argument("--warm-start", type=Path, metavar="SWEEP", help=WARM_START)
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
@@ -74,6 +75,7 @@ def _add_submit(add: Add) -> None:
         "--data", default="", help="as of `aurl sweep`; a folder that is here is uploaded"
     )
     _add_name(submit)
+    _add_budget(submit)
     submit.add_argument(
         "--out", type=Path, default=Path("/mnt/aurl"), help="the cluster's folder for results"
     )
@@ -119,6 +121,7 @@ def _add_train(add: Add) -> None:
     train.add_argument("--preset", default="base", help="size: same, base or large (default base)")
     _add_data(train)
     _add_cluster_options(train)
+    train.set_defaults(max_concurrent=None, hours=None)
     _add_set(train)
 
 
@@ -315,10 +318,17 @@ def _add_table(command: argparse.ArgumentParser) -> None:
 
 
 def _add_name(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--name", default="", help="the sweep's name (default: the space's)")
+
+
+def _add_budget(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--trials", type=int, help="trials in all, in place of the space's budget"
     )
-    command.add_argument("--name", default="", help="the sweep's name (default: the space's)")
+    words = "after which no trial begins; what runs then ends, and the best is exported"
+    command.add_argument("--hours", type=float, help=words)
+    words = "trials at a time at most (default: as many as fit)"
+    command.add_argument("--max-concurrent", type=int, metavar="N", help=words)
 
 
 def _add_cluster_options(command: argparse.ArgumentParser) -> None:

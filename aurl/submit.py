@@ -88,6 +88,8 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
         "workers-per-trial": args.workers_per_trial,
         "gpus-per-worker": shape.gpus_per_worker,
         "grow-to": shape.grow_to,
+        "max-concurrent": shape.max_concurrent,
+        "hours": shape.hours,
         "storage": args.storage or None,
     }
     words = ["sweep", f"./{args.space.name}"]

@@ -36,8 +36,11 @@ from aurl.search import gang, sweep
 from aurl.search.front import FrontPicture
 from aurl.search.plan import SweepOptions, plan
 from aurl.search.ranking import read_trials
+from aurl.search.recorder import Recorder
+from aurl.search.sampler import Proposals
 from aurl.search.shape import Shape
 from aurl.search.slot import TrialSlot
+from aurl.search.supply import Supply
 from aurl.training.look import Look
 from aurl.training.loop import Run, train
 from aurl.training.messages import Event, Task
@@ -121,9 +124,9 @@ def sleeping(settings: dict[str, Any], seconds: float) -> None:
 
 def without_ray(planned: sweep.Sweep, meter: "Meter", n_slots: int) -> None:
     """The sweep's own part alone: Tune's calls, made in its order by a loop over the slots."""
-    proposals = sweep.Proposals(planned.folder / "study.journal", planned.space, "s")
-    recorder = sweep.Recorder(planned.trials_folder, meter)
-    queue: Any = sweep._Supply(planned, proposals, recorder)
+    proposals = Proposals(planned.folder / "study.journal", planned.space, "s")
+    recorder = Recorder(planned.trials_folder, meter)
+    queue: Any = Supply(planned, proposals, recorder)
     record: Any = sweep._Record(queue)
     slots: deque[tuple[Any, SleeperSlot]] = deque()
     number = 0
@@ -292,8 +295,8 @@ def simulate(args: argparse.Namespace, out: Path) -> None:
     meter = Meter(planned.folder, costs)
     with (
         in_place_of_training(args),
-        timed(costs, sweep.Proposals, "propose"),
-        timed(costs, sweep.Recorder, "record", "propose", "start", "report", "end"),
+        timed(costs, Proposals, "propose"),
+        timed(costs, Recorder, "record", "propose", "start", "report", "end"),
         timed(costs, FrontPicture, "front", "draw"),
         counted(costs) as most,
     ):

@@ -31,7 +31,7 @@ EDGES = {  # the only files that may touch the outside world through these packa
         "training/ray_worker.py",
         *("search/gang.py", "search/slot.py", "search/sweep.py", "search/cluster.py"),
         *("search/jobs.py", "search/placement.py", "search/trainer.py"),
-        *("search/scheduling.py", "search/probe.py", "search/room.py"),
+        *("search/scheduling.py", "search/probe.py", "search/room.py", "search/supply.py"),
     },
     "aiohttp": {"search/jobs.py", "studio/server.py"},
     "optuna": {

@@ -522,7 +522,7 @@ def test_a_run_that_fails_has_an_exit_code_of_its_own(
     monkeypatch.setattr("aurl.commands.copy_of_stdout", lambda: Console(quiet=True))
     monkeypatch.setattr(full_run, "connected", lambda _: nullcontext())
     monkeypatch.setattr(full_run, "slots", lambda *_: 1)
-    monkeypatch.setattr(full_run, "idle_gpus", lambda _: "")
+    monkeypatch.setattr(full_run, "left_idle", lambda *_: [])
     monkeypatch.setattr(full_run, "_train", lambda *_: "the objective is not finite")
     given = answer(capfd, "train", "run.yaml", "--out", "run", "--data", "corpus")
     assert given.code == 1

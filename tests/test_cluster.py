@@ -18,7 +18,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from aurl.errors import SweepError
 from aurl.search import cluster
-from aurl.search.cluster import STARTS, connected, held, idle_gpus, slots
+from aurl.search.cluster import STARTS, connected, held, left_idle, most_slots, slots
 from aurl.search.shape import Shape
 
 
@@ -86,14 +86,41 @@ def test_a_worker_is_on_one_machine_and_a_gang_may_be_on_several(
 
 def test_gpus_that_nobody_uses_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     on_machines(monkeypatch, {"CPU": 5.0, "GPU": 1.0}, {"CPU": 1.5, "GPU": 1.0})
-    assert idle_gpus(Shape()).startswith(
-        "Trained on CPUs: Ray has 2 GPUs, which --gpus-per-worker"
-    )
-    assert idle_gpus(Shape(gpus_per_worker=0.5)) == ""
+    line = "Trained on CPUs: Ray has {}, which --gpus-per-worker 1 would use."
+    assert left_idle(Shape(), 9) == [line.format("2 GPUs")]
+    assert left_idle(Shape(gpus_per_worker=0.5), 9) == []
     on_machines(monkeypatch, {"CPU": 5.0, "GPU": 1.0})
-    assert "Ray has 1 GPU, which" in idle_gpus(Shape())
+    assert left_idle(Shape(), 9) == [line.format("1 GPU")]
     on_machines(monkeypatch, {"CPU": 5.0})
-    assert idle_gpus(Shape()) == ""
+    assert left_idle(Shape(), 9) == []
+
+
+def test_no_more_run_at_a_time_than_the_drivers_machine_has_memory_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Slots stand there, and on a cluster of one machine the workers, too."""
+    head = {"CPU": 16.0, "memory": 4.0 * 2**30, "node:__internal_head__": 1.0}
+    on_machines(monkeypatch, head)
+    assert slots(Shape(), 20) == 5, "4 GiB by 690 MiB"
+    assert slots(Shape(workers_per_trial=2), 20) == 3, "4 GiB by 1,190 MiB"
+    assert left_idle(Shape(), 9) == [
+        "5 at a time, though there are processors for 9: this machine has no memory for more. "
+        "--max-concurrent 9 would begin them all the same."
+    ]
+    assert left_idle(Shape(), 5) == [], "it is all there is to run"
+    wanted = Shape(max_concurrent=12)
+    assert (slots(wanted, 20), left_idle(wanted, 20)) == (12, [])
+    on_machines(monkeypatch, head, {"CPU": 64.0, "memory": 2.0**30})
+    assert slots(Shape(), 99) == most_slots(Shape(), 99) == 21, "4 GiB by 190 MiB"
+    on_machines(monkeypatch, {**head, "memory": 1e6})
+    assert slots(Shape(), 9) == 1, "one is tried"
+
+
+def test_no_more_run_at_a_time_than_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_machines(monkeypatch, {"CPU": 8.0})
+    for wanted, trials, found in ((1, 20, 1), (3, 20, 3), (3, 2, 2), (99, 20, 8)):
+        assert slots(Shape(max_concurrent=wanted), trials) == found
+    assert most_slots(Shape(max_concurrent=99), 20) == 20, "once machines have joined"
 
 
 def test_a_test_that_does_not_start_ray_has_none() -> None:
@@ -171,9 +198,16 @@ def test_a_shape_that_is_none_is_refused(workers: int, gpus: float, message: str
         Shape(workers_per_trial=workers, gpus_per_worker=gpus)
 
 
-def test_a_cluster_that_grows_to_nothing_is_refused() -> None:
+def test_limits_that_are_none_are_refused() -> None:
     with pytest.raises(SweepError, match=r"--grow-to must be >= 1, got 0\. Ask for 1 or more\."):
         Shape(grow_to=0)
+    with pytest.raises(SweepError, match=r"--max-concurrent must be >= 1, got -1\. Ask for 1"):
+        Shape(max_concurrent=-1)
+    with pytest.raises(SweepError, match=r"with --grow-to, which .*, got 2 and 4\. Give one\."):
+        Shape(max_concurrent=2, grow_to=4)
+    for hours in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(SweepError, match=rf"--hours must be > 0, got {hours}\. Leave it"):
+            Shape(hours=hours)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """What a sweep says at its end."""
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from rich.console import Console
@@ -11,6 +13,7 @@ from aurl import commands
 from aurl.errors import SweepError
 from aurl.files import read_json, read_yaml, write_json
 from aurl.model.vae import Vae
+from aurl.options import parser
 from aurl.search.plan import Sweep
 from aurl.search.shape import Shape
 from aurl.search.space import space_of
@@ -21,16 +24,22 @@ UNHEALTHY = {"val/kl_health": {"at_least": 2.0}}
 
 
 @pytest.mark.parametrize(
-    ("demanded", "seeds", "lacks"),
-    [(UNHEALTHY, 3, ""), ({}, 3, ""), (UNHEALTHY, 0, ""), ({}, 3, "val/disentanglement")],
+    ("demanded", "seeds", "lacks", "hours"),
+    [
+        (UNHEALTHY, 3, "", None),
+        ({}, 3, "", None),
+        (UNHEALTHY, 0, "", None),
+        ({}, 3, "val/disentanglement", None),
+        (UNHEALTHY, 3, "", 8.0),  # whose time may have been up: that is why, and was said
+    ],
 )
 def test_a_sweep_without_a_finalist_says_why(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     demanded: dict[str, Any],
     seeds: int,
     lacks: str,
+    hours: float | None,
 ) -> None:
     asked = {"seeds": {"finalists": 1, "runs": seeds}} if seeds else {}
     sweep = fake_sweep(tmp_path, trials=2, changes={**asked, "constraints": demanded})
@@ -45,18 +54,25 @@ def test_a_sweep_without_a_finalist_says_why(
     def unexported(*_: object) -> None:
         raise SweepError("there is no model")
 
-    monkeypatch.setattr(commands.exports, "trained_trial", unexported)
     space = space_of(read_yaml(sweep / "sweep.yaml")["space"], overrides={})
     planned = Sweep(
-        folder=sweep, space=space, corpus=tiny_corpus(), shape=Shape(), address=None, note=""
+        folder=sweep,
+        space=space,
+        corpus=tiny_corpus(),
+        shape=Shape(hours=hours),
+        address=None,
+        note="",
     )
-    with pytest.raises(SweepError, match="there is no model"):
+    with (
+        patch.object(commands.exports, "trained_trial", unexported),
+        pytest.raises(SweepError, match="there is no model"),
+    ):
         commands.conclude(planned, Console(width=200))
     out = capsys.readouterr().out
     unscored = not demanded and not lacks
     assert ("Of t0000's 1 runs with other seeds 0 have a score, so its" in out) == unscored
     said = [line for line in out.splitlines() if "No completed" in line]
-    so = ", so none was trained with other seeds" if seeds else ""
+    so = ", so none was trained with other seeds" if seeds and not hours else ""
     assert len(said) == bool(demanded or lacks), "in one line"
     why = (
         f"is feasible{so}: t0000 is infeasible: val/" if demanded else f"has every objective{so}."
@@ -87,6 +103,13 @@ def test_an_export_of_what_is_not_feasible_says_so(
 
 
 def test_fewer_workers_may_do_where_machines_come_and_go() -> None:
-    given = Namespace(workers_per_trial="2:4", gpus_per_worker=1.0, grow_to=8, address="head:1")
-    shape = Shape(workers_per_trial=4, workers_at_least=2, gpus_per_worker=1.0, grow_to=8)
-    assert commands.shape_of(given) == shape
+    words = ["--workers-per-trial", "2:4", "--gpus-per-worker", "1", "--address", "head:1"]
+    shape = Shape(workers_per_trial=4, workers_at_least=2, gpus_per_worker=1.0)
+
+    def given(*more: str) -> Shape:
+        return commands.shape_of(parser().parse_args([*more, *words]))
+
+    assert given("sweep", "s.yaml", "--grow-to", "8") == replace(shape, grow_to=8)
+    limits = ("--max-concurrent", "3", "--hours", "0.5")
+    assert given("sweep", "s.yaml", *limits) == replace(shape, max_concurrent=3, hours=0.5)
+    assert given("train", "config.yaml", "--out", "run") == shape

@@ -14,10 +14,10 @@ from torch import nn
 from aurl.data.corpus import save
 from aurl.errors import SweepError
 from aurl.search import copies
-from aurl.search import sweep as sweeps
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.recorder import Recorder
 from aurl.search.sampler import Proposals
+from aurl.search.supply import Supply
 from aurl.training import checkpoint
 from aurl.training.place import place_of
 from tests import test_killed as killed
@@ -101,7 +101,7 @@ def test_a_sweep_whose_folder_is_gone_goes_on_from_its_copies(root: Path) -> Non
     assert contents(again.folder) == before
     proposals = Proposals(again.folder / "study.journal", again.space, "s")
     recorder = Recorder(again.trials_folder, Silent(), again.remote)
-    supply: Any = sweeps._Supply(again, proposals, recorder)
+    supply: Any = Supply(again, proposals, recorder)
     assert supply.remaining == killed.TRIALS - 1
     name, _ = supply.next_run()
     place = place_of(again.trials_folder / name / "checkpoint")

@@ -35,7 +35,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(dry_run, "slots", lambda _, runs: min(2, runs))
     monkeypatch.setattr(dry_run, "check_gpus", lambda _: None)
     idle = "Trained on CPUs: Ray has 2 GPUs."
-    monkeypatch.setattr(dry_run, "idle_gpus", lambda shape: "" if shape.gpus_per_worker else idle)
+    monkeypatch.setattr(dry_run, "left_idle", lambda *_: [idle])
     hour = Cost(step_s=100.0, evaluation_s=400.0, final_s=2400.0)
     monkeypatch.setattr(dry_run, "measure", lambda *_: hour)
     return tmp_path
@@ -66,7 +66,7 @@ def test_a_dry_run_says_what_would_run_and_leaves_nothing(
         "steps      8 a run",
         "resources  1 worker of 1 CPU for a trial, on this machine",
         "slots      2 trials at a time",
-        "GPUs       Trained on CPUs: Ray has 2 GPUs.",
+        "idle       Trained on CPUs: Ray has 2 GPUs.",
     ):
         assert line in out.splitlines()
     assert "device-hours" in out

@@ -176,7 +176,7 @@ def test_a_run_records_what_its_gang_reports_and_looks_about_meanwhile(
     monkeypatch.setattr(full_run, "connected", lambda _: nullcontext())
     monkeypatch.setattr(full_run, "slots", lambda *_: 1)
     monkeypatch.setattr(full_run, "check_gpus", lambda _: None)
-    monkeypatch.setattr(full_run, "idle_gpus", lambda _: "")
+    monkeypatch.setattr(full_run, "left_idle", lambda *_: [])
     monkeypatch.setattr(full_run, "check_storage", lambda _: None)
     monkeypatch.setattr(full_run, "shared", lambda _: [])
     run = full_run.FullRun(

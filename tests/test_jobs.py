@@ -164,7 +164,18 @@ def test_a_sweep_is_submitted_with_what_it_needs_and_followed_to_its_end(
 ) -> None:
     monkeypatch.setattr(jobs.time, "sleep", lambda _: None)
     dashboard.late = 1
-    words = ["--name", "my sweep", "--trials", "3", "--grow-to", "4", "--resume", "space.yaml"]
+    words = [
+        "--name",
+        "my sweep",
+        "--trials",
+        "3",
+        "--grow-to",
+        "4",
+        "--hours",
+        "8",
+        "--resume",
+        "space.yaml",
+    ]
     words += ["--workers-per-trial", "2:4", "--storage", "file:///mnt/copies"]
     code = cli.main(["submit", dashboard.address, *words, "--set", "training.batch_size=8"])
     ((job, asked),) = dashboard.jobs.items()
@@ -172,7 +183,8 @@ def test_a_sweep_is_submitted_with_what_it_needs_and_followed_to_its_end(
     assert job.startswith("aurl-my-sweep-")
     assert asked["entrypoint"] == (
         "aurl sweep ./space.yaml --address=auto --out=/mnt/aurl '--name=my sweep' --trials=3 "
-        "--workers-per-trial=2:4 --gpus-per-worker=0.0 --grow-to=4 --storage=file:///mnt/copies "
+        "--workers-per-trial=2:4 --gpus-per-worker=0.0 --grow-to=4 --hours=8.0 "
+        "--storage=file:///mnt/copies "
         "--set=training.batch_size=8 --resume"
     )
     assert dashboard.files == {"space.yaml": SPACE.encode()}

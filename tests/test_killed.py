@@ -35,6 +35,7 @@ from aurl.search.provenance import read_config
 from aurl.search.recorder import Recorder
 from aurl.search.sampler import Proposals
 from aurl.search.slot import scalars
+from aurl.search.supply import Supply
 from aurl.search.wishes import PAUSE, PAUSED, ask
 from aurl.training import checkpoint
 from aurl.training.look import RATES
@@ -142,7 +143,7 @@ def drive(out: Path, name: str, root: Path | None = None, paused: str = "") -> N
     sweeps._tidy(made)
     proposals = Proposals(made.folder / "study.journal", made.space, name)
     proposals.begin_with(made.beginnings)
-    queue = sweeps._Supply(made, proposals, Recorder(made.trials_folder, Silent()))
+    queue = Supply(made, proposals, Recorder(made.trials_folder, Silent()))
     record: Any = sweeps._Record(queue)
     for index in range(queue.remaining):
         task = queue.suggest(f"tune-{index}")["task"]

@@ -31,7 +31,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from aurl import cli
 from aurl.data.corpus import save
-from aurl.errors import StorageError, SweepError
+from aurl.errors import ConfigError, StorageError, SweepError
 from aurl.files import append_lines, read_json, read_lines
 from aurl.interrupts import terminated_as_interrupted
 from aurl.metrics.score import OBJECTIVES
@@ -39,12 +39,14 @@ from aurl.search import sweep
 from aurl.search.gang import ATTEMPTS
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.provenance import read_config
+from aurl.search.ranking import FINALISTS
 from aurl.search.recorder import Recorder, trial_number
 from aurl.search.sampler import Proposals
 from aurl.search.settings import SeedsConfig
 from aurl.search.shape import Shape
 from aurl.search.slot import scalars
 from aurl.search.space import Space
+from aurl.search.supply import Finals, Supply
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, RATES, SHIFTS, Look, packed
 from benchmarks import scale
@@ -349,7 +351,7 @@ def test_a_killed_worker_costs_its_trial_an_attempt_and_nothing_else(
 ) -> None:
     budget = "trials: 3, steps_per_trial: 160"
     place = Place(tmp_path, STEADY.replace("trials: 4, steps_per_trial: 200", budget))
-    monkeypatch.setattr(sweep, "scheduler_of", StopEveryOther)
+    monkeypatch.setattr("aurl.search.supply.scheduler_of", StopEveryOther)
     made = planned(place, Shape(workers_per_trial=2))
     killed: list[set[int]] = []
     killer = threading.Thread(target=kill_a_worker, args=(place, killed))
@@ -436,17 +438,17 @@ def test_who_interrupts_a_sweep_is_told_that_it_ends_before_ray_has(
             ]
 
     monkeypatch.setattr(sweep, "connected", connected)
-    monkeypatch.setattr(sweep, "idle_gpus", lambda _: "Ray has GPUs")
+    monkeypatch.setattr(sweep, "slots", lambda *_: 1)
+    monkeypatch.setattr(sweep, "left_idle", lambda *_: ["Ray has GPUs"])
     made = planned(Place(tmp_path, STEADY))
-    with pytest.raises(KeyboardInterrupt), sweep._ray(made, display):
+    with pytest.raises(KeyboardInterrupt), sweep._ray(made, 1, display):
         raise KeyboardInterrupt
     assert made.folder.is_dir()
 
 
 def supply_of(made: Sweep) -> Any:
     proposals = Proposals(made.folder / "study.journal", made.space, "s")
-    supply = sweep._Supply
-    return supply(made, proposals, Recorder(made.trials_folder, Silent()))
+    return Supply(made, proposals, Recorder(made.trials_folder, Silent()))
 
 
 NEVER_TOGETHER = f"""{BASE}
@@ -546,13 +548,13 @@ def test_a_space_without_a_run_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = planned(Place(tmp_path, NEVER_TOGETHER))
-    monkeypatch.setattr(sweep, "INVALID_IN_A_ROW", 3)
+    monkeypatch.setattr("aurl.search.supply.INVALID_IN_A_ROW", 3)
     supply = supply_of(made)
 
     def unfit(*_: object) -> None:
-        raise sweep.ConfigError("it does not fit")
+        raise ConfigError("it does not fit")
 
-    monkeypatch.setattr(sweep, "check_fits", unfit)
+    monkeypatch.setattr("aurl.search.supply.check_fits", unfit)
     with pytest.raises(
         SweepError, match=r"got 3 in a row that are not\. The last: it does not fit"
     ):
@@ -605,6 +607,21 @@ def test_a_trial_is_judged_again_where_a_driver_was_killed_over_the_verdict(
     result = {**scalars(rows[-1], 200), "rows": rows[-1:]}
     assert supply.referee.on_trial_result(None, trial, result) == verdict
     supply.recorder.end(folder.name, "failed", "the test is over")  # its files are open
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_once_the_time_is_up_only_what_has_begun_is_given_to_tune(tmp_path: Path) -> None:
+    made = planned(Place(tmp_path, NEVER_TOGETHER))
+    supply = supply_of(made)
+    first = supply.suggest("tune-0")
+    supply.until = time.monotonic()
+    assert (supply.left, supply.remaining) == (0, 11)
+    assert supply.suggest("tune-1") == "FINISHED"
+    assert supply.take_back(supply.name_of("tune-0")), "its slot died before it began"
+    assert supply.left == 1
+    assert supply.suggest("tune-2") == first
+    assert supply.suggest("tune-3") == "FINISHED"
+    assert [path.name for path in made.trials_folder.iterdir()] == ["t0000"]
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -680,7 +697,7 @@ def complete(folder: Path, score: float, status: str = "completed") -> None:
 
 
 def finals_of(made: Sweep) -> Any:
-    return sweep._Finals(made, Silent())
+    return Finals(made, Recorder(made.folder / FINALISTS, Silent()))
 
 
 def searched(folder: Path) -> Sweep:

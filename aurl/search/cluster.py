@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -27,6 +28,12 @@ from aurl.search.shape import Shape
 
 _log = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 256 * 2**20
+SLOT_BYTES = 190 * 2**20
+"""Of the driver's machine, for each run that goes on: its slot and its mailbox (docs/scale.md)."""
+
+WORKER_BYTES = 500 * 2**20
+"""Of a worker that trains a model of a sweep's size."""
+
 STARTS = 3
 """Times that Ray is started on this machine, if it gives itself up after its 30 seconds."""
 
@@ -246,19 +253,19 @@ def _why_not(address: str | None, error: Exception) -> str:
     )
 
 
-def slots(shape: Shape, trials: int) -> int:
-    """Trials that run at the same time on the connected cluster.
+def slots(shape: Shape, runs: int) -> int:
+    """Runs that go on at the same time on the connected cluster.
 
     Args:
-        shape: What one trial needs, and how far the cluster is said to grow.
-        trials: How many there are to run.
+        shape: What one needs, and how far the cluster is said to grow.
+        runs: How many there are.
 
     Raises:
         SweepError: If not even one fits.
     """
     if shape.grow_to is not None:
-        return min(shape.grow_to, trials)
-    have = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return min(shape.grow_to, runs)
+    have = _resources()
     cpus, least = sum(int(each.get("CPU", 0)) for each in have), shape.sizes[-1]
     if least > cpus:
         raise SweepError(
@@ -273,7 +280,21 @@ def slots(shape: Shape, trials: int) -> int:
             f"{shape.gpus_per_worker:g} for each of {least} workers. Ask for "
             "fewer, or join a cluster with GPUs."
         )
-    return min(fitting, trials)
+    return min(fitting, most_slots(shape, runs))
+
+
+def most_slots(shape: Shape, runs: int) -> int:
+    """The most of so many runs that are to go on at a time, however far the cluster grows.
+
+    As many as are asked for; else as the driver's machine has memory for.
+    """
+    if shape.max_concurrent is not None:
+        return min(shape.max_concurrent, runs)
+    have = _resources()
+    head = next((each for each in have if "node:__internal_head__" in each), {})
+    workers = shape.workers_per_trial if len(have) == 1 else 0  # else they are elsewhere, too
+    fitting = head.get("memory", math.inf) / (SLOT_BYTES + workers * WORKER_BYTES)
+    return int(min(max(1.0, fitting), runs))
 
 
 def held(shape: Shape) -> int:
@@ -283,13 +304,26 @@ def held(shape: Shape) -> int:
     each need three GPUs. The workers of a trial may be on several machines. Where there is no room
     for all workers of one, but for as few as it may have, it is one.
     """
-    workers = sum(shape.workers_on(node["Resources"]) for node in ray.nodes() if node["Alive"])
+    workers = sum(map(shape.workers_on, _resources()))
     return max(workers // shape.sizes[0], min(1, workers // shape.sizes[-1]))
 
 
-def idle_gpus(shape: Shape) -> str:
-    """A line on the connected cluster's GPUs where no worker of ``shape`` has one, or nothing."""
-    gpus = sum(node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"])
-    if shape.gpus_per_worker or not gpus:
-        return ""
-    return f"Trained on CPUs: Ray has {many(gpus, 'GPU')}, which --gpus-per-worker 1 would use."
+def left_idle(shape: Shape, runs: int) -> list[str]:
+    """Lines on what the connected cluster has and so many runs do not use: GPUs, processors."""
+    lines = list[str]()
+    gpus = sum(each.get("GPU", 0.0) for each in _resources())
+    if gpus and not shape.gpus_per_worker:
+        lines.append(
+            f"Trained on CPUs: Ray has {many(gpus, 'GPU')}, which --gpus-per-worker 1 would use."
+        )
+    most, fitting = most_slots(shape, runs), min(held(shape), runs)
+    if most < fitting and shape.grow_to is None and shape.max_concurrent is None:
+        lines.append(
+            f"{most} at a time, though there are processors for {fitting}: this machine has no "
+            f"memory for more. --max-concurrent {fitting} would begin them all the same."
+        )
+    return lines
+
+
+def _resources() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

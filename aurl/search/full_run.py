@@ -10,7 +10,7 @@ from aurl.data.corpus import Corpus
 from aurl.errors import RunFailedError, StorageError, SweepError
 from aurl.files import read_json, remove_parts
 from aurl.plain import Plain, overridden
-from aurl.search.cluster import connected, idle_gpus, slots
+from aurl.search.cluster import connected, left_idle, slots
 from aurl.search.gang import (
     ATTEMPTS,
     GangSettings,
@@ -87,8 +87,8 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
         with connected(full_run.address):
             slots(full_run.shape, 1)
             check_gpus(full_run.shape)
-            if words := idle_gpus(full_run.shape):
-                display.message(words)
+            for line in left_idle(full_run.shape, 1):
+                display.message(line)
             if full_run.address is not None:
                 check_storage(folder)
             if not (folder / "status.json").exists():

@@ -18,10 +18,21 @@ class Shape:
     grow_to: int | None = None
     """Trials at a time on a cluster that starts machines for them; None: as many as fit now."""
 
+    max_concurrent: int | None = None
+    """Trials at a time at most; None: as many as fit."""
+
+    hours: float | None = None
+    """After which no trial begins; None: until all have ended."""
+
     workers_at_least: int | None = None
     """What a trial begins with where there is no room for all its workers; None: it waits."""
 
     def __post_init__(self) -> None:
+        self._check_workers()
+        self._check_gpus()
+        self._check_limits()
+
+    def _check_workers(self) -> None:
         if not self.workers_per_trial >= 1:
             raise SweepError(
                 f"--workers-per-trial must be >= 1, got {self.workers_per_trial}. "
@@ -33,6 +44,8 @@ class Shape:
                 "--workers-per-trial LEAST:MOST must have a LEAST that divides MOST, as each "
                 f"worker has an equal share of a batch, got {least}:{self.workers_per_trial}."
             )
+
+    def _check_gpus(self) -> None:
         if not 0.0 <= self.gpus_per_worker < float("inf"):
             raise SweepError(
                 f"--gpus-per-worker must be >= 0, got {self.gpus_per_worker}. Ask for 0 or more."
@@ -53,8 +66,19 @@ class Shape:
                 f"two of them can share a GPU, got {self.gpus_per_worker:g}. Ask for 1, or for "
                 "--workers-per-trial 1."
             )
-        if self.grow_to is not None and not self.grow_to >= 1:
-            raise SweepError(f"--grow-to must be >= 1, got {self.grow_to}. Ask for 1 or more.")
+
+    def _check_limits(self) -> None:
+        limits = {"--grow-to": self.grow_to, "--max-concurrent": self.max_concurrent}
+        for option, most in limits.items():
+            if most is not None and not most >= 1:
+                raise SweepError(f"{option} must be >= 1, got {most}. Ask for 1 or more.")
+        if self.grow_to is not None and self.max_concurrent is not None:
+            raise SweepError(
+                "--max-concurrent must not be given with --grow-to, which says itself how many "
+                f"trials run at a time, got {self.max_concurrent} and {self.grow_to}. Give one."
+            )
+        if self.hours is not None and not 0.0 < self.hours < float("inf"):
+            raise SweepError(f"--hours must be > 0, got {self.hours}. Leave it out for no end.")
 
     @property
     def worker(self) -> dict[str, float]:
