@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, many
+from aurl.reporting.comparisons import said
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import always_failed, duration, number, settings
@@ -73,6 +74,7 @@ def answer(found: Findings) -> list[str]:
         f"Best{so_far} is {best.trial} with {chosen}: score {number(best.metrics.get(SCORE))} "
         f"({scores})."
     ]
+    lines += said(found.comparisons)
     if not best.feasible:
         lines.append(f"No completed trial is feasible; {best.trial} is {best.reason}.")
     on_front = sum(each.front == 0 for each in found.ranked)
@@ -256,7 +258,7 @@ def caveats(found: Findings) -> list[str]:
     if sampler.name != "random":
         lines.append(
             f"{sampler.name} looks where results were good, so importances and slices are of an "
-            "uneven sample."
+            "uneven sample, and a value that was tried more often had more chances to be best."
         )
     return lines
 
@@ -305,6 +307,21 @@ def findings_record(found: Findings) -> dict[str, Any]:
         "planned": found.planned,
         "counts": counts(found.trials),
         "places": [record(place) for place in found.places],
+        "comparisons": [
+            {
+                "parameter": each.parameter.name,
+                "values": [
+                    {
+                        "value": tried.value,
+                        **tried.counts,
+                        "best": tried.best and tried.best.trial.trial,
+                        "median_score": tried.median,
+                    }
+                    for tried in each.values
+                ],
+            }
+            for each in found.comparisons
+        ],
         "importances": [asdict(each) for each in found.importances],
         "ranges": [
             {

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from aurl.errors import AurlError, ConfigError
 from aurl.files import read_yaml
 from aurl.plain import Plain
 from aurl.reporting.boundaries import Range, ranges_of
+from aurl.reporting.comparisons import Comparison, comparisons
 from aurl.reporting.watching import planned_reruns, planned_trials, silent_s
 from aurl.search.importance import LEAST_TRIALS, Importance, importances
 from aurl.search.ranking import (
@@ -73,10 +75,15 @@ class Findings:
         """The first :data:`BEST` of them."""
         return tuple(place.trial for place in self.ranked[:BEST])
 
-    @property
+    @cached_property
     def ranges(self) -> list[Range]:
         """Where in their ranges these have their values."""
         return ranges_of(self.space, self.best) if self.space is not None else []
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """The parameters that the question is about, value by value."""
+        return comparisons(self.space, self.places) if self.space is not None else []
 
     @property
     def is_running(self) -> bool:

@@ -1,9 +1,7 @@
 """The page of a report, from the question at its top to what it stands on at its end."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.boundaries import Range
 from aurl.reporting.conclusions import HELD, answer, caveats, costs, device, endings, held
 from aurl.reporting.figures import (
@@ -19,14 +17,12 @@ from aurl.reporting.figures import (
 from aurl.reporting.findings import Findings
 from aurl.reporting.html import Html, element, joined, table
 from aurl.reporting.looks import Look
+from aurl.reporting.page_trials import page_data, ranking, values
 from aurl.reporting.performances import KINDS
 from aurl.reporting.sheets import Players, chart, document, picture
-from aurl.reporting.tables import always_failed, brief, digits, duration, number, settings
+from aurl.reporting.tables import always_failed, brief
 from aurl.search.importance import LEAST_TRIALS
-from aurl.search.ranking import SCORE, Place, counts
-
-SHOWN_ROWS = 10
-"""Ranked trials that the table shows before it is asked for more."""
+from aurl.search.ranking import SCORE, counts
 
 SHOWN_SLICES = 6
 """Parameters whose slices are shown at once, those with the largest importances."""
@@ -57,6 +53,7 @@ class Page:
         sections = {
             "front": ("Pareto front", self._front()),
             "ranking": ("Ranking", self._ranking()),
+            "values": ("Value by value", self._values()),
             "mattered": ("What mattered", self._mattered()),
             "ranges": ("Ends of ranges", self._ranges()),
             "endings": ("Stopped and failed", self._endings()),
@@ -75,7 +72,7 @@ class Page:
             self._header(),
             element("nav", *links, aria_label="Sections"),
             element("main", *parts),
-            data=_data(self._found),
+            data=page_data(self._found),
         )
 
     def _header(self) -> Html:
@@ -110,43 +107,18 @@ class Page:
 
     def _ranking(self) -> Html:
         places = self._found.ranked
-        if not places:
-            return element("p", "No trial has completed.")
-        with_low = any(place.trial.score_low is not None for place in places)
-        low = ["low"] if with_low else []
-        headings = ["rank", "trial", *low, "score", *(short(name) for name in OBJECTIVES)]
-        rows = [
-            element(
-                "tr",
-                *_ranking_cells(place, with_low=with_low),
-                data_trial=place.trial.trial,
-                class_="more" if index >= SHOWN_ROWS else False,
-            )
-            for index, place in enumerate(places)
-        ]
-        head = element(
-            "tr",
-            *(
-                element("th", element("button", each, type="button"), scope="col")
-                for each in headings
-            ),
-            element("th", "parameters", scope="col"),
+        return ranking(places) if places else element("p", "No trial has completed.")
+
+    def _values(self) -> Html:
+        found = self._found.comparisons
+        if not found:
+            return element("p", "The question is about no parameter of few values.")
+        words = (
+            "Of each value of what the question is about, the trial that ranks first, beside how "
+            "many there were; the median is of the scores of all that completed."
         )
-        inner = element("table", element("thead", head), element("tbody", *rows), class_="ranking")
-        more = len(places) - SHOWN_ROWS
-        button = [element("button", f"Show {more} more", type="button", id="more")] * (more > 0)
-        legend = (
-            "* is on the Pareto front, ! is infeasible. Click a trial to see all of it. "
-            + ("low is the mean over other seeds less its standard error. " if with_low else "")
-            + "Headings sort."
-        )
-        return joined(
-            [
-                element("p", legend, class_="pale"),
-                element("div", inner, class_="scroll", tabindex="0"),
-                *button,
-            ]
-        )
+        rows = ((element("h3", each.parameter.name), values(each)) for each in found)
+        return joined([element("p", words), *(part for both in rows for part in both)])
 
     def _mattered(self) -> Html:
         figures = importance_figures(self._found)
@@ -332,23 +304,6 @@ class Page:
         return element("div", *shown, class_="grid")
 
 
-def _ranking_cells(place: Place, *, with_low: bool) -> list[Html]:
-    trial = place.trial
-    mark = "*" if place.front == 0 else "" if trial.feasible else "!"
-    low = [trial.score_low] if with_low else []
-    values = [*low, *(trial.metrics.get(name) for name in (SCORE, *OBJECTIVES))]
-    pick = element("button", trial.trial, type="button", class_="pick", data_trial=trial.trial)
-    return [
-        element("td", f"{place.rank}{mark}", data_value=str(place.rank)),
-        element("td", pick, data_value=trial.trial),
-        *(
-            element("td", number(value), data_value="" if value is None else str(value))
-            for value in values
-        ),
-        element("td", settings(trial.params), class_="params"),
-    ]
-
-
 def _title(found: Findings, trial: str) -> str:
     rank = next((each.rank for each in found.ranked if each.trial.trial == trial), None)
     return f"Rank {rank}: {trial}" if rank is not None else trial
@@ -367,29 +322,3 @@ def _at_end(found: Range) -> str:
 def _few(names: Sequence[str]) -> str:
     rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + rest
-
-
-def _data(found: Findings) -> dict[str, Any]:
-    """What the page's script shows of a trial that is chosen, by its id."""
-    return {
-        place.trial.trial: {
-            "rank": place.rank,
-            "front": place.front == 0,
-            "status": place.trial.status,
-            "reason": place.trial.reason,
-            "steps": f"{place.trial.step} of {place.trial.steps}",
-            "time": duration(place.trial.seconds),
-            "score": number(place.trial.metrics.get(SCORE)),
-            "brief": settings(place.trial.params),
-            "params": {key: str(value) for key, value in place.trial.params.items()},
-            "metrics": _main_metrics(place.trial.metrics),
-        }
-        for place in found.ranked
-    }
-
-
-def _main_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics that are no part of another, what trials are ranked by first."""
-    names = [name for name in metrics if name.count("/") == 1]
-    first = [name for name in TARGETS if name in metrics]
-    return {name: float(digits(metrics[name])) for name in dict.fromkeys([*first, *names])}

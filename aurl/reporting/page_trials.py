@@ -1,0 +1,122 @@
+"""Trials on a report's page: tables of them, and what its script knows of each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aurl.metrics.score import OBJECTIVES
+from aurl.reporting.comparisons import Comparison, Tried
+from aurl.reporting.figures import TARGETS, short
+from aurl.reporting.findings import Findings
+from aurl.reporting.html import Html, element, joined, table
+from aurl.reporting.tables import brief, digits, duration, number, settings
+from aurl.search.ranking import SCORE, Place
+
+SHOWN_ROWS = 10
+"""Ranked trials that the table shows before it is asked for more."""
+
+HEADINGS = (
+    *("value", "completed", "others", "best", "rank", "score"),
+    *(short(name) for name in OBJECTIVES),
+    "median score",
+)
+"""Of the table of a parameter's values."""
+
+
+def ranking(places: Sequence[Place]) -> Html:
+    """Completed trials, the best first; more than a few are shown when they are asked for."""
+    with_low = any(place.trial.score_low is not None for place in places)
+    low = ["low"] if with_low else []
+    headings = ["rank", "trial", *low, "score", *(short(name) for name in OBJECTIVES)]
+    rows = [
+        element(
+            "tr",
+            *_ranking_cells(place, with_low=with_low),
+            data_trial=place.trial.trial,
+            class_="more" if index >= SHOWN_ROWS else False,
+        )
+        for index, place in enumerate(places)
+    ]
+    head = element(
+        "tr",
+        *(element("th", element("button", each, type="button"), scope="col") for each in headings),
+        element("th", "parameters", scope="col"),
+    )
+    inner = element("table", element("thead", head), element("tbody", *rows), class_="ranking")
+    more = len(places) - SHOWN_ROWS
+    button = [element("button", f"Show {more} more", type="button", id="more")] * (more > 0)
+    legend = (
+        "* is on the Pareto front, ! is infeasible. Click a trial to see all of it. "
+        + ("low is the mean over other seeds less its standard error. " if with_low else "")
+        + "Headings sort."
+    )
+    box = element("div", inner, class_="scroll", tabindex="0")
+    return joined([element("p", legend, class_="pale"), box, *button])
+
+
+def values(compared: Comparison) -> Html:
+    """A parameter's values, each with the trials that had it."""
+    return table(HEADINGS, map(_tried_cells, compared.values))
+
+
+def _tried_cells(tried: Tried) -> list[str]:
+    counts, best = tried.counts, tried.best
+    others = ", ".join(f"{n} {status}" for status, n in counts.items() if status != "completed")
+    scores = best.trial.metrics if best else {}
+    return [
+        brief(tried.value),
+        str(counts["completed"]),
+        others or "-",
+        _pick(best.trial.trial) if best else "-",
+        f"{best.rank}{_mark(best)}" if best else "-",
+        *(number(scores.get(name)) for name in (SCORE, *OBJECTIVES)),
+        number(tried.median),
+    ]
+
+
+def _pick(trial: str) -> Html:
+    return element("button", trial, type="button", class_="pick", data_trial=trial)
+
+
+def _mark(place: Place) -> str:
+    return "*" if place.front == 0 else "" if place.trial.feasible else "!"
+
+
+def _ranking_cells(place: Place, *, with_low: bool) -> list[Html]:
+    trial = place.trial
+    low = [trial.score_low] if with_low else []
+    values = [*low, *(trial.metrics.get(name) for name in (SCORE, *OBJECTIVES))]
+    return [
+        element("td", f"{place.rank}{_mark(place)}", data_value=str(place.rank)),
+        element("td", _pick(trial.trial), data_value=trial.trial),
+        *(
+            element("td", number(value), data_value="" if value is None else str(value))
+            for value in values
+        ),
+        element("td", settings(trial.params), class_="params"),
+    ]
+
+
+def page_data(found: Findings) -> dict[str, Any]:
+    """What the page's script shows of a trial that is chosen, by its id."""
+    return {
+        place.trial.trial: {
+            "rank": place.rank,
+            "front": place.front == 0,
+            "status": place.trial.status,
+            "reason": place.trial.reason,
+            "steps": f"{place.trial.step} of {place.trial.steps}",
+            "time": duration(place.trial.seconds),
+            "score": number(place.trial.metrics.get(SCORE)),
+            "brief": settings(place.trial.params),
+            "params": {key: str(value) for key, value in place.trial.params.items()},
+            "metrics": _main_metrics(place.trial.metrics),
+        }
+        for place in found.ranked
+    }
+
+
+def _main_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics that are no part of another, what trials are ranked by first."""
+    names = [name for name in metrics if name.count("/") == 1]
+    first = [name for name in TARGETS if name in metrics]
+    return {name: float(digits(metrics[name])) for name in dict.fromkeys([*first, *names])}
