@@ -97,7 +97,7 @@ def warm_gang(folder: Path, trials: int) -> tuple[list[float], list[RunConfig]]:
             out=folder,
             name="s",
             trials=trials,
-            shape=Shape(grow_to=1),
+            shape=Shape(max_concurrent=1),
         )
     )
     clock = Clock()

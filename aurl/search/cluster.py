@@ -31,8 +31,8 @@ OBJECT_STORE_BYTES = 256 * 2**20
 SLOT_BYTES = 190 * 2**20
 """Of the driver's machine, for each run that goes on: its slot and its mailbox (docs/scale.md)."""
 
-WORKER_BYTES = 500 * 2**20
-"""Of a worker that trains a model of a sweep's size."""
+WORKER_BYTES = 1100 * 2**20
+"""The most that a worker holds on CPUs, of models as large as those of search_spaces/."""
 
 STARTS = 3
 """Times that Ray is started on this machine, if it gives itself up after its 30 seconds."""
