@@ -9,7 +9,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,11 @@ def check_remote(remote: Remote) -> None:
     Raises:
         SweepError: If one cannot; it is named.
     """
-    for node, answer in [(node, _ask(node, _try, remote)) for node in machines()]:
-        fault = _answer(answer)
-        if fault:
-            raise SweepError(
-                "--storage must be a place that every machine of the cluster can write, got "
-                f"{remote.uri}: {name_of(node)} says: {fault} "
-                "Give all of them the right and the credentials."
-            )
+    for name, fault in _faults([(node, _ask(node, _try, remote)) for node in machines()]):
+        raise SweepError(
+            "--storage must be a place that every machine of the cluster can write, got "
+            f"{remote.uri}: {name} says: {fault} Give all of them the right and the credentials."
+        )
 
 
 def check_gpus(shape: Shape) -> None:
@@ -76,14 +73,12 @@ def check_gpus(shape: Shape) -> None:
         return
     with_gpus = [node for node in machines() if node["Resources"].get("GPU", 0) > 0]
     # The process that has imported torch ends: as a trial's slot it would be twice as large.
-    for node, answer in [(node, _ask(node, _gpus, max_calls=1)) for node in with_gpus]:
-        fault = _answer(answer)
-        if fault:
-            raise SweepError(
-                "--gpus-per-worker must be 0 where torch finds no GPU, got "
-                f"{shape.gpus_per_worker:g}: {name_of(node)} says: {fault}. "
-                "Install torch for that machine's GPU and driver, or leave --gpus-per-worker out."
-            )
+    for name, fault in _faults([(node, _ask(node, _gpus, max_calls=1)) for node in with_gpus]):
+        raise SweepError(
+            "--gpus-per-worker must be 0 where torch finds no GPU, got "
+            f"{shape.gpus_per_worker:g}: {name} says: {fault}. "
+            "Install torch for that machine's GPU and driver, or leave --gpus-per-worker out."
+        )
 
 
 def machines() -> list[dict[str, Any]]:
@@ -146,6 +141,13 @@ def _use(place: Path, word: str, name: str) -> str:
     except OSError as error:
         return f"cannot write there ({error.strerror})"
     return ""
+
+
+def _faults(asked: list[tuple[dict[str, Any], Any]]) -> Iterator[tuple[str, str]]:
+    """Of machines that were asked, the name of each that has a fault, and the fault."""
+    for node, answer in asked:
+        if fault := _answer(answer):
+            yield name_of(node), fault
 
 
 def _answer(answer: Any) -> str:  # noqa: ANN401

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aurl.errors import ConfigError
-from aurl.plain import Plain
+from aurl.plain import Plain, check_numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,10 +18,7 @@ class Budget:
     holds fewer windows than ``training.batch_size``, so that a trial costs what it should."""
 
     def __post_init__(self) -> None:
-        for name in ("trials", "steps_per_trial", "tokens_per_step"):
-            value = getattr(self, name)
-            if value is not None and not value >= 1:
-                raise ConfigError(f"budget.{name} must be >= 1, got {value}.")
+        check_numbers(self, "budget", ">= 1", "trials", "steps_per_trial", "tokens_per_step")
 
 
 def with_trials(values: Plain, trials: int | None) -> Plain:
@@ -47,10 +44,8 @@ class SamplerConfig:
     """Configurations of a generation of NSGA-II."""
 
     def __post_init__(self) -> None:
-        if not self.startup_trials >= 0:
-            raise ConfigError(f"sampler.startup_trials must be >= 0, got {self.startup_trials}.")
-        if not self.population >= 2:
-            raise ConfigError(f"sampler.population must be >= 2, got {self.population}.")
+        check_numbers(self, "sampler", ">= 0", "startup_trials")
+        check_numbers(self, "sampler", ">= 2", "population")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,8 +89,7 @@ class StopperConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.grace <= 1.0:
             raise ConfigError(f"stopper.grace must be in [0, 1], got {self.grace}.")
-        if not self.patience >= 1:
-            raise ConfigError(f"stopper.patience must be >= 1, got {self.patience}.")
+        check_numbers(self, "stopper", ">= 1", "patience")
         if not 1.0 < self.rate_factor < float("inf"):
             raise ConfigError(f"stopper.rate_factor must be > 1, got {self.rate_factor}.")
 
@@ -111,8 +105,7 @@ class SeedsConfig:
     """Runs of each, beside the one that the search ranked."""
 
     def __post_init__(self) -> None:
-        if not self.finalists >= 1:
-            raise ConfigError(f"seeds.finalists must be >= 1, got {self.finalists}.")
+        check_numbers(self, "seeds", ">= 1", "finalists")
         if not self.runs >= 3:
             raise ConfigError(
                 f"seeds.runs must be >= 3, got {self.runs}. Fewer say nothing about the noise."
