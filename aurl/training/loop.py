@@ -155,8 +155,7 @@ class Trainer:
 
     def __init__(self, run: Run, workers: Workers) -> None:
         config, device = run.config, workers.device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        workers.forget_peak()
         self.run = run
         self.workers = workers
         self.store = TokenStore(

@@ -7,8 +7,9 @@ the gradient of one worker with the whole batch.
 import gc
 import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,12 +46,22 @@ class Workers:
             return Workers(device=device)
         return Workers(distributed.get_rank(), distributed.get_world_size(), device)
 
+    def forget_peak(self) -> None:
+        """Have :meth:`peak_gib` speak of what is held from now on."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            with suppress(OSError):  # not Linux: then it speaks of the whole process's life
+                Path("/proc/self/clear_refs").write_text("5")
+
     def peak_gib(self) -> float:
-        """The most memory held so far: on a GPU by this run's tensors, else by the process."""
+        """The most memory held since then: on a GPU by tensors, else by the process."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**30
-        unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, kibibytes on Linux
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        if sys.platform == "darwin":
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+        words = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()
+        return int(words[0]) / 2**20  # kibibytes
 
     def release(self) -> None:
         """Give back the memory of a GPU that no run holds any more."""
