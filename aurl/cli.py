@@ -52,7 +52,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.command == "submit" and args.space is None and is_word:
         args.space = Path(left[0])  # argparse finds no second word that is left out after options
     elif left:
-        whole.error(f"unrecognized arguments: {' '.join(left)}")
+        what = f"unrecognized arguments: {' '.join(left)}"
+        whole.exit(2, f"aurl: {what}. See: aurl {args.command} --help\n")
     return args
 
 

@@ -33,7 +33,7 @@ from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
 from aurl.search.provenance import provenance, read_config, write_config
-from aurl.search.ranking import read_reruns
+from aurl.search.ranking import folder_of, read_reruns, read_trials
 from aurl.search.shape import Shape
 from aurl.training.fits import check_fits
 
@@ -172,16 +172,17 @@ def _prepare_run_folder(out: Path, config: RunConfig, made_by: Mapping[str, Any]
 
 
 def run_export(args: Namespace) -> int:
-    """Export a sweep's trial at a rank, or a full-size run."""
-    lacking = ""
+    """Export a sweep's trial, by its rank or its name, or a full-size run."""
+    folder, lacking = args.source, ""
     if (args.source / "trials").is_dir():
-        trial = exports.trial_at_rank(args.source, args.rank)
-        folder = args.source / "trials" / trial.trial
-        lacking = "" if trial.feasible else trial.reason
-    elif args.rank != 1:
-        raise SweepError(f"--rank must be left out for a run, which has none, got {args.rank}.")
-    else:
-        folder = args.source
+        name = args.trial or exports.trial_at_rank(args.source, args.rank).trial
+        folder = folder_of(args.source, name, "--trial")
+        trial = next((each for each in read_trials(args.source) if each.trial == name), None)
+        if trial is not None and trial.status == "completed" and not trial.feasible:
+            lacking = trial.reason
+    elif args.trial or args.rank != 1:
+        given = f"--trial {args.trial}" if args.trial else f"--rank {args.rank}"
+        raise SweepError(f"{given} must be left out for a run: it is of a sweep's folder.")
     trained, corpus = trained_run(folder, args.data)
     name = folder.absolute().name
     metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, name, lacking))

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 
@@ -19,7 +20,7 @@ from aurl.reporting.choosing import as_csv, chosen
 from aurl.reporting.leaderboard import columns, record, status_record
 from aurl.reporting.tables import always_failed, leaderboard_table, status_table
 from aurl.reporting.watching import watch
-from aurl.search.ranking import ranked, read_runs, read_trials
+from aurl.search.ranking import Place, ranked, read_runs, read_trials
 from aurl.search.wishes import PAUSE, STOP, ask
 
 LONGEST_S = 86400.0
@@ -31,7 +32,10 @@ def status(args: argparse.Namespace) -> int:
     if args.watch is not None:
         return _watch(args)
     read = read_runs(args.sweep)
-    trials = chosen(read, status_record, args.filter, sort=args.sort, reverse=args.reverse)
+    order = {"sort": args.sort, "reverse": args.reverse}
+    trials = chosen(
+        read, lambda each: {**each.metrics, **status_record(each)}, args.filter, **order
+    )
     if args.csv:
         rows = [status_record(trial) for trial in trials]
         print(as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))), end="")
@@ -63,7 +67,8 @@ def _watch(args: argparse.Namespace) -> int:
 def leaderboard(args: argparse.Namespace) -> int:
     """Show the ranked trials of a sweep."""
     trials = read_trials(args.sweep)
-    places = chosen(ranked(trials), record, args.filter, sort=args.sort, reverse=args.reverse)
+    order = {"sort": args.sort, "reverse": args.reverse}
+    places = chosen(ranked(trials), _with_metrics, args.filter, **order)
     if args.csv:
         print(as_csv([record(place) for place in places], columns(trials)), end="")
     elif args.json:
@@ -105,6 +110,11 @@ def pause(args: argparse.Namespace) -> int:
         "is resumed."
     )
     return 0
+
+
+def _with_metrics(place: Place) -> dict[str, Any]:
+    """A place's row, and every metric of a trial that has a rank: no other is scored."""
+    return {**(place.trial.metrics if place.rank is not None else {}), **record(place)}
 
 
 def _none_of(count: int) -> str:

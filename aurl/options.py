@@ -152,8 +152,11 @@ def _add_listings(add: Add) -> None:
 
 def _add_export(add: Add) -> None:
     export = add("export", "a trial as a folder that needs nothing else")
-    export.add_argument("source", type=Path, help="a sweep's folder, or a run's by `aurl train`")
-    export.add_argument("--rank", type=int, default=1, help="place on the leaderboard (default 1)")
+    words = "a sweep's folder, or that of a trial or of a run by `aurl train`"
+    export.add_argument("source", type=Path, help=words)
+    which = export.add_mutually_exclusive_group()
+    which.add_argument("--rank", type=int, default=1, help="place on the leaderboard (default 1)")
+    which.add_argument("--trial", default="", help="such as t0003, whatever its place")
     export.add_argument("--out", type=Path, required=True, help="the export's folder")
     _add_data(export)
 
@@ -311,7 +314,8 @@ def _add_table(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CONDITION",
-        help="rows that fulfil it, such as 'score>0.5' or reason~nan; may be given again",
+        help="rows that fulfil it, such as 'rank<=3', 'val/kl_nats>5' or reason~nan; "
+        "may be given again",
     )
     command.add_argument("--sort", default="", metavar="COLUMN", help="lowest first")
     command.add_argument("--reverse", action="store_true", help="highest first")

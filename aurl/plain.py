@@ -166,6 +166,22 @@ def _child(node: Any, part: str, key: str) -> Any:  # noqa: ANN401
     raise ConfigError(f"{key} is not a setting.")
 
 
+def differences(old: Any, new: Any) -> str:  # noqa: ANN401
+    """What differs between two pieces of plain data, in words: dotted keys if both hold some."""
+
+    def said(value: object, before: object) -> str:
+        return f"{value!r:.80}, was {before!r:.80}"
+
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        was, given = dotted(cast("Plain", old)), dotted(cast("Plain", new))
+        keys = [key for key in {**was, **given} if was.get(key) != given.get(key)]
+        told = [f"{key} {said(given.get(key), was.get(key))}" for key in keys[:3]]
+        more = [f"and {len(keys) - 3} more"] * (len(keys) > 3)
+        if told:
+            return "; ".join([*told, *more])
+    return said(new, old)
+
+
 def suggestion(key: str, known: list[str]) -> str:
     """What the writer of an unknown key may have meant."""
     close = difflib.get_close_matches(key, known, n=1)

@@ -94,6 +94,18 @@ def test_an_ending_that_two_columns_share_names_neither() -> None:
         chosen(rows, dict, sort="value")
 
 
+def test_a_metric_has_its_name_or_that_without_its_split() -> None:
+    rows = [{"trial": "a", "val/kl_nats": 2.0, "time/step_s": 1.0}, {"trial": "b"}]
+    assert chosen(rows, dict, ["val/kl_nats>1"]) == chosen(rows, dict, ["kl_nats>1"]) == rows[:1]
+    assert chosen(rows, dict, sort="time/step_s") == rows
+    with pytest.raises(ConfigError) as caught:
+        chosen(rows, dict, sort="step_s")
+    assert str(caught.value) == (
+        "--sort must name one column, got step_s. There are: trial, and metrics, such as "
+        "val/kl_nats."
+    )
+
+
 def test_no_rows_answer_no_question() -> None:
     assert chosen([], dict, ["score>1"], sort="score") == []
 

@@ -133,7 +133,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "steps": (
         (*TINY, "--set", "training.steps=3"),
         "training.steps must be left out of a search space, and of --set: budget.steps_per_trial "
-        "sets it. Change that in the space's file, or in a copy of it.",
+        "sets it, as in --set budget.steps_per_trial=50.",
     ),
     "grows alone": ((*TINY, "--grow-to", "2"), "--grow-to must come with --address: this machine"),
     "no draws": ((*SHOWN_SPACE, "--samples", "0"), "--samples must be >= 1, got 0."),
@@ -238,7 +238,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "rank of a run": (
         ("export", "empty", "--out", "new", "--rank", "2"),
-        "--rank must be left out for a run, which has none, got 2.",
+        "--rank 2 must be left out for a run: it is of a sweep's folder.",
     ),
     "train by nobody": (
         ("train", "run.yaml", "--out", "new", "--data", "corpus", "--workers-per-trial", "0"),
@@ -311,13 +311,24 @@ def options(**changes: object) -> plan.SweepOptions:
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
-    ("words", "edit", "key"),
+    ("words", "edit", "key", "got"),
     [
-        ((), ("1e-2", "2e-2"), "space"),
-        ((), ("steps_per_trial: 8", "steps_per_trial: 9"), "steps"),
-        ((), ("steps_per_trial: 8", "steps_per_trial: 8, tokens_per_step: 99"), "steps"),
-        (("--set", "seed=1"), ("", ""), "overrides"),
-        (("--workers-per-trial", "2"), ("", ""), "workers_per_trial"),
+        (
+            (),
+            ("1e-2", "2e-2"),
+            "space",
+            "scientific.optimizer.lr.log_uniform ['1e-3', '2e-2'], was ",
+        ),
+        ((), ("steps_per_trial: 8", "steps_per_trial: 9"), "steps", "steps_per_trial 9, was 8."),
+        (
+            (),
+            ("steps_per_trial: 8", "steps_per_trial: 8, tokens_per_step: 99"),
+            "steps",
+            "tokens_per_step 99, was None. Start another sweep",
+        ),
+        (("--set", "seed=1"), ("", ""), "overrides", "seed 1, was None."),
+        (("--set", "sampler.seed=1"), ("", ""), "overrides", "sampler.seed 1, was None."),
+        (("--workers-per-trial", "2"), ("", ""), "workers_per_trial", "2, was 1."),
     ],
 )
 def test_a_sweep_is_not_resumed_as_another_one(
@@ -325,13 +336,15 @@ def test_a_sweep_is_not_resumed_as_another_one(
     words: tuple[str, ...],
     edit: tuple[str, str],
     key: str,
+    got: str,
 ) -> None:
     plan.plan(options())
     before = Path("out/space/sweep.yaml").read_bytes()
     Path("space.yaml").write_text(SPACE.replace(*edit))
     given = answer(capfd, *TINY, "--resume", *words)
     assert is_one_line(given), given
-    assert given.err.startswith(f"aurl: --resume must be given the {key} that space was started")
+    must = f"aurl: --resume must be given the {key} that space was started with, got {got}"
+    assert given.err.startswith(must), given.err
     assert Path("out/space/sweep.yaml").read_bytes() == before
 
 

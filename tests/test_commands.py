@@ -1,6 +1,5 @@
 """What a sweep says at its end."""
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from unittest.mock import patch
 import pytest
 from rich.console import Console
 
-from aurl import commands
+from aurl import cli, commands
 from aurl.errors import SweepError
 from aurl.files import read_json, read_yaml, write_json
 from aurl.model.vae import Vae
@@ -95,11 +94,41 @@ def test_an_export_of_what_is_not_feasible_says_so(
     monkeypatch.setattr(commands, "trained_run", lambda *_: (trained, corpus))
     monkeypatch.setattr(commands.exports, "export", lambda *_, extra: made.update(extra))
     monkeypatch.setattr(commands, "latent_use", lambda name, _: f"{name} on the test split")
-    given = Namespace(source=sweep, rank=1, data="", out=tmp_path / "export")
-    assert commands.run_export(given) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[1].startswith("t0000 is infeasible: val/kl_health must be at least 2, got 0.")
-    assert told[1] == f"t0000 is {made['feasible'].removeprefix('no: ')}."
+    words = ["export", str(sweep), "--out", str(tmp_path / "export")]
+    for which in ([], ["--rank", "1"], ["--trial", "t0000"]):
+        assert commands.run_export(parser().parse_args([*words, *which])) == 0
+        told = capsys.readouterr().out.splitlines()
+        assert told[1].startswith("t0000 is infeasible: val/kl_health must be at least 2, got 0.")
+        assert told[1] == f"t0000 is {made['feasible'].removeprefix('no: ')}."
+
+
+def test_a_trial_is_exported_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = fake_sweep(tmp_path / "s", trials=3)
+    write_json(sweep / "finalists" / "t0002.1" / "status.json", {"status": "completed"})
+    asked = list[Path]()
+
+    def trained_run(folder: Path, data: str) -> None:
+        asked.append(folder)
+        raise SweepError("there is no model")
+
+    monkeypatch.setattr(commands, "trained_run", trained_run)
+
+    def said(*words: str) -> str:
+        assert cli.main(["export", *words, "--out", str(tmp_path / "x")]) == 2
+        return capsys.readouterr().err
+
+    for name, kind in (("t0002", "trials"), ("t0002.1", "finalists")):
+        said(str(sweep), "--trial", name)
+        assert asked[-1] == sweep / kind / name
+    assert said(str(sweep), "--trial", "../x").startswith("aurl: --trial must be a trial of ")
+    assert said(str(sweep), "--trial", "t0009").startswith("aurl: --trial must be a trial of ")
+    run = str(sweep / "trials" / "t0001")
+    assert said(run, "--trial", "t0001").startswith("aurl: --trial t0001 must be left out for")
+    assert said(run, "--rank", "2").startswith("aurl: --rank 2 must be left out for a run: it is")
+    assert len(asked) == 2
+    assert "there is no model" in said(run)
 
 
 def test_fewer_workers_may_do_where_machines_come_and_go() -> None:

@@ -3,8 +3,10 @@
 import io
 import shutil
 import zipfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from torch import nn
 from aurl.data.corpus import save
 from aurl.errors import SweepError
 from aurl.search import copies
+from aurl.search import sweep as sweeps
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.recorder import Recorder
 from aurl.search.sampler import Proposals
@@ -107,6 +110,32 @@ def test_a_sweep_whose_folder_is_gone_goes_on_from_its_copies(root: Path) -> Non
     place = place_of(again.trials_folder / name / "checkpoint")
     assert (name, checkpoint.step_of(place)) == ("t0001", 2)
     assert killed.study_states(again.folder) == ["COMPLETE", "RUNNING"]
+
+
+def test_the_runs_of_finalists_add_to_the_copy_of_the_journal(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever copies them knows how far the search's own trials have copied it."""
+
+    def fit(queue: Any) -> None:
+        record: Any = sweeps._Record(queue)
+        while (task := queue.suggest(name := f"{type(queue)}-{queue.left}")) != "FINISHED":
+            if isinstance(queue, Supply):  # of the others, it is enough that they are proposed
+                trial = SimpleNamespace(trial_id=name, last_result={}, config=task)
+                killed.train(queue, record, task["task"], trial)
+
+    few = killed.SPACE.replace(f"trials: {killed.TRIALS}", "trials: 1")
+    (root / "space.yaml").write_text(f"{few}seeds: {{finalists: 1, runs: 3}}\n")
+    monkeypatch.setattr(sweeps, "_ray", lambda *_: nullcontext("scratch"))
+    monkeypatch.setattr(
+        sweeps, "_tuner", lambda _, queue, *__: SimpleNamespace(fit=lambda: fit(queue))
+    )
+    made = planned(root)
+    sweeps.run(made, Silent())
+    assert len(list((made.folder / "finalists").iterdir())) == 3
+    before = contents(made.folder)
+    shutil.rmtree(made.folder)
+    assert contents(planned(root).folder) == before
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")

@@ -227,7 +227,7 @@ def test_what_is_submitted_is_a_command_of_ours_whatever_its_words_begin_with(
     with pytest.raises(SystemExit):
         cli.main([*words[1:], "--no-such-option"])
     err = capsys.readouterr().err
-    assert err == "aurl: unrecognized arguments: --no-such-option. See: aurl --help\n"
+    assert err == "aurl: unrecognized arguments: --no-such-option. See: aurl sweep --help\n"
 
 
 def test_a_corpus_that_is_here_goes_along(dashboard: Dashboard) -> None:

@@ -1,5 +1,6 @@
 """Training: exact resume, refusal of divergence, batches in parts."""
 
+import resource
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,21 @@ def test_every_logged_name_is_on_the_step_it_belongs_to(tmp_path: Path) -> None:
     assert levels == pytest.approx(final["val/kl_nats"])
     elbo = final["val/reconstruction_nats"] + final["val/kl_nats"]
     assert final["val/negative_elbo_nats"] == pytest.approx(elbo)
+
+
+def test_where_the_system_does_not_say_what_was_held_meanwhile_it_is_of_the_whole_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ever = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    for text in ("VmSize:\t 9 kB\n", None):
+
+        def read_text(_: Path, text: str | None = text) -> str:
+            if text is None:
+                raise FileNotFoundError
+            return text
+
+        monkeypatch.setattr(Path, "read_text", read_text)
+        assert Workers().peak_gib() == pytest.approx(ever, rel=0.05)
 
 
 def test_throughput_and_memory_are_those_of_the_run(tmp_path: Path) -> None:

@@ -35,8 +35,10 @@ class Machines:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, holds: int) -> None:
         self.holds = holds
+        self.memory_for = 99
         self.now = 0.0
         monkeypatch.setattr(room, "held", self.held)
+        monkeypatch.setattr(room, "most_slots", lambda _, runs: min(self.memory_for, runs))
         monkeypatch.setattr(room.time, "monotonic", lambda: self.now)
 
     def held(self, shape: Shape) -> int:
@@ -54,7 +56,9 @@ def test_a_machine_that_joins_is_used_and_one_that_goes_takes_no_room_back(
     machines = Machines(monkeypatch, 2)
     made = Room(Endless(metric="x", mode="max"), Shape(), slots=2, most=4)
     assert started(made, "abc") == "ab"
-    machines.holds, machines.now = 3, 10.0
+    machines.holds, machines.memory_for, machines.now = 3, 2, 5.0
+    assert started(made, "cd") == "", "the driver's machine has no memory for another slot"
+    machines.memory_for, machines.now = 99, 10.0
     assert started(made, "cd") == "c"
     machines.holds, machines.now = 1, 20.0
     made.on_trial_complete("a")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,27 @@ def test_a_condition_may_name_a_whole_parameter() -> None:
     read = space({FINE: {"int_uniform": [1, 3]}, LR: {"choice": [0.1], "when": {FINE: [1, 2]}}})
     for values in random_trials(read, 30):
         assert (LR in values) == (values[FINE] < 3)
+
+
+def test_how_a_space_is_searched_can_be_set() -> None:
+    path = Path(__file__).parents[1] / "search_spaces" / "quick.yaml"
+    given = {"sampler.seed": 7, "budget.steps_per_trial": 50, "seed": 1, "scheduler": {"grace": 1}}
+    before, read = load_space(path), load_space(path, overrides=given)
+    assert (read.sampler, read.budget) == (
+        replace(before.sampler, seed=7),
+        replace(before.budget, steps_per_trial=50),
+    )
+    assert read.scheduler == replace(before.scheduler, grace=1.0)
+    assert read.base["seed"] == 1
+    assert list(read.fixed) == [*before.fixed, "seed"]
+    for wrong, message in (
+        ({"sampler.sede": 7}, r"^sampler\.sede is not a setting\. Did you mean 'seed'\?$"),
+        ({"sampler": 7}, r"^sampler must be a mapping, got 7\.$"),
+        ({"budget.trials": 7}, r"^budget\.trials must be left out of --set: --trials sets it\.$"),
+        ({"budget": {"trials": 7}}, r"^budget\.trials must be left out of --set"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_space(path, overrides=wrong)
 
 
 SHIPPED = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))

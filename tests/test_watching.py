@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from aurl import cli, listings
-from aurl.files import write_json, write_yaml
+from aurl.files import read_json, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.watching import planned_trials, watch
 from aurl.search.wishes import PAUSED
@@ -200,6 +200,15 @@ def test_status_and_leaderboard_are_filtered_sorted_and_written_as_csv(
     assert cli.main(["leaderboard", str(tmp_path), "--csv", "--filter", "score>0.4"]) == 0
     header, row = capsys.readouterr().out.splitlines()
     assert dict(zip(header.split(","), row.split(","), strict=True))["trial_id"] == "t0000"
+    for name, kl in (("t0000", 2.0), ("t0002", 7.0)):
+        path = tmp_path / "trials" / name / "status.json"
+        status = read_json(path)
+        write_json(path, {**status, "metrics": {**status["metrics"], "val/kl_nats": kl}})
+    by_kl = ["--csv", "--filter", "val/kl_nats>5"]
+    assert cli.main(["status", str(tmp_path), *by_kl]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("t0002,stopped")
+    assert cli.main(["leaderboard", str(tmp_path), *by_kl]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1, "it is stopped, which is not scored"
     monitor = ["leaderboard", str(tmp_path), "--sort", "height"]
     assert cli.main(monitor) == 2
     assert "--sort must name one column, got height" in capsys.readouterr().err

@@ -78,14 +78,19 @@ def chosen(
 def column_of(columns: Sequence[str], name: str, option: str) -> str:
     """The column of that name, or the only one that ends so: ``value`` for ``beta.value``.
 
+    Metrics have a slash in their names, and are too many to be told of.
+
     Raises:
         ConfigError: If there is none, or several.
     """
     if name in columns or not columns:
         return name
     found = [column for column in columns if column.endswith(f".{name}")]
+    found = found or [column for column in columns if column == f"val/{name}"]
     if len(found) != 1:
-        among = ", ".join(found or columns)
+        short = [column for column in columns if "/" not in column]
+        more = ", and metrics, such as val/kl_nats" if len(short) < len(columns) else ""
+        among = ", ".join(found or short) + ("" if found else more)
         raise ConfigError(f"{option} must name one column, got {name}. There are: {among}.")
     return found[0]
 

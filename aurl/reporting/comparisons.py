@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from aurl.reporting.tables import brief, number
-from aurl.search.distributions import Choice, Distribution, IntUniform, Value
+from aurl.search.distributions import Choice, Distribution, IntUniform, Value, is_same
 from aurl.search.ranking import SCORE, Place
 from aurl.search.space import Parameter, Space
 
@@ -67,7 +67,8 @@ def comparisons(space: Space, places: Sequence[Place]) -> list[Comparison]:
                     places=tuple(
                         place
                         for place in places
-                        if _is_same(parameter.value_in(place.trial.params), value)
+                        if (had := parameter.value_in(place.trial.params)) is not None
+                        and is_same(had, value)
                     ),
                 )
                 for value in values
@@ -112,8 +113,3 @@ def _values(distribution: Distribution) -> Sequence[Value]:
     if isinstance(distribution, IntUniform):
         return range(distribution.low, distribution.high + 1, distribution.step)
     return ()
-
-
-def _is_same(value: Value | None, other: Value) -> bool:
-    """Whether two values are equal; 1 is not True."""
-    return value == other and isinstance(value, bool) == isinstance(other, bool)

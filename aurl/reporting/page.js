@@ -58,7 +58,7 @@
   };
 
   const trialAt = (event) => {
-    const mark = event.target.closest("circle[data-trial], tr[data-trial]");
+    const mark = event.target.closest("circle[data-trial], tr[data-trial], .pick");
     return mark ? mark.dataset.trial : null;
   };
 

@@ -284,9 +284,9 @@ def slots(shape: Shape, runs: int) -> int:
 
 
 def most_slots(shape: Shape, runs: int) -> int:
-    """The most of so many runs that are to go on at a time, however far the cluster grows.
+    """The most of so many runs that are to go on at a time, whatever processors there are.
 
-    As many as are asked for; else as the driver's machine has memory for.
+    As many as are asked for; else as the driver's machine has memory for, as the cluster is now.
     """
     if shape.max_concurrent is not None:
         return min(shape.max_concurrent, runs)

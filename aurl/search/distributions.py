@@ -166,7 +166,7 @@ def can_be(distribution: Distribution, value: Value) -> bool:
     """Whether a draw can be this very value; of a real range, none can."""
     match distribution:
         case Choice(options):
-            return any(_is_same(value, option) for option in options)
+            return any(is_same(value, option) for option in options)
         case IntUniform(low, high, step):
             return type(value) is int and low <= value <= high and (value - low) % step == 0
         case Uniform() | LogUniform():
@@ -174,7 +174,7 @@ def can_be(distribution: Distribution, value: Value) -> bool:
     assert_never(distribution)
 
 
-def _is_same(value: Value, option: Value) -> bool:
+def is_same(value: Value, option: Value) -> bool:
     """Whether two are one value; to Python alone, true is 1."""
     return isinstance(value, bool) == isinstance(option, bool) and value == option
 

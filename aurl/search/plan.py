@@ -14,7 +14,7 @@ from aurl.data import corpus as corpora
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
-from aurl.plain import Plain, build
+from aurl.plain import Plain, build, differences
 from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
@@ -358,8 +358,8 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
     for key, value in old.items():
         if new[key] != value:
             raise SweepError(
-                f"--resume must be given the {key} that {folder.name} was started with, got a "
-                f"different one. See {folder / ABOUT}, or start a new sweep with --name."
+                f"--resume must be given the {key} that {folder.name} was started with, got "
+                f"{differences(value, new[key])}. Start another sweep with --name."
             )
     began, asked = (record.get("warm_start", {}).get("from") for record in (before, now))
     if asked not in (None, began):

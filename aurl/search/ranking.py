@@ -119,6 +119,27 @@ def lower_bound(scores: Sequence[float]) -> float:
     return float(values.mean() - values.std(ddof=1) / math.sqrt(len(values)))
 
 
+def folder_of(sweep: Path, trial: str, option: str) -> Path:
+    """The folder of a trial; a finalist's run with another seed is called t0003.1.
+
+    Args:
+        sweep: The sweep's folder.
+        trial: The trial's name.
+        option: What it was given as, for the message.
+
+    Raises:
+        SweepError: If there is no such sweep or trial.
+    """
+    folder = sweep / (FINALISTS if "." in trial else "trials") / trial
+    is_one = RUN_ID.fullmatch(trial) and not folder.is_symlink()
+    if not is_one or not (folder / "status.json").is_file():
+        read_trials(sweep)  # says so if it is no sweep
+        raise SweepError(
+            f"{option} must be a trial of {sweep}, got {trial!r}. See `aurl status {sweep}`."
+        )
+    return folder
+
+
 def read_trials(sweep: Path) -> list[TrialStatus]:
     """Read the status of every trial of a sweep, by trial id.
 

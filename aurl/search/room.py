@@ -9,7 +9,7 @@ from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from aurl.errors import OutageError
-from aurl.search.cluster import held
+from aurl.search.cluster import held, most_slots
 from aurl.search.placement import free_orphans
 from aurl.search.shape import Shape
 
@@ -63,7 +63,8 @@ class Room(ConcurrencyLimiter):
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - or the text FINISHED
         """See Ray; None as long as there is no room."""
         if self.max_concurrent < self._most and self._pace.is_due():
-            self.max_concurrent = max(self.max_concurrent, min(held(self._shape), self._most))
+            fitting = min(held(self._shape), most_slots(self._shape, self._most))
+            self.max_concurrent = max(self.max_concurrent, fitting)
         return super().suggest(trial_id)
 
 

@@ -1,10 +1,14 @@
 """The sections of a search space that say how it is searched: budget, sampler, scheduler."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from aurl.errors import ConfigError
-from aurl.plain import Plain, check_numbers
+from aurl.plain import Plain, check_numbers, dotted
+
+SECTIONS = ("budget", "sampler", "scheduler", "stopper")
+"""Of a search space's file, whose settings ``--set`` reaches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +30,23 @@ def with_trials(values: Plain, trials: int | None) -> Plain:
     if trials is None or not isinstance(values.get("budget"), dict):
         return values
     return {**values, "budget": {**values["budget"], "trials": trials}}
+
+
+def with_settings(values: Plain, overrides: Mapping[str, Any]) -> tuple[Plain, Plain]:
+    """A search space's file with what ``--set`` says of how it is searched, and the rest of that.
+
+    Raises:
+        ConfigError: If it says how many trials there are, which ``--trials`` does.
+    """
+    here = {key: value for key, value in overrides.items() if key.partition(".")[0] in SECTIONS}
+    for key, value in dotted(here).items():
+        if key == "budget.trials":
+            raise ConfigError("budget.trials must be left out of --set: --trials sets it.")
+        section, _, name = key.partition(".")
+        found = values.get(section) or {}
+        is_inside = bool(name) and isinstance(found, dict)
+        values = {**values, section: {**found, name: value} if is_inside else value}
+    return values, {key: value for key, value in overrides.items() if key not in here}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

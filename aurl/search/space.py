@@ -37,6 +37,7 @@ from aurl.search.settings import (
     SchedulerConfig,
     SeedsConfig,
     StopperConfig,
+    with_settings,
 )
 
 Role: TypeAlias = Literal["scientific", "nuisance"]
@@ -147,6 +148,7 @@ def load_space(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Spa
 
 def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     """Build a space from plain data; arguments and errors as in :func:`load_space`."""
+    values, overrides = with_settings(values, overrides)
     known = ["question", "base", "scientific", "nuisance", "fixed", "budget"]
     known += ["sampler", "scheduler", "stopper", "constraints", "seeds"]
     for key in _text_keys(values, "a search space"):
@@ -161,7 +163,7 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     if "training.steps" in {**dotted(base), **held}:
         raise ConfigError(
             "training.steps must be left out of a search space, and of --set: "
-            "budget.steps_per_trial sets it. Change that in the space's file, or in a copy of it."
+            "budget.steps_per_trial sets it, as in --set budget.steps_per_trial=50."
         )
     base = overridden(overridden(merged(to_plain(RunConfig()), base), fixed), overrides)
     roles: tuple[Role, ...] = ("scientific", "nuisance")

@@ -19,7 +19,7 @@ from aurl.errors import StorageError, SweepError
 from aurl.files import remove_parts
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, many
-from aurl.search.cluster import connected, left_idle, most_slots, slots
+from aurl.search.cluster import connected, left_idle, slots
 from aurl.search.front import conditional, domains
 from aurl.search.gang import ATTEMPTS, GangSettings, last_line, shared
 from aurl.search.journal import journal
@@ -52,9 +52,8 @@ def run(sweep: Sweep, display: Display) -> None:
         proposals.begin_with(sweep.beginnings)
         recorder = _recorder(sweep, sweep.trials_folder, display)
         supply = Supply(sweep, proposals, recorder, until)
-        again = _recorder(sweep, sweep.folder / FINALISTS, display)
         scratch = ""
-        for make in (lambda: supply, lambda: Finals(sweep, again, until)):
+        for make in (lambda: supply, lambda: _finals(sweep, display, until)):
             queue = make()
             while left := queue.left:  # once, but for runs that Tune gave back
                 if not scratch:
@@ -67,12 +66,17 @@ def run(sweep: Sweep, display: Display) -> None:
                     _tuner(sweep, queue, left, scratch).fit()
             if queue.remaining:
                 display.message(
-                    f"the time is up: {many(queue.remaining, 'run')} have not begun, and do when "
-                    "the sweep is resumed"
+                    f"the time is up: {many(queue.remaining, 'run')} left, for when the sweep is "
+                    "resumed"
                 )
                 break
         # A driver may have been killed just before it drew the last trial.
         supply.front.draw(even_if_drawn=False)
+
+
+def _finals(sweep: Sweep, display: Display, until: float) -> Finals:
+    """The finalists, once the search is over: its copies at a storage are gone on with."""
+    return Finals(sweep, _recorder(sweep, sweep.folder / FINALISTS, display), until)
 
 
 def _recorder(sweep: Sweep, folder: Path, display: Display) -> Recorder:
@@ -120,11 +124,10 @@ def _tuner(sweep: Sweep, queue: Queue, runs: int, scratch: str) -> tune.Tuner:
     patience = [] if sweep.address is None else [Patience(sweep.shape, queue.recorder.tell)]
     joins = sweep.address is not None and sweep.shape.grow_to is None
     n_slots = slots(sweep.shape, runs)
-    most = most_slots(sweep.shape, runs) if joins else n_slots
     return tune.Tuner(
         slot,
         tune_config=tune.TuneConfig(
-            search_alg=Room(queue, sweep.shape, slots=n_slots, most=most),
+            search_alg=Room(queue, sweep.shape, slots=n_slots, most=runs if joins else n_slots),
             scheduler=queue.referee,
             num_samples=runs,
             reuse_actors=True,

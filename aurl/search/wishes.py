@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aurl.errors import SweepError
 from aurl.files import read_json, write_json
-from aurl.search.ranking import FINALISTS, RUN_ID, read_trials
+from aurl.search.ranking import folder_of
 
 STOP = "stop.json"
 """In a trial's folder: it is to be stopped at its next report, if paused when it goes on."""
@@ -34,13 +34,7 @@ def ask(sweep: Path, trial: str, wish: str) -> None:
     Raises:
         SweepError: If there is no such sweep or trial, or it does not run.
     """
-    folder = sweep / (FINALISTS if "." in trial else "trials") / trial
-    is_one = RUN_ID.fullmatch(trial) and not folder.is_symlink()
-    if not is_one or not (folder / "status.json").is_file():
-        read_trials(sweep)  # says so if it is no sweep
-        raise SweepError(
-            f"TRIAL must be a trial of {sweep}, got {trial!r}. See `aurl status {sweep}`."
-        )
+    folder = folder_of(sweep, trial, "TRIAL")
     found = read_json(folder / "status.json")
     status = found.get("status") if isinstance(found, dict) else "damaged"
     if status != "running" and (status, wish) != ("paused", STOP):

@@ -58,10 +58,11 @@ class Workers:
         """The most memory held since then: on a GPU by tensors, else by the process."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**30
-        if sys.platform == "darwin":
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
-        words = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()
-        return int(words[0]) / 2**20  # kibibytes
+        with suppress(OSError, IndexError):  # not Linux, or one that does not say
+            words = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()
+            return int(words[0]) / 2**20  # kibibytes
+        unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, kibibytes on Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
     def release(self) -> None:
         """Give back the memory of a GPU that no run holds any more."""
