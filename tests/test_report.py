@@ -295,8 +295,14 @@ def test_a_point_of_the_front_shows_its_trial(page: Page, written: Path, width: 
     assert HOSTILE in page.js("document.querySelector('#selected').innerText")
     page.press("Escape", code=27)
     assert page.js("document.querySelector('#selected').hidden")
-    page.click(".pick[data-trial=t0003]")
+    page.click(".ranking .pick[data-trial=t0003]")
     assert page.js("document.querySelector('#selected h2').textContent").startswith("t0003: rank")
+    other = "[...document.querySelectorAll('#values .pick')].find(e => e.textContent != 't0003')"
+    name = page.js(f"{other}.textContent")
+    page.js(f"{other}.click()")
+    assert page.js("document.querySelector('#selected h2').textContent").startswith(
+        f"{name}: rank"
+    )
     page.js("document.querySelector('input[value=\"val/kl_health\"]').click()")
     shown = "[...document.querySelectorAll('[data-target]')].filter(e => !e.hidden)"
     assert page.js(f"{shown}.map(each => each.dataset.target)") == ["val/kl_health"]
