@@ -173,16 +173,20 @@ def _prepare_run_folder(out: Path, config: RunConfig, made_by: Mapping[str, Any]
 
 def run_export(args: Namespace) -> int:
     """Export a sweep's trial, by its rank or its name, or a full-size run."""
-    folder, lacking = args.source, ""
-    if (args.source / "trials").is_dir():
-        name = args.trial or exports.trial_at_rank(args.source, args.rank).trial
-        folder = folder_of(args.source, name, "--trial")
-        trial = next((each for each in read_trials(args.source) if each.trial == name), None)
-        if trial is not None and trial.status == "completed" and not trial.feasible:
-            lacking = trial.reason
-    elif args.trial or args.rank != 1:
-        given = f"--trial {args.trial}" if args.trial else f"--rank {args.rank}"
-        raise SweepError(f"{given} must be left out for a run: it is of a sweep's folder.")
+    if not (args.source / "trials").is_dir():
+        if args.trial or args.rank != 1:
+            given = f"--trial {args.trial}" if args.trial else f"--rank {args.rank}"
+            raise SweepError(f"{given} must be left out for a run: it is of a sweep's folder.")
+        folder, trial = args.source, None
+    elif args.trial:
+        folder = folder_of(args.source, args.trial, "--trial")
+        trial = next((each for each in read_trials(args.source) if each.trial == args.trial), None)
+    else:
+        trial = exports.trial_at_rank(args.source, args.rank)
+        folder = args.source / "trials" / trial.trial
+    lacking = ""
+    if trial is not None and trial.status == "completed" and not trial.feasible:
+        lacking = trial.reason
     trained, corpus = trained_run(folder, args.data)
     name = folder.absolute().name
     metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, name, lacking))

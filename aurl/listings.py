@@ -8,7 +8,7 @@ import contextlib
 import json
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from aurl.errors import ConfigError
 from aurl.plain import printable
-from aurl.reporting.choosing import as_csv, chosen
+from aurl.reporting.choosing import ItemT, Row, as_csv, chosen
 from aurl.reporting.leaderboard import columns, record, status_record
 from aurl.reporting.tables import always_failed, leaderboard_table, status_table
 from aurl.reporting.watching import watch
@@ -32,10 +32,7 @@ def status(args: argparse.Namespace) -> int:
     if args.watch is not None:
         return _watch(args)
     read = read_runs(args.sweep)
-    order = {"sort": args.sort, "reverse": args.reverse}
-    trials = chosen(
-        read, lambda each: {**each.metrics, **status_record(each)}, args.filter, **order
-    )
+    trials = _chosen(read, lambda each: {**each.metrics, **status_record(each)}, args)
     if args.csv:
         rows = [status_record(trial) for trial in trials]
         print(as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))), end="")
@@ -67,8 +64,7 @@ def _watch(args: argparse.Namespace) -> int:
 def leaderboard(args: argparse.Namespace) -> int:
     """Show the ranked trials of a sweep."""
     trials = read_trials(args.sweep)
-    order = {"sort": args.sort, "reverse": args.reverse}
-    places = chosen(ranked(trials), _with_metrics, args.filter, **order)
+    places = _chosen(ranked(trials), _with_metrics, args)
     if args.csv:
         print(as_csv([record(place) for place in places], columns(trials)), end="")
     elif args.json:
@@ -110,6 +106,13 @@ def pause(args: argparse.Namespace) -> int:
         "is resumed."
     )
     return 0
+
+
+def _chosen(
+    items: Sequence[ItemT], row_of: Callable[[ItemT], Row], args: argparse.Namespace
+) -> list[ItemT]:
+    """The items that a command asks for, in the order that it asks for."""
+    return chosen(items, row_of, args.filter, sort=args.sort, reverse=args.reverse)
 
 
 def _with_metrics(place: Place) -> dict[str, Any]:
