@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROC = Path("/proc")
+SLOT = "ResourceTrainable"
 
 
 def descendants(pid: int) -> list[int]:
@@ -38,15 +39,25 @@ def workers_of_ray(pid: int | None = None) -> set[int]:
     return {process for process in below if title(process).startswith("ray::RayTrainWorker")}
 
 
-def actors_of_ray(pid: int) -> set[str]:
-    """The classes of the Ray actors below ``pid``, as their processes call themselves.
+def slots_of_ray(pid: int) -> set[int]:
+    """The trial slots below ``pid``."""
+    return {process for process in descendants(pid) if _actor(process) == SLOT}
 
-    A trial slot does so by another name between two calls of Tune's than in one.
+
+def actors_of_ray(pid: int) -> set[str]:
+    """The classes of the Ray actors below ``pid``, as their processes call themselves."""
+    names = set(map(_actor, descendants(pid)))
+    return {name for name in names if name not in ("", "IDLE") and not name.endswith("Agent")}
+
+
+def _actor(pid: int) -> str:
+    """The class of a Ray actor; empty of any other process.
+
+    A trial slot has another name between two calls of Tune's than in one.
     """
-    words = [title(process).partition("ray::") for process in descendants(pid)]
-    names = {rest.partition(".")[0].strip() for start, ray, rest in words if ray and not start}
-    names = {"ResourceTrainable" if name == "TrialSlot" else name for name in names}
-    return {name for name in names if name != "IDLE" and not name.endswith("Agent")}
+    start, ray, rest = title(pid).partition("ray::")
+    name = rest.partition(".")[0].strip() if ray and not start else ""
+    return SLOT if name == "TrialSlot" else name
 
 
 def alive(pids: set[int] | list[int]) -> set[int]:

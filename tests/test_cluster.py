@@ -95,23 +95,29 @@ def test_gpus_that_nobody_uses_are_told_of(monkeypatch: pytest.MonkeyPatch) -> N
     assert left_idle(Shape(), 9) == []
 
 
-def test_no_more_run_at_a_time_than_the_drivers_machine_has_memory_for(
+def test_no_more_run_at_a_time_than_machines_have_memory_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Slots stand there, and on a cluster of one machine the workers, too."""
     head = {"CPU": 16.0, "memory": 8.0 * 2**30, "node:__internal_head__": 1.0}
     on_machines(monkeypatch, head)
     assert slots(Shape(), 20) == 6, "8 GiB by 1,290 MiB"
     assert slots(Shape(workers_per_trial=2), 20) == 3, "8 GiB by 2,390 MiB"
     assert left_idle(Shape(), 9) == [
-        "6 at a time, though there are processors for 9: this machine has no memory for more. "
+        "6 at a time, though there are processors for 9: there is no memory for more. "
         "--max-concurrent 9 would begin them all the same."
     ]
     assert left_idle(Shape(), 6) == [], "it is all there is to run"
     wanted = Shape(max_concurrent=12)
     assert (slots(wanted, 20), left_idle(wanted, 20)) == (12, [])
-    on_machines(monkeypatch, head, {"CPU": 64.0, "memory": 2.0**30})
-    assert slots(Shape(), 99) == most_slots(Shape(), 99) == 43, "8 GiB by 190 MiB"
+    other = {"CPU": 4.0, "memory": 64.0 * 2**30}
+    on_machines(monkeypatch, head, other)
+    assert slots(Shape(), 99) == most_slots(Shape(), 99) == 10, "6 there, and 4 by processors"
+    assert slots(Shape(workers_per_trial=2), 99) == 5, "10 workers: 8 GiB by 1,195 MiB, and 4"
+    assert slots(Shape(workers_per_trial=2, workers_at_least=1), 99) == 5
+    small = {"CPU": 0.0, "memory": 512.0 * 2**20, "node:__internal_head__": 1.0}
+    on_machines(monkeypatch, small, *[other] * 8)
+    assert slots(Shape(workers_per_trial=2), 99) == 16, "no slot stands with the driver"
+    assert slots(Shape(workers_per_trial=2, workers_at_least=1), 99) == 2, "512 MiB by 190 MiB"
     on_machines(monkeypatch, {**head, "memory": 1e6})
     assert slots(Shape(), 9) == 1, "one is tried"
 

@@ -506,7 +506,7 @@ def owner() -> Any:
 
             from aurl.search.placement import reserve
 
-            asked: Any = SimpleNamespace(worker={"memory": 1e6}, sizes=[1])
+            asked: Any = SimpleNamespace(worker={"memory": 1e6}, sizes=[1], is_elastic=False)
             assert reserve(asked, leave=threading.Event()) is not None
             return os.getpid()
 

@@ -28,7 +28,7 @@ from aurl.training.loop import Run, train
 from aurl.training.messages import Row
 from aurl.training.workers import Workers
 from tests.hosts import ROOT, TOKEN, Host, network, why_not
-from tests.processes import descendants, until, workers_of_ray
+from tests.processes import descendants, slots_of_ray, until, workers_of_ray
 from tests.tiny import tiny_corpus, untimed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -266,6 +266,10 @@ def test_two_workers_on_two_hosts_have_the_loss_curve_of_one_whatever_becomes_of
     first, second = cluster.others
     for host in (first, second):
         assert len(workers_of_ray(host.pid)) == 1
+    slots = [len(slots_of_ray(host.pid)) for host in (cluster.head, first, second)]
+    assert slots in ([0, 1, 0], [0, 0, 1]), "where a worker is, and not with the driver"
+    if slots[2]:
+        first, second = second, first
     second.kill()
     seconds = until(lambda: not workers_of_ray(first.pid), PATIENCE_S, "the end of its gang")
     measured(f"a killed host was missed after {seconds:.1f} s")
@@ -296,6 +300,7 @@ def test_a_host_that_joins_is_used_and_what_one_that_is_cut_off_held_goes_on_els
     driver = cluster.start("cut", "--trials", "2")
     until(lambda: cluster.status("cut", "t0000")["step"] >= 40, PATIENCE_S, "a checkpoint")
     (held,) = workers_of_ray(stays.pid)
+    assert [len(slots_of_ray(host.pid)) for host in (cluster.head, stays)] == [0, 1]
     os.kill(held, signal.SIGSTOP)  # so that it is still under way when the other host has joined
     assert cluster.status("cut", "t0001")["attempts"] == 0
     cluster.join(joins)

@@ -65,6 +65,25 @@ def reserved(
     return None if found is None else found.bundle_count
 
 
+def test_a_slot_stands_in_the_room_of_its_workers_and_asks_for_nothing_itself() -> None:
+    asked = placement.of_slot(Shape(workers_per_trial=2, gpus_per_worker=1.0))
+    assert asked.head_bundle_is_empty
+    assert asked.bundles == [{"CPU": 1.0, "GPU": 1.0}] * 2
+    assert asked.strategy == "PACK"
+
+
+def test_a_slot_whose_workers_may_become_more_reserves_their_room_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = Placed(2, lambda: True)
+    monkeypatch.setattr(placement, "get_current_placement_group", lambda: room)
+    one_to_two = Shape(workers_per_trial=2, workers_at_least=1)
+    assert placement.of_slot(one_to_two).bundles == [{"node:__internal_head__": 0.001}]
+    assert placement.given(one_to_two) is None
+    for shape in (Shape(workers_per_trial=2), Shape(workers_per_trial=2, workers_at_least=2)):
+        assert placement.given(shape) is room
+
+
 @pytest.mark.parametrize(
     ("room", "least", "asked"),
     [(4, 1, [4]), (3, 2, [4, 2]), (1, 1, [4, 2, 1])],

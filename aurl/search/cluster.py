@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from aurl.search.shape import Shape
 _log = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 256 * 2**20
 SLOT_BYTES = 190 * 2**20
-"""Of the driver's machine, for each run that goes on: its slot and its mailbox (docs/scale.md)."""
+"""For each run that goes on, where its first worker is: slot and mailbox (docs/scale.md)."""
 
 WORKER_BYTES = 1100 * 2**20
 """The most that a worker holds on CPUs, of models as large as those of search_spaces/."""
@@ -286,15 +286,17 @@ def slots(shape: Shape, runs: int) -> int:
 def most_slots(shape: Shape, runs: int) -> int:
     """The most of so many runs that are to go on at a time, whatever processors there are.
 
-    As many as are asked for; else as the driver's machine has memory for, as the cluster is now.
+    As many as are asked for; else as the cluster's machines, as they are now, have memory for.
     """
     if shape.max_concurrent is not None:
         return min(shape.max_concurrent, runs)
     have = _resources()
-    head = next((each for each in have if "node:__internal_head__" in each), {})
-    workers = shape.workers_per_trial if len(have) == 1 else 0  # else they are elsewhere, too
-    fitting = head.get("memory", math.inf) / (SLOT_BYTES + workers * WORKER_BYTES)
-    return int(min(max(1.0, fitting), runs))
+    each = WORKER_BYTES + SLOT_BYTES / shape.workers_per_trial
+    fitting = _trials_of(shape, [int(min(shape.workers_on(m), _memory(m) / each)) for m in have])
+    if shape.is_elastic:  # their slots are all with the driver
+        head = next((m for m in have if "node:__internal_head__" in m), {})
+        fitting = min(fitting, int(min(_memory(head) / SLOT_BYTES, runs)))
+    return min(max(1, fitting), runs)
 
 
 def held(shape: Shape) -> int:
@@ -304,8 +306,12 @@ def held(shape: Shape) -> int:
     each need three GPUs. The workers of a trial may be on several machines. Where there is no room
     for all workers of one, but for as few as it may have, it is one.
     """
-    workers = sum(map(shape.workers_on, _resources()))
-    return max(workers // shape.sizes[0], min(1, workers // shape.sizes[-1]))
+    return _trials_of(shape, [shape.workers_on(machine) for machine in _resources()])
+
+
+def _trials_of(shape: Shape, workers: list[int]) -> int:
+    """Trials whose workers are these, by machine."""
+    return max(sum(workers) // shape.sizes[0], min(1, sum(workers) // shape.sizes[-1]))
 
 
 def left_idle(shape: Shape, runs: int) -> list[str]:
@@ -319,10 +325,14 @@ def left_idle(shape: Shape, runs: int) -> list[str]:
     most, fitting = most_slots(shape, runs), min(held(shape), runs)
     if most < fitting and shape.grow_to is None and shape.max_concurrent is None:
         lines.append(
-            f"{most} at a time, though there are processors for {fitting}: this machine has no "
-            f"memory for more. --max-concurrent {fitting} would begin them all the same."
+            f"{most} at a time, though there are processors for {fitting}: there is no memory "
+            f"for more. --max-concurrent {fitting} would begin them all the same."
         )
     return lines
+
+
+def _memory(machine: Mapping[str, float]) -> float:
+    return machine.get("memory", math.inf)
 
 
 def _resources() -> list[dict[str, float]]:

@@ -24,7 +24,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from aurl.errors import SweepError
 from aurl.search.mailbox import Mailbox
-from aurl.search.placement import has_room_for_more, reserve
+from aurl.search.placement import given, has_room_for_more, reserve
 from aurl.search.shape import Shape
 from aurl.search.trainer import GangTrainer
 from aurl.training.messages import Event, Task
@@ -105,7 +105,12 @@ def _beside(kind: type, *, at_a_time: int) -> Any:  # noqa: ANN401 - Ray's
     """What starts an actor on this process's machine, which answers so many calls at a time."""
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     actor: Any = ray.remote(kind)
-    return actor.options(num_cpus=0, max_concurrency=at_a_time, label_selector=here)
+    return actor.options(
+        num_cpus=0,
+        max_concurrency=at_a_time,
+        label_selector=here,
+        scheduling_strategy="DEFAULT",  # not in the room of workers, which has its own machines
+    )
 
 
 class Gang:
@@ -123,6 +128,7 @@ class Gang:
     def __init__(self, settings: GangSettings, name: str) -> None:
         self._settings = settings
         self._name = name
+        self._given = given(settings.shape)
         self._unheard: Event | None = None
         self._size, self._waited_s = 0, 0.0
         self._assemble()
@@ -144,7 +150,7 @@ class Gang:
     def _run(self, leave: threading.Event) -> None:
         began = time.monotonic()
         try:
-            room = reserve(self._settings.shape, leave=leave)
+            room = self._given or reserve(self._settings.shape, leave=leave)
             self._waited_s += time.monotonic() - began
             if room is None:
                 return
@@ -152,7 +158,8 @@ class Gang:
                 self._size = room.bundle_count
                 self._train(room)
             finally:
-                remove_placement_group(room)
+                if room is not self._given:
+                    remove_placement_group(room)
         except Exception as error:  # noqa: BLE001 - handed to the owner by next_event
             if leave is self._leave:  # else it is of workers that were not waited for any longer
                 self._error = error

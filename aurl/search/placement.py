@@ -1,13 +1,20 @@
-"""Room for the workers of a gang: reserved before they start, freed when their slot is dead."""
+"""Room for the workers of a gang: reserved before they start, freed when their slot is dead.
+
+Tune reserves it with that of the slot, which stands where the first worker does and asks for
+nothing itself. Where the number of workers may change, the slot reserves it, and stands with the
+driver; so does a gang that is not Tune's.
+"""
 
 import itertools
 import threading
 import uuid
 
 import ray
+from ray import tune
 from ray._private.state import actors, available_resources_per_node
 from ray.util.placement_group import (
     PlacementGroup,
+    get_current_placement_group,
     placement_group,
     placement_group_table,
     remove_placement_group,
@@ -19,6 +26,18 @@ _OF_SLOT = "aurl-slot-"
 _LOOK_S = 1
 _LOOKS = 10
 """Before fewer workers are asked for."""
+
+
+def of_slot(shape: Shape) -> tune.PlacementGroupFactory:
+    """What Tune reserves for each slot."""
+    if shape.is_elastic:
+        return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+    return tune.PlacementGroupFactory([{}, *[shape.worker] * shape.workers_per_trial])
+
+
+def given(shape: Shape) -> PlacementGroup | None:
+    """The room of all workers of a trial, if this is an actor that Tune has put there."""
+    return None if shape.is_elastic else get_current_placement_group()
 
 
 def reserve(shape: Shape, *, leave: threading.Event) -> PlacementGroup | None:
@@ -38,7 +57,7 @@ def reserve(shape: Shape, *, leave: threading.Event) -> PlacementGroup | None:
         for size in shape.sizes:
             name = f"{_OF_SLOT}{slot}-{uuid.uuid4().hex[:8]}"
             group = placement_group([shape.worker] * size, strategy="PACK", name=name)
-            for _ in range(_LOOKS) if len(shape.sizes) > 1 else itertools.count():
+            for _ in range(_LOOKS) if shape.is_elastic else itertools.count():
                 is_there = group.wait(_LOOK_S)
                 if leave.is_set():
                     break

@@ -92,6 +92,11 @@ class Shape:
         most, least = self.workers_per_trial, self.workers_at_least or self.workers_per_trial
         return [size for size in range(most, least - 1, -1) if most % size == 0]
 
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of a trial's workers may change."""
+        return len(self.sizes) > 1
+
     def workers_on(self, machine: Mapping[str, float]) -> int:
         """Workers that a machine with such resources holds; a share of a GPU is of one GPU."""
         cpus, gpus = int(machine.get("CPU", 0)), int(machine.get("GPU", 0))

@@ -23,6 +23,7 @@ from aurl.search.cluster import connected, left_idle, slots
 from aurl.search.front import conditional, domains
 from aurl.search.gang import ATTEMPTS, GangSettings, last_line, shared
 from aurl.search.journal import journal
+from aurl.search.placement import of_slot
 from aurl.search.plan import Sweep
 from aurl.search.probe import check_gpus, check_remote, check_storage
 from aurl.search.ranking import FINALISTS, JOURNAL, LOG, SCORE, End
@@ -119,7 +120,7 @@ def _tuner(sweep: Sweep, queue: Queue, runs: int, scratch: str) -> tune.Tuner:
     settings = GangSettings(shape=sweep.shape, scratch=scratch, corpus=shared(sweep.corpus))
     slot = tune.with_resources(
         tune.with_parameters(TrialSlot, settings=settings),
-        tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
+        of_slot(sweep.shape),
     )
     patience = [] if sweep.address is None else [Patience(sweep.shape, queue.recorder.tell)]
     joins = sweep.address is not None and sweep.shape.grow_to is None

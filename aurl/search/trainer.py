@@ -72,6 +72,13 @@ class _Meeting:
         return self.actor
 
 
+class _Kept(DefaultPlacementGroupHandle):
+    """Room that is freed by who has reserved it: a slot may stand there itself."""
+
+    def shutdown(self) -> None:
+        pass
+
+
 def _workers_in(room: PlacementGroup) -> type[WorkerGroup]:
     """Ray Train's worker group, in room that is there already."""
 
@@ -80,7 +87,7 @@ def _workers_in(room: PlacementGroup) -> type[WorkerGroup]:
             self,
             *_: Any,  # noqa: ANN401
         ) -> DefaultPlacementGroupHandle:
-            return DefaultPlacementGroupHandle(room)
+            return _Kept(room)
 
     return Workers
 
