@@ -295,7 +295,7 @@ def test_train_does_not_start_workers_again_whose_room_and_mailbox_it_has_ended(
     for error in (
         ControllerError(WorkerGroupStartupFailedError("a worker died while it started")),
         WorkerGroupError("died", {0: RayActorError()}),
-        WorkerGroupError("taken", {0: MachineTakenError("a node is gone")}),
+        WorkerGroupError("taken", {0: RayActorError(error_msg="a node is gone", preempted=True)}),
     ):
         assert policy.make_decision(error) == FailureDecision.RAISE, str(error)
 

@@ -62,14 +62,8 @@ class GangSettings:
     """Between two looks whether more workers would find room."""
 
 
-class MachineTakenError(RayActorError):
-    """A machine of the gang is gone after Ray had said that it would be.
-
-    Tune counts no failure of a trial for an error of Ray's that says so, and tries it again.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(error_msg=message, preempted=True)
+class MachineTakenError(SweepError):
+    """A machine of the gang is gone after Ray had said that it would be."""
 
 
 class LostError(SweepError):

@@ -25,7 +25,7 @@ class TrialSlot(tune.Trainable):
     """A place where Tune runs trials one after the other, on one gang.
 
     Tune reuses the slot for the next trial (``reset_config``). A result is what one report
-    measured, or, with ``done``, how the trial ended.
+    measured, or, with ``done``, how the trial ended; ``noted`` says that a machine is drained.
     """
 
     def setup(self, config: dict[str, Any], settings: GangSettings | None = None) -> None:
@@ -57,6 +57,7 @@ class TrialSlot(tune.Trainable):
         else:
             told = self._last = scalars(event.rows[-1], self._steps)
         seen = {"rows": event.rows, "look": event.look, "waited_s": event.waited_s}
+        seen["noted"] = event.noted
         return {**told, **seen, "failure": ""}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -149,11 +149,13 @@ class _Record(tune.Callback):
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
+        self._leaving = set[str]()  # Tune trials of which a machine is drained
 
     def __getstate__(self) -> Plain:
         return {}  # as Queue
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
+        self._leaving.discard(trial.trial_id)
         with self._queue.outage.noted():
             name = self._queue.name_of(trial.trial_id)
             self._queue.recorder.start(name)
@@ -168,6 +170,9 @@ class _Record(tune.Callback):
         result: dict[str, Any],
         **info: Any,  # noqa: ANN401
     ) -> None:
+        if result.get("noted") and trial.trial_id not in self._leaving:
+            self._leaving.add(trial.trial_id)
+            trial.run_metadata.num_failures -= 1  # that it dies of it, slot and all, is no fault
         with self._queue.outage.noted():
             if result.get("rows"):
                 name = self._queue.name_of(trial.trial_id)
