@@ -135,8 +135,8 @@ def sweep(args: argparse.Namespace) -> int:
     with progress:
         if ended < budget.trials:
             progress.message("starting Ray and its workers")
-        run(planned, progress)
-    return conclude(planned, console)
+        missed = run(planned, progress)
+    return conclude(planned, console, missed=missed)
 
 
 def metrics(args: argparse.Namespace) -> int:

@@ -44,8 +44,14 @@ MOST_SAMPLES = 100_000
 """Pieces that ``aurl sample`` makes at a time: far more do not fit into memory."""
 
 
-def conclude(planned: Sweep, console: Console) -> int:
-    """Rank a sweep that has ended, export its best trial, and say where everything is."""
+def conclude(planned: Sweep, console: Console, *, missed: int) -> int:
+    """Rank a sweep that has ended, export its best trial, and say where everything is.
+
+    Args:
+        planned: The sweep.
+        console: Where to say it.
+        missed: Runs that had not begun when it was to end.
+    """
     places = write_leaderboard(planned.folder)
     console.print(leaderboard_table(places))
     for line in said(comparisons(planned.space, places)):
@@ -58,7 +64,7 @@ def conclude(planned: Sweep, console: Console) -> int:
         console.print("No trial completed, so there is nothing to export.")
         return 1
     has_seeds = any(place.trial.seed_scores for place in completed)
-    unseeded = planned.space.seeds and not (paused or has_seeds or planned.shape.hours)
+    unseeded = planned.space.seeds and not (paused or has_seeds or missed)
     so = ", so none was trained with other seeds" if unseeded else ""
     first = completed[0].trial
     best, lacking = first.trial, "" if first.feasible else first.reason

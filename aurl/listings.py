@@ -10,27 +10,30 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from aurl.errors import ConfigError
-from aurl.plain import printable
+from aurl.plain import many, printable
 from aurl.reporting.choosing import ItemT, Row, as_csv, chosen
-from aurl.reporting.leaderboard import columns, record, status_record
-from aurl.reporting.tables import always_failed, leaderboard_table, status_table
+from aurl.reporting.leaderboard import columns, record, status_record, sweep_record
+from aurl.reporting.tables import always_failed, leaderboard_table, status_table, sweeps_table
 from aurl.reporting.watching import watch
-from aurl.search.ranking import Place, ranked, read_runs, read_trials
-from aurl.search.wishes import PAUSE, STOP, ask
+from aurl.search.ranking import Place, ranked, read_runs, read_trials, sweeps_in
+from aurl.search.wishes import PAUSE, STOP, ask, ask_all
 
 LONGEST_S = 86400.0
 """Between two looks of a watch; far longer, no clock can wait."""
 
 
 def status(args: argparse.Namespace) -> int:
-    """Show every trial of a sweep, then the finalists' runs with other seeds."""
+    """Show every trial of a sweep, then the finalists' runs with other seeds; or the sweeps."""
     if args.watch is not None:
         return _watch(args)
+    if sweeps := sweeps_in(args.sweep):
+        return _sweeps(sweeps, args)
     read = read_runs(args.sweep)
     trials = _chosen(read, lambda each: {**each.metrics, **status_record(each)}, args)
     if args.csv:
@@ -44,6 +47,18 @@ def status(args: argparse.Namespace) -> int:
         console.print(table if trials or not read else _none_of(len(read)))
         for line in always_failed([trial for trial in read if not trial.is_rerun]):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
+    return 0
+
+
+def _sweeps(sweeps: Sequence[Path], args: argparse.Namespace) -> int:
+    """Show the sweeps of a folder."""
+    rows = _chosen([sweep_record(sweep) for sweep in sweeps], lambda row: row, args)
+    if args.csv:
+        print(as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))), end="")
+    elif args.json:
+        print(json.dumps(rows, indent=2, allow_nan=False))
+    else:
+        Console().print(sweeps_table(rows) if rows else _none_of(len(sweeps), "sweep"))
     return 0
 
 
@@ -91,7 +106,12 @@ def report(args: argparse.Namespace) -> int:
 
 
 def stop(args: argparse.Namespace) -> int:
-    """Ask for one trial of a running sweep to be stopped."""
+    """Ask for one trial of a running sweep to be stopped, or for the sweep to begin no other."""
+    if args.trial is None:
+        running = many(ask_all(args.sweep, STOP), "trial")
+        print(f"{args.sweep} is asked to end: {running} will come to an end, and no other begins.")
+        print("The best is exported then. --resume goes on with the rest.")
+        return 0
     ask(args.sweep, args.trial, STOP)
     status = f"aurl status {shlex.quote(str(args.sweep))}"
     print(f"{args.trial} is asked to stop: it will at its next report. See {status}")
@@ -99,7 +119,14 @@ def stop(args: argparse.Namespace) -> int:
 
 
 def pause(args: argparse.Namespace) -> int:
-    """Ask for one trial of a running sweep to give up its slot."""
+    """Ask for one trial of a running sweep, or for all, to give up their slots."""
+    if args.trial is None:
+        running = many(ask_all(args.sweep, PAUSE), "trial")
+        print(
+            f"{args.sweep} is asked to pause: {running} will at the next report, no other begins."
+        )
+        print("--resume goes on with them and the rest.")
+        return 0
     ask(args.sweep, args.trial, PAUSE)
     print(
         f"{args.trial} is asked to pause: it will at its next report, and goes on when the sweep "
@@ -120,9 +147,9 @@ def _with_metrics(place: Place) -> dict[str, Any]:
     return {**(place.trial.metrics if place.rank is not None else {}), **record(place)}
 
 
-def _none_of(count: int) -> str:
+def _none_of(count: int, what: str = "trial") -> str:
     """What a table says whose filter has left nothing."""
-    return f"No trial fulfils the filter; there are {count}."
+    return f"No {what} fulfils the filter; there are {count}."
 
 
 LISTINGS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -127,8 +127,8 @@ def _add_train(add: Add) -> None:
 
 def _add_listings(add: Add) -> None:
     """The commands of :mod:`aurl.listings`."""
-    status = add("status", "table of a sweep's trials, running ones too")
-    _add_table(status)
+    status = add("status", "table of a sweep's trials, running ones too; or of all sweeps")
+    _add_table(status, default=Path("sweeps"))
     status.add_argument(
         "--watch",
         type=float,
@@ -144,10 +144,15 @@ def _add_listings(add: Add) -> None:
     report.add_argument("sweep", type=Path, help="a sweep's folder; it may be running")
     report.add_argument("--out", type=Path, help="the report's folder (default SWEEP/report)")
     _add_json(report)
-    for name, until in (("stop", ""), ("pause", ", until the sweep is resumed")):
-        wish = add(name, f"{name} one trial of a sweep that runs, at its next report{until}")
+    trial = "of one trial of a sweep that runs, at its next report"
+    wishes = {
+        "stop": f"the end {trial}; or of the sweep, once the trials that run have ended",
+        "pause": f"a pause {trial}, or of all of them, until the sweep is resumed",
+    }
+    for name, what in wishes.items():
+        wish = add(name, what)
         wish.add_argument("sweep", type=Path, help="a sweep's folder")
-        wish.add_argument("trial", help="such as t0003")
+        wish.add_argument("trial", nargs="?", help="such as t0003 (default: the whole sweep)")
 
 
 def _add_export(add: Add) -> None:
@@ -303,9 +308,12 @@ def _add_listening(command: argparse.ArgumentParser) -> None:
     command.add_argument("--png", action="store_true", help="also its piano roll, as PNG")
 
 
-def _add_table(command: argparse.ArgumentParser) -> None:
+def _add_table(command: argparse.ArgumentParser, default: Path | None = None) -> None:
     """A sweep, which of its rows are shown in which order, and the form of the answer."""
-    command.add_argument("sweep", type=Path, help="a sweep's folder")
+    words = "a sweep's folder" + (f", or one of sweeps (default {default})" if default else "")
+    command.add_argument(
+        "sweep", type=Path, nargs="?" if default else None, default=default, help=words
+    )
     form = command.add_mutually_exclusive_group()
     _add_json(form)
     form.add_argument("--csv", action="store_true", help="for a spreadsheet")

@@ -23,13 +23,13 @@ UNHEALTHY = {"val/kl_health": {"at_least": 2.0}}
 
 
 @pytest.mark.parametrize(
-    ("demanded", "seeds", "lacks", "hours"),
+    ("demanded", "seeds", "lacks", "missed"),
     [
-        (UNHEALTHY, 3, "", None),
-        ({}, 3, "", None),
-        (UNHEALTHY, 0, "", None),
-        ({}, 3, "val/disentanglement", None),
-        (UNHEALTHY, 3, "", 8.0),  # whose time may have been up: that is why, and was said
+        (UNHEALTHY, 3, "", 0),
+        ({}, 3, "", 0),
+        (UNHEALTHY, 0, "", 0),
+        ({}, 3, "val/disentanglement", 0),
+        (UNHEALTHY, 3, "", 2),  # that is why, and was said
     ],
 )
 def test_a_sweep_without_a_finalist_says_why(
@@ -38,7 +38,7 @@ def test_a_sweep_without_a_finalist_says_why(
     demanded: dict[str, Any],
     seeds: int,
     lacks: str,
-    hours: float | None,
+    missed: int,
 ) -> None:
     asked = {"seeds": {"finalists": 1, "runs": seeds}} if seeds else {}
     sweep = fake_sweep(tmp_path, trials=2, changes={**asked, "constraints": demanded})
@@ -58,7 +58,7 @@ def test_a_sweep_without_a_finalist_says_why(
         folder=sweep,
         space=space,
         corpus=tiny_corpus(),
-        shape=Shape(hours=hours),
+        shape=Shape(),
         address=None,
         note="",
     )
@@ -66,12 +66,12 @@ def test_a_sweep_without_a_finalist_says_why(
         patch.object(commands.exports, "trained_trial", unexported),
         pytest.raises(SweepError, match="there is no model"),
     ):
-        commands.conclude(planned, Console(width=200))
+        commands.conclude(planned, Console(width=200), missed=missed)
     out = capsys.readouterr().out
     unscored = not demanded and not lacks
     assert ("Of t0000's 1 runs with other seeds 0 have a score, so its" in out) == unscored
     said = [line for line in out.splitlines() if "No completed" in line]
-    so = ", so none was trained with other seeds" if seeds and not hours else ""
+    so = ", so none was trained with other seeds" if seeds and not missed else ""
     assert len(said) == bool(demanded or lacks), "in one line"
     why = (
         f"is feasible{so}: t0000 is infeasible: val/" if demanded else f"has every objective{so}."

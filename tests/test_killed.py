@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ from aurl.search.recorder import Recorder
 from aurl.search.sampler import Proposals
 from aurl.search.slot import scalars
 from aurl.search.supply import Supply
-from aurl.search.wishes import PAUSE, PAUSED, ask
+from aurl.search.wishes import PAUSE, PAUSED, STOP, ask, ask_all
 from aurl.training import checkpoint
 from aurl.training.look import RATES
 from tests.test_sweep import Silent
@@ -133,11 +133,13 @@ def row(params: dict[str, Any], step: int) -> dict[str, float]:
     return {"step": step, **dict.fromkeys(OBJECTIVES, score), "val/score": score, **rates}
 
 
-def drive(out: Path, name: str, root: Path | None = None, paused: str = "") -> None:
+def drive(
+    out: Path, name: str, root: Path | None = None, asks: Callable[[Path, str], None] | None = None
+) -> None:
     """What ``sweep.run``, Tune and the workers do, one trial at a time.
 
-    Space and corpus are in ``root``, by default where the sweep is. Somebody asks for one trial to
-    be ``paused``.
+    Space and corpus are in ``root``, by default where the sweep is. Somebody may ask for something
+    as each trial begins.
     """
     made = planned(out, name, root or out)
     sweeps._tidy(made)
@@ -145,12 +147,14 @@ def drive(out: Path, name: str, root: Path | None = None, paused: str = "") -> N
     proposals.begin_with(made.beginnings)
     queue = Supply(made, proposals, Recorder(made.trials_folder, Silent()))
     record: Any = sweeps._Record(queue)
-    for index in range(queue.remaining):
+    index = 0
+    while queue.left:
         task = queue.suggest(f"tune-{index}")["task"]
         trial = SimpleNamespace(trial_id=f"tune-{index}", last_result={}, config={"task": task})
-        if task.checkpoint_folder.parent.name == paused:
-            ask(made.folder, paused, PAUSE)
+        if asks is not None:
+            asks(made.folder, task.checkpoint_folder.parent.name)
         train(queue, record, task, trial)
+        index += 1
     queue.front.draw(even_if_drawn=False)
     write_leaderboard(made.folder)
 
@@ -250,8 +254,12 @@ def test_a_driver_that_is_killed_before_any_of_its_writes_loses_nothing(tmp_path
 def test_a_trial_that_is_paused_gives_up_its_slot_and_goes_on_with_the_sweep(
     tmp_path: Path,
 ) -> None:
+    def asks(sweep: Path, trial: str) -> None:
+        if trial == "t0001":
+            ask(sweep, trial, PAUSE)
+
     _, wanted = undisturbed(tmp_path)
-    drive(tmp_path, "mine", paused="t0001")
+    drive(tmp_path, "mine", asks=asks)
     found = {path.name: status for path, status in trials(tmp_path / "mine")}
     assert {name: status["status"] for name, status in found.items()} == {
         "t0000": "completed",
@@ -263,6 +271,24 @@ def test_a_trial_that_is_paused_gives_up_its_slot_and_goes_on_with_the_sweep(
     drive(tmp_path, "mine")
     assert what_is_wrong(tmp_path / "mine", wanted, set(found)) == []
     assert [status["reason"] for _, status in trials(tmp_path / "mine")] == ["", "", ""]
+
+
+@pytest.mark.parametrize(("wish", "became"), [(STOP, "completed"), (PAUSE, "paused")])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_sweep_that_is_asked_to_end_begins_nothing_and_goes_on_when_it_is_resumed(
+    tmp_path: Path, wish: str, became: str
+) -> None:
+    def asks(sweep: Path, trial: str) -> None:
+        if trial == "t0001":
+            assert ask_all(sweep, wish) == 1
+
+    _, wanted = undisturbed(tmp_path)
+    drive(tmp_path, "mine", asks=asks)
+    found = {path.name: status["status"] for path, status in trials(tmp_path / "mine")}
+    assert found == {"t0000": "completed", "t0001": became}
+    drive(tmp_path, "mine")
+    assert what_is_wrong(tmp_path / "mine", wanted, set(found)) == []
+    assert not {STOP, PAUSE} & {path.name for path in (tmp_path / "mine").rglob("*")}
 
 
 def undisturbed(root: Path) -> tuple[int, list[dict[str, Any]]]:

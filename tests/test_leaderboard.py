@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aurl import cli
 from aurl.errors import ConfigError, SweepError
 from aurl.files import write_json, write_text, write_yaml
 from aurl.metrics.pareto import non_dominated_fronts
@@ -22,6 +24,7 @@ from aurl.search.ranking import (
     ranked,
     read_trials,
 )
+from tests.fake_sweep import fake_sweep
 
 
 def trial(
@@ -294,6 +297,52 @@ def test_sweep_that_has_not_started_a_trial_is_empty(tmp_path: Path) -> None:
         "rank,trial_id,status,score,kl_health,disentanglement,reconstruction_score,"
         "reason,seconds,step,steps,front,feasible,score_low,seed_scores\n"
     )
+
+
+def test_the_sweeps_of_a_folder_are_listed_the_damaged_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = fake_sweep(tmp_path / "first", trials=3)
+    write_status(first, "t0001", status="stopped")
+    write_json(first / "finalists" / "t0000.1" / "status.json", {"status": "completed"})
+    write_text(tmp_path / "later" / "sweep.yaml", "question: Which?\n")
+    write_text(tmp_path / "bad" / "sweep.yaml", "a: [")
+    write_text(tmp_path / ".hidden" / "sweep.yaml", "question: Which?\n")
+    write_text(tmp_path / "else" / "notes.txt", "no sweep")
+    assert cli.main(["status", str(tmp_path), "--json"]) == 0
+    rows = {row["sweep"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == ["bad", "first", "later"]
+    (best,) = (place.trial for place in ranked(read_trials(first)) if place.rank == 1)
+    found = {name: rows["first"][name] for name in ("trials", "completed", "stopped", "best")}
+    assert found == {"trials": 3, "completed": 2, "stopped": 1, "best": best.trial}
+    assert rows["first"]["score"] == best.metrics["val/score"]
+    assert rows["later"]["best"] is rows["later"]["score"] is None
+    assert rows["later"]["question"] == "Which?"
+    assert "is not valid YAML" in rows["bad"]["problem"]
+    assert cli.main(["status", str(tmp_path), "--filter", "trials>0", "--csv"]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert (header[:13], row[:8]) == ("sweep,trials,", "first,3,")
+    assert cli.main(["status", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "2 completed, 1 stopped" in shown
+    assert "none yet" in shown
+    assert "is not valid" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert cli.main(["status", str(first)]) == 0
+    assert "t0000.1" in capsys.readouterr().out, "a sweep's own trials"
+    assert cli.main(["status", str(tmp_path), "--filter", "trials>9"]) == 0
+    assert capsys.readouterr().out == "No sweep fulfils the filter; there are 3.\n"
+
+
+def test_status_is_of_the_sweeps_that_are_here_by_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["status"]) == 2
+    assert "SWEEP must be a sweep's folder, got sweeps, which is not" in capsys.readouterr().err
+    fake_sweep(tmp_path / "sweeps" / "mine", trials=2)
+    assert cli.main(["status"]) == 0
+    assert "mine" in capsys.readouterr().out
 
 
 def test_sweep_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stopping or pausing one trial of a running sweep from elsewhere, by a file in its folder."""
+"""Stopping or pausing a running sweep or a trial of it from elsewhere, by a file in its folder."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from aurl import cli
 from aurl.errors import SweepError
-from aurl.search.wishes import PAUSE, REASON, STOP, ask, is_asked
+from aurl.search.wishes import PAUSE, REASON, STOP, ask, is_asked, is_over
 
 
 @pytest.fixture
@@ -32,6 +32,40 @@ def test_a_wish_stands_in_the_folder_of_the_trial_and_nowhere_else(
     assert is_asked(sweep / trial, wish)
     assert not is_asked(sweep / trial, other)
     assert set(sweep.rglob("*")) - before == {sweep / trial / wish}
+
+
+@pytest.mark.parametrize("wish", [STOP, PAUSE])
+def test_a_wish_about_a_sweep_stands_in_its_folder_and_nowhere_else(
+    sweep: Path, wish: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(sweep.rglob("*"))
+    assert not is_over(sweep)
+    command = {STOP: "stop", PAUSE: "pause"}[wish]
+    assert cli.main([command, str(sweep)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    said = {
+        STOP: f"{sweep} is asked to end: 2 trials will come to an end, and no other begins.",
+        PAUSE: f"{sweep} is asked to pause: 2 trials will at the next report, no other begins.",
+    }
+    assert first == said[wish]
+    assert "--resume goes on with" in second
+    assert set(sweep.rglob("*")) - before == {sweep / wish}
+    assert is_over(sweep)
+
+
+@pytest.mark.parametrize("command", ["stop", "pause"])
+def test_a_sweep_of_which_nothing_runs_is_not_ended(
+    sweep: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("trials/t0000", "finalists/t0001.2"):
+        (sweep / name / "status.json").write_text('{"status": "paused"}')
+    before = set(sweep.rglob("*"))
+    assert cli.main([command, str(sweep)]) == 2
+    why = f"SWEEP must be running, got {sweep}, none of whose trials is. Let it be."
+    assert capsys.readouterr() == ("", f"aurl: {why}\n")
+    assert cli.main([command, str(sweep / "nowhere")]) == 2
+    assert "SWEEP must be a sweep's folder" in capsys.readouterr().err
+    assert set(sweep.rglob("*")) == before
 
 
 def test_what_cannot_be_stopped_is_said_in_one_line(

@@ -7,10 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aurl.files import write_text
+from aurl.errors import AurlError
+from aurl.files import read_yaml, write_text
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.choosing import as_csv
-from aurl.search.ranking import SCORE, Place, TrialStatus, ranked, read_trials
+from aurl.search.ranking import (
+    ABOUT,
+    SCORE,
+    Place,
+    TrialStatus,
+    counts,
+    ranked,
+    read_trials,
+    silent_s,
+)
 
 
 def record(place: Place) -> dict[str, Any]:
@@ -75,6 +85,29 @@ def status_record(trial: TrialStatus) -> dict[str, Any]:
         **{name.removeprefix("val/"): trial.metrics.get(name) for name in (SCORE, *OBJECTIVES)},
     }
     return _with_params(row, trial)
+
+
+def sweep_record(sweep: Path) -> dict[str, Any]:
+    """A sweep as one flat row of plain data: how many trials became what, and the best.
+
+    ``problem`` is why it cannot be read, if so.
+    """
+    trials, question, problem = list[TrialStatus](), "", ""
+    try:
+        trials, question = read_trials(sweep), str(read_yaml(sweep / ABOUT).get("question", ""))
+    except AurlError as error:
+        problem = str(error)
+    best = next((place.trial for place in ranked(trials) if place.rank == 1), None)
+    return {
+        "sweep": sweep.name,
+        "trials": len(trials),
+        **counts(trials),
+        "best": best and best.trial,
+        "score": best and best.metrics.get(SCORE),
+        "silent_s": round(silent_s(sweep)),
+        "question": question,
+        "problem": problem,
+    }
 
 
 def _with_params(row: dict[str, Any], trial: TrialStatus) -> dict[str, Any]:

@@ -6,6 +6,7 @@ hold ``[brackets]``, a file of a stranger what moves the cursor.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import many, printable
-from aurl.search.ranking import ENDS, SCORE, Place, Status, TrialStatus, counts, ranked
+from aurl.search.ranking import ENDS, SCORE, STATUSES, Place, Status, TrialStatus, counts, ranked
 
 WIDEST = 10_000
 """Columns of what may be wide and must not be cut off: a terminal breaks its lines."""
@@ -94,6 +95,21 @@ def status_table(
             number(trial.metrics.get("val/kl_health")),
             _shown(trial.reason),
         )
+    return table
+
+
+def sweeps_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Sweeps, each as :func:`aurl.reporting.leaderboard.sweep_record` has it."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("sweep", "trials", "best", "score", "last news"):
+        justify = "right" if heading in ("score", "last news") else "left"
+        table.add_column(heading, justify=justify)
+    for row in rows:
+        became = ", ".join(f"{row[status]} {status}" for status in STATUSES if row[status])
+        became = became or row["problem"] or "none yet"
+        news = f"{duration(row['silent_s'])} ago" if row["trials"] else ""
+        best, score = row["best"] or "-", number(row["score"])
+        table.add_row(_shown(row["sweep"]), _shown(became), best, score, news)
     return table
 
 

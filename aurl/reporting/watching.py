@@ -1,9 +1,7 @@
 """A sweep watched from its folder alone, by a process that has nothing to do with it."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +14,7 @@ from aurl.files import read_yaml
 from aurl.plain import build
 from aurl.reporting.progress import Progress
 from aurl.reporting.tables import duration, status_table
-from aurl.search.ranking import ABOUT, ENDS, FINALISTS, TrialStatus, finalists, read_runs
+from aurl.search.ranking import ABOUT, ENDS, TrialStatus, finalists, read_runs, silent_s
 from aurl.search.settings import SeedsConfig
 
 AT_REST = (*ENDS, "paused")
@@ -88,13 +86,6 @@ def _table(trials: Sequence[TrialStatus], height: int) -> Table:
     latest = sorted(trials, key=lambda trial: trial.trial, reverse=True)
     shown = sorted(latest, key=lambda trial: trial.status != "running")[:room]
     return status_table(shown, among=trials)
-
-
-def silent_s(sweep: Path) -> float:
-    """Seconds since a trial's status was last written; 0 if none was."""
-    found = (sweep.glob(f"{kind}/*/status.json") for kind in ("trials", FINALISTS))
-    times = [path.stat().st_mtime for path in chain(*found)]
-    return max(0.0, time.time() - max(times)) if times else 0.0
 
 
 def _is_over(sweep: Path, trials: Sequence[TrialStatus]) -> bool:

@@ -9,9 +9,11 @@ counted and listed, with its reason. docs/decisions/0010 argues for this order.
 
 import math
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -140,6 +142,13 @@ def folder_of(sweep: Path, trial: str, option: str) -> Path:
     return folder
 
 
+def sweeps_in(folder: Path) -> list[Path]:
+    """The sweeps in a folder, by name; none if it is a sweep's own."""
+    if (folder / "trials").is_dir() or (folder / ABOUT).exists():
+        return []
+    return sorted(path.parent for path in folder.glob(f"[!.]*/{ABOUT}"))
+
+
 def read_trials(sweep: Path) -> list[TrialStatus]:
     """Read the status of every trial of a sweep, by trial id.
 
@@ -171,6 +180,13 @@ def read_reruns(sweep: Path) -> list[TrialStatus]:
 def read_runs(sweep: Path) -> list[TrialStatus]:
     """Every trial of a sweep, then the finalists' runs with other seeds."""
     return [*read_trials(sweep), *read_reruns(sweep)]
+
+
+def silent_s(sweep: Path) -> float:
+    """Seconds since a trial's status was last written; 0 if none was."""
+    found = (sweep.glob(f"{kind}/*/status.json") for kind in ("trials", FINALISTS))
+    times = [path.stat().st_mtime for path in chain(*found)]
+    return max(0.0, time.time() - max(times)) if times else 0.0
 
 
 def ranked(trials: Sequence[TrialStatus]) -> list[Place]:

@@ -204,7 +204,8 @@ class Referee(FIFOScheduler):
         if not is_last and is_asked(self._folder / name, STOP):
             return Verdict("stopped", REASON)
         # At a report before the last step, so that its checkpoint is of the rows that it has told.
-        if result["rung"] > 0 and is_asked(self._folder / name, PAUSE):
+        paused = (self._folder / name, self._folder.parent)
+        if result["rung"] > 0 and any(is_asked(each, PAUSE) for each in paused):
             return Verdict("paused", PAUSED)
         if self._stopper is None:
             return None

@@ -23,6 +23,7 @@ from aurl.search.recorder import Recorder, statuses, trial_id, trial_number, une
 from aurl.search.sampler import Proposals, Repeats
 from aurl.search.scheduling import Referee, scheduler_of
 from aurl.search.stopper import HealthStopper
+from aurl.search.wishes import is_over
 from aurl.training.fits import check_fits
 
 _log = logging.getLogger(__name__)
@@ -56,8 +57,13 @@ class Queue(Searcher):
 
     @property
     def left(self) -> int:
-        """Runs to give to Tune: those that it gave back and, until the time is up, others."""
-        return len(self._again) + (self.remaining if monotonic() < self.until else 0)
+        """Runs to give to Tune: those that it gave back and, until the sweep is over, others."""
+        return len(self._again) + (0 if self.is_over else self.remaining)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up, or somebody has asked for the sweep's end."""
+        return monotonic() >= self.until or is_over(self.folder.parent)
 
     def take_back(self, name: str) -> bool:
         """Keep a run that Tune could not begin, to be given again; False after so many times."""

@@ -33,14 +33,18 @@ from aurl.search.sampler import Proposals
 from aurl.search.scratch import scratch_folder
 from aurl.search.slot import TrialSlot
 from aurl.search.supply import Finals, Queue, Supply
-from aurl.search.wishes import PAUSE
+from aurl.search.wishes import PAUSE, STOP, is_over
 from aurl.training.reporters import read_rows, write_experiment
 
 
-def run(sweep: Sweep, display: Display) -> None:
+def run(sweep: Sweep, display: Display) -> int:
     """Run the trials that have not ended, then the finalists' seeds; returns when all have.
 
-    It also returns when the time that the sweep was given is up, and what had begun has ended.
+    It also returns when the time that the sweep was given is up, or somebody has asked for its
+    end, and what had begun has ended.
+
+    Returns:
+        Runs that had not begun then.
 
     Raises:
         SweepError: If the cluster cannot run a trial.
@@ -53,7 +57,7 @@ def run(sweep: Sweep, display: Display) -> None:
         proposals.begin_with(sweep.beginnings)
         recorder = _recorder(sweep, sweep.trials_folder, display)
         supply = Supply(sweep, proposals, recorder, until)
-        scratch = ""
+        scratch, missed = "", 0
         for make in (lambda: supply, lambda: _finals(sweep, display, until)):
             queue = make()
             while left := queue.left:  # once, but for runs that Tune gave back
@@ -65,14 +69,14 @@ def run(sweep: Sweep, display: Display) -> None:
                     scratch = stack.enter_context(_ray(sweep, left, display))
                 with queue.outage.told():
                     _tuner(sweep, queue, left, scratch).fit()
-            if queue.remaining:
-                display.message(
-                    f"the time is up: {many(queue.remaining, 'run')} left, for when the sweep is "
-                    "resumed"
-                )
+            if missed := queue.remaining:
+                why = "ended as asked" if is_over(sweep.folder) else "the time is up"
+                runs = many(missed, "run")
+                display.message(f"{why}: {runs} not begun, for when the sweep is resumed")
                 break
         # A driver may have been killed just before it drew the last trial.
         supply.front.draw(even_if_drawn=False)
+    return missed
 
 
 def _finals(sweep: Sweep, display: Display, until: float) -> Finals:
@@ -107,8 +111,10 @@ def _ray(sweep: Sweep, runs: int, display: Display) -> Generator[str]:
 
 
 def _tidy(sweep: Sweep) -> None:
-    """Remove what a driver that was killed left half-made, and wishes that trials be paused."""
+    """Remove what a driver that was killed left half-made, and wishes that do not hold now."""
     remove_parts(sweep.folder)
+    for wish in (STOP, PAUSE):
+        (sweep.folder / wish).unlink(missing_ok=True)
     for kind in (sweep.trials_folder, sweep.folder / FINALISTS):
         for folder in trial_folders(kind):
             if not (folder / "status.json").exists():
