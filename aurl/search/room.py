@@ -44,8 +44,8 @@ class _Pace:
 class Room(ConcurrencyLimiter):
     """Lets Tune ask for as many trials at a time as the cluster holds, also when it has grown.
 
-    What a machine held that is gone is not taken back: the trials that it lost wait for room, and
-    get it when a machine joins or a slot has no trial left to take.
+    What a machine held that is gone is not taken back: the trials that it lost wait, and begin
+    again when a machine joins or another slot is free.
 
     Args:
         searcher: Gives one trial after another.
