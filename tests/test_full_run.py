@@ -109,7 +109,7 @@ def test_a_run_whose_workers_die_is_tried_again_from_its_last_step(
     shown = Progress(console, 1, 8)
     recorder = Recorder(tmp_path.parent, shown)
     monkeypatch.setattr(recorder, "start", start)
-    assert full_run._train(run, recorder, "") == "the workers died: of it"
+    assert full_run._train(run, recorder) == "the workers died: of it"
     assert len(begun) == attempts
     assert closed == [*range(1, attempts + 1)], "each is sent home before the next"
     again = "the workers died: of it. It goes on from its last checkpoint."

@@ -1,5 +1,6 @@
 """Warm gangs: the same processes train trial after trial, and none leaves a trace on another."""
 
+import asyncio
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ from aurl.config import RunConfig
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError, StorageError, SweepError
 from aurl.search import gang as gang_module
+from aurl.search import mailbox
 from aurl.search.cluster import connected
 from aurl.search.gang import (
     Gang,
@@ -113,7 +115,7 @@ def slot(
     folder = tmp_path_factory.mktemp("gang")
     started = time.monotonic()
     shape = Shape(workers_per_trial=size)
-    settings = GangSettings(shape=shape, scratch=str(folder / "scratch"), corpus=corpus)
+    settings = GangSettings(shape=shape, corpus=corpus)
     gang = RemoteGang(settings, f"gang-{size}")
     made = Slot(gang, size, folder)
     made.run(small_config(training__steps=1))
@@ -155,8 +157,7 @@ def test_a_gang_has_as_many_workers_as_there_is_room_for_and_goes_on_when_that_c
 ) -> None:
     config = small_config(training__steps=28, training__log_every=1, evaluation__every=4)
     shape = Shape(workers_per_trial=2, workers_at_least=1)
-    scratch = str(tmp_path / "scratch")
-    settings = GangSettings(shape=shape, scratch=scratch, corpus=corpus, look_s=0.0)
+    settings = GangSettings(shape=shape, corpus=corpus, look_s=0.0)
     holder = held()  # of the two there are: no other gang of this module has begun
     gang = RemoteGang(settings, "gang-of-1-or-2")
     task = task_for(tmp_path, config)
@@ -335,6 +336,31 @@ def test_a_machine_that_is_drained_has_a_checkpoint_at_once(
     assert [event.noted for event in heard.events] == [True, False, False]
 
 
+def test_who_tells_a_note_goes_on_once_the_driver_has_it() -> None:
+    """A checkpoint that came first would be of rows that may be lost with their machine."""
+    report, *notes = (Event(rows=({"step": step},), noted=step > 4) for step in (4, 5, 6))
+
+    async def heard() -> None:
+        box = mailbox.Mailbox()
+        telling: list[asyncio.Task[Any]] = [asyncio.create_task(box.report(report))]
+        for note in notes:
+            await asyncio.sleep(0.01)
+            telling.append(asyncio.create_task(box.note(note)))
+        told: list[int] = []
+        for event in (report, *notes, None):
+            assert await box.next_event(0.01) is event
+            await asyncio.sleep(0.01)
+            told.append(sum(each.done() for each in telling[1:]))
+        assert told == [0, 0, 1, 2], "when the next is asked for"
+        last = asyncio.create_task(box.note(notes[0]))
+        assert await box.next_event(1.0) is notes[0]
+        assert not last.done()
+        await box.close()
+        await asyncio.gather(last, *telling)
+
+    asyncio.run(heard())
+
+
 def lost(
     monkeypatch: pytest.MonkeyPatch, *events: Event, of: Exception, with_mailbox: bool = False
 ) -> Exception:
@@ -353,9 +379,10 @@ def lost(
     monkeypatch.setattr(gang_module, "GangTrainer", Mock(return_value=Mock(fit=fit)))
     room = PlacementGroup(ray.PlacementGroupID.nil(), [{"CPU": 1.0}])
     monkeypatch.setattr(gang_module, "given", lambda _: None)
+    monkeypatch.setattr(gang_module, "_get_ray_train_session_dir", str)
     monkeypatch.setattr(gang_module, "reserve", lambda *_, **__: room)
     monkeypatch.setattr(gang_module, "remove_placement_group", Mock())
-    settings = GangSettings(shape=Shape(), scratch="", corpus=[ray.ObjectRef.nil()])
+    settings = GangSettings(shape=Shape(), corpus=[ray.ObjectRef.nil()])
     gang = Gang(settings, "gang")
     for event in events:
         assert replace(gang.next_event(), waited_s=0.0) == event

@@ -64,7 +64,7 @@ class Cluster:
     def assembled(self) -> Gang:
         shape = Shape(workers_per_trial=4, workers_at_least=1, gpus_per_worker=1.0)
         corpus = [ray.ObjectRef.nil()]
-        self.gangs.append(Gang(GangSettings(shape=shape, scratch="", corpus=corpus), "gang"))
+        self.gangs.append(Gang(GangSettings(shape=shape, corpus=corpus), "gang"))
         return self.gangs[-1]
 
 
@@ -145,6 +145,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     )
     monkeypatch.setattr(gang_module, "ray", fake)
     monkeypatch.setattr(gang_module, "GangTrainer", trainer)
+    monkeypatch.setattr(gang_module, "_get_ray_train_session_dir", str)
     monkeypatch.setattr(gang_module, "_backend", lambda workers: workers)
     monkeypatch.setattr(gang_module, "time", SimpleNamespace(monotonic=lambda: made.now))
     monkeypatch.setattr(
@@ -336,7 +337,7 @@ def test_whoever_owns_a_gang_from_afar_hears_of_what_it_died(
         get_runtime_context=lambda: here,
     )
     monkeypatch.setattr(gang_module, "ray", fake)
-    settings = GangSettings(shape=Shape(), scratch="", corpus=[ray.ObjectRef.nil()])
+    settings = GangSettings(shape=Shape(), corpus=[ray.ObjectRef.nil()])
     gang = RemoteGang(settings, "gang", lambda: looks.append("meanwhile"))
     with pytest.raises(LostError) as caught:
         gang.next_event()

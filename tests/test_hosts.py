@@ -260,7 +260,11 @@ def test_a_host_that_cannot_use_the_results_folder_is_named_before_the_start(
 def test_two_workers_on_two_hosts_have_the_loss_curve_of_one_whatever_becomes_of_a_host(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    driver = cluster.start("ddp", "--workers-per-trial", "2")
+    own = [host.folder / "disk" / "own" for host in (cluster.head, *cluster.others)]
+    own[0].mkdir()
+    for place in own[1:]:
+        place.touch()
+    driver = cluster.start("ddp", "--workers-per-trial", "2", TMPDIR="/tmp/own")
     trial = "t0000"
     until(lambda: cluster.status("ddp", trial)["step"] >= 40, PATIENCE_S, "a checkpoint")
     first, second = cluster.others
@@ -268,6 +272,8 @@ def test_two_workers_on_two_hosts_have_the_loss_curve_of_one_whatever_becomes_of
         assert len(workers_of_ray(host.pid)) == 1
     slots = [len(slots_of_ray(host.pid)) for host in (cluster.head, first, second)]
     assert slots in ([0, 1, 0], [0, 0, 1]), "where a worker is, and not with the driver"
+    assert own[0].is_dir()
+    assert not any(list(place.parent.glob("aurl-*")) for place in own[1:]), "the driver's scratch"
     if slots[2]:
         first, second = second, first
     second.kill()

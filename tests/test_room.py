@@ -57,12 +57,12 @@ def test_a_machine_that_joins_is_used_and_one_that_goes_takes_no_room_back(
     made = Room(Endless(metric="x", mode="max"), Shape(), slots=2, most=4)
     assert started(made, "abc") == "ab"
     machines.holds, machines.memory_for, machines.now = 3, 2, 5.0
-    assert started(made, "cd") == "", "the driver's machine has no memory for another slot"
+    assert started(made, "cd") == "", "there is no memory for another"
     machines.memory_for, machines.now = 99, 10.0
     assert started(made, "cd") == "c"
     machines.holds, machines.now = 1, 20.0
     made.on_trial_complete("a")
-    assert started(made, "de") == "d", "the slot that is free takes a trial; b waits for room"
+    assert started(made, "de") == "d", "a slot is free"
     machines.holds, machines.now = 99, 30.0
     assert started(made, "efg") == "e", "no more than there are trials"
 

@@ -8,7 +8,6 @@ import csv
 import fcntl
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -27,8 +26,7 @@ import ray
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from ray.exceptions import RayActorError, RayTaskError
-from ray.tune.experiment import Trial
+from ray.exceptions import RayTaskError
 from ray.tune.schedulers import FIFOScheduler
 
 from aurl import cli
@@ -38,7 +36,7 @@ from aurl.files import append_lines, read_json, read_lines
 from aurl.interrupts import terminated_as_interrupted
 from aurl.metrics.score import OBJECTIVES
 from aurl.search import sweep
-from aurl.search.gang import ATTEMPTS, MachineTakenError
+from aurl.search.gang import ATTEMPTS
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.provenance import read_config
 from aurl.search.ranking import FINALISTS
@@ -655,32 +653,6 @@ def test_a_trial_whose_slot_dies_before_it_begins_is_given_again(tmp_path: Path)
     assert dies("tune-9", tries_left=False) == "failed"
     status = read_json(made.trials_folder / supply.name_of("tune-9") / "status.json")
     assert status["reason"] == "its slot died"
-
-
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_machine_that_was_drained_costs_its_trial_no_try_whatever_dies_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three times the slot with its machine, three times the workers alone, all after a note."""
-    monkeypatch.setattr(Trial, "local_path", None)  # it writes no file of the error
-    supply = supply_of(planned(Place(tmp_path, NEVER_TOGETHER)))
-    record: Any = sweep._Record(supply)
-    trial = Trial("trainable", stub=True, max_failures=ATTEMPTS - 1)
-    trial.config = supply.suggest(trial.trial_id)
-    row = {"step": 1, "train/kl_nats": 1.0}
-    note = {"noted": True, "rows": (row,), "look": b"", "waited_s": 0.0}
-    taken = RayTaskError("step", "Traceback", pickle.loads(pickle.dumps(MachineTakenError("m"))))
-    for error in [RayActorError(error_msg="its machine is dead")] * 3 + [taken] * 3:
-        record.on_trial_start(0, [], trial)
-        record.on_trial_result(0, [], trial, note)
-        record.on_trial_result(0, [], trial, {**note, "rows": ({**row, "step": 2},)})
-        trial.handle_error(error)
-        assert trial.run_metadata.num_failures == 0
-        assert trial.should_recover()
-    record.on_trial_start(0, [], trial)
-    trial.handle_error(RayActorError(error_msg="it died, and nobody had said that it would"))
-    assert trial.run_metadata.num_failures == 1
-    supply.recorder.end("t0000", "failed", "the test is over")  # its files are open
 
 
 def test_what_a_killed_driver_left_half_made_is_removed(tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def slots(shape: Shape, runs: int) -> int:
 
 
 def most_slots(shape: Shape, runs: int) -> int:
-    """The most of so many runs that are to go on at a time, whatever processors there are.
+    """The most of so many runs that are to go on at a time.
 
     As many as are asked for; else as the cluster's machines, as they are now, have memory for.
     """

@@ -23,7 +23,6 @@ from aurl.search.journal import journal
 from aurl.search.probe import check_gpus, check_storage
 from aurl.search.recorder import Display, Recorder
 from aurl.search.room import Orphans, Patience
-from aurl.search.scratch import scratch_folder
 from aurl.search.shape import Shape
 
 _log = logging.getLogger(__name__)
@@ -93,22 +92,21 @@ def run(full_run: FullRun, display: Display) -> dict[str, float]:
                 check_storage(folder)
             if not (folder / "status.json").exists():
                 recorder.propose(name, {}, full_run.config)
-            with scratch_folder() as scratch:
-                failure = _train(full_run, recorder, scratch)
+            failure = _train(full_run, recorder)
             metrics = recorder.end(name, "failed" if failure else "completed", failure)
     if failure:
         raise RunFailedError(f"the run failed: {failure}. See {folder / 'train.log'}.")
     return metrics
 
 
-def _train(full_run: FullRun, recorder: Recorder, scratch: str) -> str:
+def _train(full_run: FullRun, recorder: Recorder) -> str:
     """Train, also on after workers have died; returns why the run failed, if it did.
 
     Like a trial, it is tried again, from its last checkpoint: without end where a machine was
     taken away that Ray had warned of, else so many times in a row without a step gained.
     """
     folder = full_run.folder
-    settings = GangSettings(shape=full_run.shape, scratch=scratch, corpus=shared(full_run.corpus))
+    settings = GangSettings(shape=full_run.shape, corpus=shared(full_run.corpus))
     patience = [] if full_run.address is None else [Patience(full_run.shape, recorder.tell)]
     looks = [Orphans().look, *(each.look for each in patience)]
 

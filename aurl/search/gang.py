@@ -20,6 +20,7 @@ import numpy as np
 import ray
 from ray import train
 from ray.exceptions import RayActorError, RayError
+from ray.train.constants import _get_ray_train_session_dir
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from aurl.errors import SweepError
@@ -51,9 +52,6 @@ class GangSettings:
 
     shape: Shape
     """Ray Train workers that share each batch, and the GPUs of each."""
-
-    scratch: str
-    """Folder for Ray Train's own files, which nothing reads."""
 
     corpus: "list[ray.ObjectRef[Corpus]]"
     """The corpus in Ray's object store (in a list, so that it is passed as a reference)."""
@@ -123,6 +121,7 @@ class Gang:
         self._settings = settings
         self._name = name
         self._given = given(settings.shape)
+        self._has_begun = False
         self._unheard: Event | None = None
         self._size, self._waited_s = 0, 0.0
         self._assemble()
@@ -171,10 +170,10 @@ class Gang:
             backend_config=_backend(room.bundle_count),
             run_config=train.RunConfig(
                 name=self._name,
-                storage_path=settings.scratch,
+                storage_path=_get_ray_train_session_dir(),  # of this machine; nothing reads it
                 # Tune tries a trial again, on a new gang: Train must not, also not where a machine
                 # was taken away, for workers that begin anew know nothing of the mailbox's tasks.
-                # Where they died as they started, it has removed their room and the mailbox.
+                # Where they died as they started, it has ended the mailbox.
                 failure_config=train.FailureConfig(  # pyrefly: ignore[bad-argument-type]
                     max_failures=0,
                     max_preemption_failures=0,  # pyrefly: ignore[unexpected-keyword]
@@ -189,7 +188,7 @@ class Gang:
         """Start a task; the one before must have ended."""
         if self._may_grow():
             self._assemble_anew()
-        self._task, self._step = task, 0
+        self._task, self._step, self._has_begun = task, 0, True
         self._reply(self._mailbox.submit.remote(task))
 
     def answer(self, *, go_on: bool) -> None:
@@ -244,7 +243,10 @@ class Gang:
         self._leave.set()
         with contextlib.suppress(RayActorError):  # they died, and it with them
             ray.get(self._mailbox.close.remote())
-        self._thread.join(_LEAVE_S)
+        if self._has_begun or self._given is None:
+            self._thread.join(_LEAVE_S)
+        # Else Tune has found another slot for the trial that this one was to begin with, and takes
+        # the room away, in which the workers may only be starting.
 
     def _reply(self, call: Any) -> Any:  # noqa: ANN401 - a reference, and what it is to
         """What the mailbox answers, which lives as long as the workers."""

@@ -17,7 +17,7 @@ class Mailbox:
         self._changed = asyncio.Condition()
         self._events: deque[Event] = deque()
         self._task: Task | None = None
-        self._number = 0
+        self._number = self._told = self._heard = 0
         self._closed = False
         self._answer: bool | None = None
 
@@ -37,25 +37,41 @@ class Mailbox:
     async def post(self, number: int, event: Event) -> None:
         """Tell how task ``number`` ended; unheard if another has been submitted since."""
         if number == self._number:
-            await self.note(event)
+            await self._tell(event)
 
     async def report(self, event: Event) -> bool:
         """Tell what was measured and wait for the verdict: True goes on."""
         self._answer = None
-        await self.note(event)
+        await self._tell(event)
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._answer is not None)
             return bool(self._answer) and not self._closed
 
     async def note(self, event: Event) -> None:
-        """Tell rows between two reports; there is no verdict."""
+        """Tell rows between two reports, and wait until the driver has them; there is no verdict.
+
+        A checkpoint that follows would be of no use if they were lost with this machine.
+        """
+        number = await self._tell(event)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or self._heard >= number)
+
+    async def _tell(self, event: Event) -> int:
+        """Tell an event; returns how many there have been."""
         async with self._changed:
             self._events.append(event)
+            self._told += 1
             self._changed.notify_all()
+            return self._told
 
     async def next_event(self, timeout_s: float) -> Event | None:
-        """The next event, or None if there is none within ``timeout_s`` seconds."""
+        """The next event, or None if there is none within ``timeout_s`` seconds.
+
+        Who asks for it is done with those before.
+        """
         async with self._changed:
+            self._heard = self._told - len(self._events)
+            self._changed.notify_all()
             arrival = self._changed.wait_for(lambda: bool(self._events))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(arrival, timeout_s)

@@ -33,6 +33,7 @@ from aurl.search.sampler import Proposals
 from aurl.search.scratch import scratch_folder
 from aurl.search.slot import TrialSlot
 from aurl.search.supply import Finals, Queue, Supply
+from aurl.search.tries import Tries
 from aurl.search.wishes import PAUSE, STOP, is_over
 from aurl.training.reporters import read_rows, write_experiment
 
@@ -123,12 +124,13 @@ def _tidy(sweep: Sweep) -> None:
 
 
 def _tuner(sweep: Sweep, queue: Queue, runs: int, scratch: str) -> tune.Tuner:
-    settings = GangSettings(shape=sweep.shape, scratch=scratch, corpus=shared(sweep.corpus))
+    settings = GangSettings(shape=sweep.shape, corpus=shared(sweep.corpus))
     slot = tune.with_resources(
         tune.with_parameters(TrialSlot, settings=settings),
         of_slot(sweep.shape),
     )
     patience = [] if sweep.address is None else [Patience(sweep.shape, queue.recorder.tell)]
+    orphans = [Orphans()] if sweep.shape.is_elastic else []
     joins = sweep.address is not None and sweep.shape.grow_to is None
     n_slots = slots(sweep.shape, runs)
     return tune.Tuner(
@@ -143,7 +145,7 @@ def _tuner(sweep: Sweep, queue: Queue, runs: int, scratch: str) -> tune.Tuner:
             name=queue.folder.name,
             storage_path=scratch,
             verbose=0,
-            callbacks=[_Record(queue), Orphans(), *patience],
+            callbacks=[_Record(queue), *orphans, *patience],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
@@ -155,13 +157,13 @@ class _Record(tune.Callback):
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._leaving = set[str]()  # Tune trials of which a machine is drained
+        self._tries = Tries()
 
     def __getstate__(self) -> Plain:
         return {}  # as Queue
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-        self._leaving.discard(trial.trial_id)
+        self._tries.begin(trial)
         with self._queue.outage.noted():
             name = self._queue.name_of(trial.trial_id)
             self._queue.recorder.start(name)
@@ -176,9 +178,8 @@ class _Record(tune.Callback):
         result: dict[str, Any],
         **info: Any,  # noqa: ANN401
     ) -> None:
-        if result.get("noted") and trial.trial_id not in self._leaving:
-            self._leaving.add(trial.trial_id)
-            trial.run_metadata.num_failures -= 1  # that it dies of it, slot and all, is no fault
+        if result.get("noted"):
+            self._tries.note_drain(trial)
         with self._queue.outage.noted():
             if result.get("rows"):
                 name = self._queue.name_of(trial.trial_id)
@@ -205,10 +206,20 @@ class _Record(tune.Callback):
             verdict = self._queue.referee.verdict(trial.trial_id, last)
             self._end(trial, verdict.end, verdict.reason)
 
+    def on_trial_recover(
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: Any,  # noqa: ANN401
+        **info: Any,  # noqa: ANN401
+    ) -> None:
+        self._tries.wait(trial)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         # Tune tries a trial again, but not one whose slot died between two trials.
-        tries_left = trial.should_recover()
-        if tries_left and self._queue.take_back(self._queue.name_of(trial.trial_id)):
+        if self._tries.are_left(trial) and self._queue.take_back(
+            self._queue.name_of(trial.trial_id)
+        ):
             return
         error = trial.get_pickled_error() or trial.get_error() or "its slot died"
         self._end(trial, "failed", last_line(getattr(error, "cause", error)))
