@@ -19,6 +19,7 @@ from aurl.errors import StorageError, SweepError
 from aurl.files import remove_parts
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, many
+from aurl.search.attempts import Attempts
 from aurl.search.cluster import connected, left_idle, slots
 from aurl.search.front import conditional, domains
 from aurl.search.gang import ATTEMPTS, GangSettings, last_line, shared
@@ -33,7 +34,6 @@ from aurl.search.sampler import Proposals
 from aurl.search.scratch import scratch_folder
 from aurl.search.slot import TrialSlot
 from aurl.search.supply import Finals, Queue, Supply
-from aurl.search.tries import Tries
 from aurl.search.wishes import PAUSE, STOP, is_over
 from aurl.training.reporters import read_rows, write_experiment
 
@@ -157,13 +157,13 @@ class _Record(tune.Callback):
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._tries = Tries()
+        self._attempts = Attempts()
 
     def __getstate__(self) -> Plain:
         return {}  # as Queue
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-        self._tries.begin(trial)
+        self._attempts.begin(trial)
         with self._queue.outage.noted():
             name = self._queue.name_of(trial.trial_id)
             self._queue.recorder.start(name)
@@ -179,7 +179,7 @@ class _Record(tune.Callback):
         **info: Any,  # noqa: ANN401
     ) -> None:
         if result.get("noted"):
-            self._tries.note_drain(trial)
+            self._attempts.note_drain(trial)
         with self._queue.outage.noted():
             if result.get("rows"):
                 name = self._queue.name_of(trial.trial_id)
@@ -213,11 +213,11 @@ class _Record(tune.Callback):
         trial: Any,  # noqa: ANN401
         **info: Any,  # noqa: ANN401
     ) -> None:
-        self._tries.wait(trial)
+        self._attempts.wait(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         # Tune tries a trial again, but not one whose slot died between two trials.
-        if self._tries.are_left(trial) and self._queue.take_back(
+        if self._attempts.are_left(trial) and self._queue.take_back(
             self._queue.name_of(trial.trial_id)
         ):
             return

@@ -7,8 +7,8 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
 
+from aurl.search.attempts import Attempts
 from aurl.search.gang import ATTEMPTS
-from aurl.search.tries import Tries
 
 LOST = RayActorError(error_msg="the slot is dead")
 TAKEN = RayActorError(error_msg="its machine is dead", preempted=True)
@@ -21,27 +21,27 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Trial:
     return Trial("trainable", stub=True, max_failures=ATTEMPTS - 1)
 
 
-def begin(tries: Tries, trial: Trial, slot: str) -> None:
+def begin(attempts: Attempts, trial: Trial, slot: str) -> None:
     actor: Any = SimpleNamespace(_actor_id=slot)
     trial.temporary_state.ray_actor = actor
-    tries.begin(trial)
+    attempts.begin(trial)
 
 
-def recovers(tries: Tries, trial: Trial, error: RayActorError) -> bool:
+def recovers(attempts: Attempts, trial: Trial, error: RayActorError) -> bool:
     """What Tune does with an error of a trial that runs."""
     trial.handle_error(error)
     if trial.should_recover():
-        tries.wait(trial)
+        attempts.wait(trial)
         return True
-    return tries.are_left(trial)
+    return attempts.are_left(trial)
 
 
 def test_a_trial_that_loses_its_slots_is_tried_three_times(trial: Trial) -> None:
-    tries = Tries()
+    attempts = Attempts()
     found: list[bool] = []
     for slot in "abc":
-        begin(tries, trial, slot)
-        found.append(recovers(tries, trial, LOST))
+        begin(attempts, trial, slot)
+        found.append(recovers(attempts, trial, LOST))
     assert found == [True, True, False]
 
 
@@ -49,39 +49,39 @@ def test_a_trial_that_loses_its_slots_is_tried_three_times(trial: Trial) -> None
 def test_machines_that_were_drained_cost_no_try_and_give_none(
     trial: Trial, error: RayActorError
 ) -> None:
-    tries = Tries()
-    begin(tries, trial, "first")
-    assert recovers(tries, trial, LOST)
+    attempts = Attempts()
+    begin(attempts, trial, "first")
+    assert recovers(attempts, trial, LOST)
     for slot in "abcd":
-        begin(tries, trial, slot)
+        begin(attempts, trial, slot)
         assert trial.run_metadata.num_failures == 1
-        tries.note_drain(trial)
-        tries.note_drain(trial)
-        assert recovers(tries, trial, error)
-    begin(tries, trial, "last")
+        attempts.note_drain(trial)
+        attempts.note_drain(trial)
+        assert recovers(attempts, trial, error)
+    begin(attempts, trial, "last")
     assert trial.run_metadata.num_failures == 1
-    assert recovers(tries, trial, LOST)
-    begin(tries, trial, "very last")
-    assert not recovers(tries, trial, LOST)
+    assert recovers(attempts, trial, LOST)
+    begin(attempts, trial, "very last")
+    assert not recovers(attempts, trial, LOST)
 
 
 def test_a_drain_spares_the_trials_too_that_the_slot_takes_later(trial: Trial) -> None:
-    tries = Tries()
+    attempts = Attempts()
     other = Trial("trainable", stub=True, max_failures=ATTEMPTS - 1)
-    begin(tries, other, "a")
-    tries.note_drain(other)
-    begin(tries, trial, "a")
-    assert recovers(tries, trial, LOST)
-    begin(tries, trial, "b")
+    begin(attempts, other, "a")
+    attempts.note_drain(other)
+    begin(attempts, trial, "a")
+    assert recovers(attempts, trial, LOST)
+    begin(attempts, trial, "b")
     assert trial.run_metadata.num_failures == 0
 
 
 def test_a_slot_that_dies_as_it_takes_a_trial_is_one_try(trial: Trial) -> None:
     """Tune counts the slot, has the trial wait, and counts the call to it, too."""
-    tries = Tries()
-    begin(tries, trial, "a")
-    assert recovers(tries, trial, LOST)
-    assert recovers(tries, trial, LOST), "by its slot"
+    attempts = Attempts()
+    begin(attempts, trial, "a")
+    assert recovers(attempts, trial, LOST)
+    assert recovers(attempts, trial, LOST), "by its slot"
     trial.handle_error(LOST)
-    assert tries.are_left(trial), "by the call, as it waits"
+    assert attempts.are_left(trial), "by the call, as it waits"
     assert trial.run_metadata.num_failures == 2

@@ -9,7 +9,7 @@ from typing import Any
 from aurl.search.gang import ATTEMPTS
 
 
-class Tries:
+class Attempts:
     """Corrects Tune's count of each trial, as Tune tells what becomes of it."""
 
     def __init__(self) -> None:
