@@ -24,6 +24,7 @@ from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.constraints import violation
 from aurl.search.distributions import Value
+from aurl.search.grid import cells
 from aurl.search.ranking import End
 from aurl.search.settings import SamplerConfig
 from aurl.search.space import Space, optuna_distribution
@@ -112,9 +113,27 @@ class Proposals:
         waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
         number = waiting[0] if waiting else len(trials)
         abandoned = sum(ABANDONED in trial.user_attrs for trial in trials[:number])
-        self._study.sampler = _sampler(self._space.sampler, number - abandoned)
+        sampler = _sampler(self._space.sampler, number - abandoned)
+        if self._space.sampler.name == "grid":
+            asked = _asked_for(trials[number]) if waiting else None
+            sampler = _fixed(self._cell(trials, asked or {}), sampler)
+        self._study.sampler = sampler
         trial = self._study.ask()
         return trial.number, self._space.suggest(trial)
+
+    def _cell(self, trials: Sequence[FrozenTrial], asked: Mapping[str, Value]) -> dict[str, Value]:
+        """Of the grid, by Optuna's names: the first of those that were tried least often.
+
+        Only those that have what a queued trial asks for, if there are some.
+        """
+        tried = Counter(_words(each.params) for each in trials if ABANDONED not in each.user_attrs)
+        found = [self._space.named(cell) or {} for cell in cells(self._space.parameters)]
+
+        def order(cell: Mapping[str, Value]) -> tuple[int, int]:
+            differing = sum(cell.get(name) != value for name, value in asked.items())
+            return differing, tried[_words(cell)]
+
+        return min(found, key=order)
 
     def tell(self, number: int, end: End, metrics: Mapping[str, float]) -> None:
         """Tell how a trial ended; saying it again changes nothing.
@@ -241,6 +260,15 @@ def _damaged(path: Path) -> SweepError:
     return SweepError(f"{path} must be a sweep's journal, got a damaged file. {BEGIN_ANEW}")
 
 
+def _fixed(
+    values: dict[str, Value], sampler: optuna.samplers.BaseSampler
+) -> optuna.samplers.BaseSampler:
+    """A sampler that proposes these values, and others as ``sampler`` does."""
+    with warnings.catch_warnings():  # experimental, and constraints.txt pins it
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(values, sampler)
+
+
 def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:
     seed = stream_seed(config.seed, "sampler", number) % 2**32
     match config.name:
@@ -253,7 +281,7 @@ def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:
                     multivariate=config.groups,
                     group=config.groups,
                 )
-        case "random":
+        case "random" | "grid":  # of which no value is drawn but where somebody asked for others
             return optuna.samplers.RandomSampler(seed=seed)
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=config.population)
