@@ -27,7 +27,7 @@ class Parameter:
         """What Optuna calls it: the key, and ``key (2)`` for its second range."""
         return f"{self.key} ({self.alternative + 1})" if self.alternative else self.key
 
-    def exists(self, chosen: Mapping[str, Value]) -> bool:
+    def exists(self, chosen: Mapping[str, Any]) -> bool:
         """Whether the values chosen so far call for this parameter."""
         return all(chosen.get(key) in values for key, values in self.when.items())
 

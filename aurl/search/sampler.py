@@ -201,6 +201,42 @@ class Proposals:
         return optuna.Trial(self._study, number)
 
 
+def study_in(journal: Path) -> optuna.Study:
+    """The study of a sweep whose driver may be writing the journal meanwhile.
+
+    Raises:
+        SweepError: If the journal is missing or cannot be read.
+    """
+    if not journal.is_file():
+        raise SweepError(f"{journal} must be a sweep's journal, got none: it is not there.")
+    optuna.logging.disable_default_handler()
+    try:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        names = optuna.get_all_study_names(storage)
+        return optuna.load_study(study_name=names[0], storage=storage)
+    except NO_JOURNAL as error:
+        raise SweepError(f"{journal} must be a sweep's journal, got a damaged file.") from error
+
+
+def enqueue(journal: Path, params: Mapping[str, Value], *, is_ours: bool) -> int:
+    """Queue a configuration, by Optuna's names, to be proposed before any that the sampler makes.
+
+    Args:
+        journal: The journal of its sweep.
+        params: What is asked for; what is left out is proposed.
+        is_ours: Whether no driver can be writing: then what a killed one left is mended.
+
+    Returns:
+        How many were queued before it.
+    """
+    if is_ours:
+        _mend(journal)
+    study = study_in(journal)
+    before = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    study.enqueue_trial(dict(params))
+    return len(before)
+
+
 class Repeats:
     """Gives a configuration that is proposed again another seed: the same run would tell nothing.
 
@@ -244,7 +280,8 @@ def _mend(path: Path) -> None:
         last = text[text.rfind(b"\n", 0, max(0, end - 1)) + 1 : end]
         if text and not (text.startswith(b'{"') and (not end or _is_json(last))):
             raise _damaged(path)  # Optuna would pass over it, and write behind it
-        os.truncate(path, end)
+        if end < len(text):
+            os.truncate(path, end)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any, assert_never, cast
 import optuna
 
 from aurl.config import RunConfig, from_plain, to_plain
-from aurl.errors import ConfigError
+from aurl.errors import AurlError, ConfigError, SweepError
 from aurl.files import read_yaml
 from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion
 from aurl.search.constraints import Bounds, check_metrics, read_constraints
@@ -33,6 +33,7 @@ from aurl.search.distributions import (
 )
 from aurl.search.grid import n_cells
 from aurl.search.parameter import Parameter, Role
+from aurl.search.ranking import ABOUT
 from aurl.search.settings import (
     Budget,
     SamplerConfig,
@@ -114,6 +115,18 @@ def load_space(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Spa
         ConfigError: If the file, a key, a distribution or a range is wrong.
     """
     return space_of(read_yaml(path), overrides=overrides or {})
+
+
+def recorded_space(about: Plain) -> Space:
+    """The space of a sweep, by its record.
+
+    Raises:
+        SweepError: If the record has none that can be read.
+    """
+    try:
+        return space_of(about["space"], overrides=about.get("overrides") or {})
+    except (AurlError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SweepError(f"{ABOUT} has no search space that can be read: {error}") from error
 
 
 def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
