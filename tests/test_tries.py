@@ -95,6 +95,18 @@ def test_a_trial_is_tried_again_however_it_ended(
     assert opened(sweep).propose() == (2, was)
 
 
+def test_what_was_queued_twice_is_tried_twice_though_a_driver_was_killed(
+    sweep: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        tried(capfd, sweep, f"{BETA}=0.1")
+    opened(sweep).propose()  # and its driver is killed before the trial has a folder
+    study = opened(sweep)
+    for _ in range(2):
+        study.fail_unknown({0, 1})
+    assert [study.propose()[1][BETA] == 0.1 for _ in range(3)] == [True, True, False]
+
+
 def test_what_a_killed_driver_left_is_mended_but_not_beside_one_that_runs(
     sweep: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,9 @@ BEGIN_ANEW = (
 ABANDONED = "abandoned"
 """Attribute of an Optuna trial that a driver was killed over; what it was is proposed again."""
 
+INSTEAD = "instead of"
+"""Attribute of an Optuna trial that was queued again: the number of the one that is abandoned."""
+
 
 class Proposals:
     """The Optuna study of one sweep, in a journal file that optuna-dashboard opens.
@@ -165,12 +168,12 @@ class Proposals:
         """
         trials = self._trials()
         self._check_holds(max(known, default=-1), len(trials))
-        queued = [_asked_for(trial) for trial in trials if trial.state == TrialState.WAITING]
+        queued = {trial.user_attrs.get(INSTEAD) for trial in trials}
         for trial in trials:
             if trial.state == TrialState.RUNNING and trial.number not in known:
                 asked = _asked_for(trial)
-                if asked is not None and asked not in queued:
-                    self._study.enqueue_trial(asked)
+                if asked is not None and trial.number not in queued:
+                    self._study.enqueue_trial(asked, user_attrs={INSTEAD: trial.number})
                 self._inside(trial).set_user_attr(ABANDONED, True)
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
