@@ -80,7 +80,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
     own = {"sweep": sweep, "metrics": metrics, "doctor": doctor}
     if name in own:
         return own[name]
-    if name in ("status", "leaderboard", "report", "stop", "pause"):
+    if name in ("status", "leaderboard", "report", "stop", "pause", "try"):
         from aurl.listings import LISTINGS
 
         return LISTINGS[name]
@@ -99,7 +99,8 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
 
 def sweep(args: argparse.Namespace) -> int:
     """The main job: run or resume a sweep, then rank it and export the best."""
-    from aurl.commands import conclude, overrides_of, shape_of
+    from aurl.commands import conclude, shape_of
+    from aurl.files import parse_settings
     from aurl.reporting.progress import Progress
     from aurl.search.journal import copy_of_stdout
     from aurl.search.plan import SweepOptions, plan
@@ -114,7 +115,7 @@ def sweep(args: argparse.Namespace) -> int:
         trials=args.trials,
         address=args.address,
         shape=shape_of(args),
-        overrides=overrides_of(args.set),
+        overrides=parse_settings(args.set),
         resume=args.resume,
         storage=args.storage,
         warm_start=args.warm_start,

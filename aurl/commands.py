@@ -17,7 +17,7 @@ from aurl.data.context import in_words
 from aurl.data.corpus import Corpus
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
-from aurl.files import parse_value
+from aurl.files import parse_settings
 from aurl.model.generation import Sampling
 from aurl.plain import Plain, dotted, overridden, printable
 from aurl.reporting import export as exports
@@ -135,7 +135,7 @@ def run_train(args: Namespace) -> int:
     """Train one configuration at full size."""
     shape = shape_of(args)
     config, _ = read_config(args.config)
-    held = overrides_of(args.set)
+    held = parse_settings(args.set)
     scaled, changes = full_run.scaled(config, args.preset)
     scaled, changed = from_plain(overridden(to_plain(scaled), held)), dotted(held)
     corpus = music_of(scaled, args.data)
@@ -276,7 +276,7 @@ def run_space(args: Namespace) -> int:
     """Show what a search space may vary, and prove that its draws make runs."""
     if not args.samples >= 1:
         raise ConfigError(f"--samples must be >= 1, got {args.samples}.")
-    space, corpus = space_on_music(args.space, args.data, overrides_of(args.set))
+    space, corpus = space_on_music(args.space, args.data, parse_settings(args.set))
     console = Console(width=WIDEST)
     if not args.json:
         console.print(parameter_tree(space), highlight=False)
@@ -333,17 +333,6 @@ def _workers_of(text: str) -> tuple[int | None, int]:
             "--workers-per-trial must be a number, such as 4, or LEAST:MOST, such as 2:4, got "
             f"{text!r}."
         ) from error
-
-
-def overrides_of(words: list[str]) -> dict[str, Any]:
-    """The values of ``--set``, by key."""
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set must be KEY=VALUE, got {word!r}.")
-        values[key] = parse_value(text)
-    return values
 
 
 def _print_json(value: Any) -> None:  # noqa: ANN401

@@ -164,12 +164,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def parse_value(text: str) -> Any:  # noqa: ANN401
+def parse_settings(words: Sequence[str], given_as: str = "--set") -> dict[str, Any]:
+    """The values of words such as ``key=value``, by key.
+
+    Raises:
+        ConfigError: Of a word that is none, by what it was ``given_as``.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{given_as} must be KEY=VALUE, got {word!r}.")
+        values[key] = parse_value(text, given_as)
+    return values
+
+
+def parse_value(text: str, given_as: str = "--set") -> Any:  # noqa: ANN401
     """Read one value as YAML reads it, for ``--set key=value``."""
     try:
         return _loaded(text)
     except _NOT_YAML as error:
-        raise ConfigError(f"--set value must be YAML, got {text[:80]!r}.") from error
+        raise ConfigError(f"{given_as} value must be YAML, got {text[:80]!r}.") from error
 
 
 class _Loader(yaml.SafeLoader):

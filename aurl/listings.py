@@ -1,6 +1,7 @@
 """What a sweep's folder says, as tables, lines, JSON or CSV, and what it is told; without torch.
 
-And as a report, which listens to models and takes its time.
+And as a report, which listens to models and takes its time; what is to be tried is held against
+the search space, which imports torch as well.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from aurl.errors import ConfigError
+from aurl.files import parse_settings
 from aurl.plain import many, printable
 from aurl.reporting.choosing import ItemT, Row, as_csv, chosen
 from aurl.reporting.leaderboard import columns, record, status_record, sweep_record
@@ -135,6 +137,27 @@ def pause(args: argparse.Namespace) -> int:
     return 0
 
 
+def try_next(args: argparse.Namespace) -> int:
+    """Have a configuration tried next by a sweep."""
+    from aurl.search.tries import params_of, queue  # imports torch
+
+    if bool(args.values) == bool(args.again):
+        raise ConfigError("try must be given one of KEY=VALUE and --again.")
+    again = args.again
+    values = params_of(args.sweep, again) if again else parse_settings(args.values, "try")
+    queued = queue(args.sweep, values)
+    turn = f"after {queued.before} queued before it" if queued.before else "the next to begin"
+    trials = many(queued.budget, "trial")
+    if queued.trials > queued.budget:
+        turn += f", but all of the sweep's {trials} have begun or are queued: "
+        turn += f"--resume --trials {queued.trials} runs it"
+    else:
+        turn += f"{'' if queued.is_running else ' when the sweep is resumed'}, one of its {trials}"
+    said = ", ".join(f"{key}={value}" for key, value in values.items()) or "nothing varies"
+    print(printable(f"queued in {args.sweep}: {said}; {turn}."))
+    return 0
+
+
 def _chosen(
     items: Sequence[ItemT], row_of: Callable[[ItemT], Row], args: argparse.Namespace
 ) -> list[ItemT]:
@@ -158,4 +181,5 @@ LISTINGS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": report,
     "stop": stop,
     "pause": pause,
+    "try": try_next,
 }

@@ -153,6 +153,13 @@ def _add_listings(add: Add) -> None:
         wish = add(name, what)
         wish.add_argument("sweep", type=Path, help="a sweep's folder")
         wish.add_argument("trial", nargs="?", help="such as t0003 (default: the whole sweep)")
+    words = "have a configuration tried next by a sweep, one that runs or is to be resumed"
+    tried = add("try", words)
+    tried.add_argument("sweep", type=Path, help="a sweep's folder")
+    words = "of a parameter that it searches; the sampler proposes the others"
+    tried.add_argument("values", nargs="*", metavar="KEY=VALUE", help=words)
+    words = "the parameters of a trial once more, such as t0003"
+    tried.add_argument("--again", default="", metavar="TRIAL", help=words)
 
 
 def _add_export(add: Add) -> None:

@@ -4,10 +4,10 @@ import re
 from argparse import Namespace
 from pathlib import Path
 
-from aurl.commands import overrides_of, shape_of
+from aurl.commands import shape_of
 from aurl.data import corpus as corpora
 from aurl.errors import SweepError
-from aurl.files import read_yaml
+from aurl.files import parse_settings, read_yaml
 from aurl.search.jobs import Jobs, token, travels_in_the_clear
 from aurl.search.plan import folder_name
 from aurl.search.settings import with_trials
@@ -62,7 +62,7 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
             f"--out must be a folder of the cluster, from its root, got {args.out}: the folder "
             "that a job runs in is removed when it ends."
         )
-    overrides = overrides_of(args.set)
+    overrides = parse_settings(args.set)
     space_of(with_trials(read_yaml(args.space), args.trials), overrides=overrides)
     if args.storage:
         storage_at(args.storage)

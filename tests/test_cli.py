@@ -21,6 +21,7 @@ from aurl.config import to_plain
 from aurl.data import corpus as corpora
 from aurl.errors import StorageError, SweepError
 from aurl.files import read_yaml, write_text, write_yaml
+from aurl.reporting.watching import planned_trials
 from aurl.search import full_run, plan
 from aurl.search.shape import Shape
 from tests.tiny import small_config, tiny_corpus
@@ -381,6 +382,18 @@ def test_a_number_of_trials_that_was_asked_for_holds_until_another_is() -> None:
     more = plan.plan(options(trials=7, resume=True))
     assert (more.space.budget.trials, more.note) == (7, "")
     assert plan.plan(options(resume=True), write=False).space.budget.trials == 7
+
+
+@pytest.mark.usefixtures("place")
+def test_a_grid_has_as_many_trials_as_configurations_and_its_record_says_how_many() -> None:
+    grid = SPACE.replace("trials: 2, ", "").replace("log_uniform: [", "choice: [5e-3, ")
+    Path("space.yaml").write_text(f"{grid}\nsampler: {{name: grid}}\n")
+    plan.plan(options())
+    assert planned_trials(Path("out/space")) == 3
+    assert plan.plan(options(resume=True)).space.budget.trials == 3
+    plan.plan(options(resume=True, trials=2))
+    assert planned_trials(Path("out/space")) == 2
+    assert plan.plan(options(resume=True)).note == "2 trials, as --trials said before."
 
 
 @pytest.mark.usefixtures("place")

@@ -230,8 +230,11 @@ def test_a_value_with_which_every_trial_failed_is_named(
     assert findings_record(read(tmp_path))["always_failed"] == []
 
 
-def test_what_was_held_and_what_it_means_is_told(tmp_path: Path) -> None:
-    sweep_of(tmp_path, fixed={"training.batch_size": 16}, sampler={"name": "random"})
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_what_was_held_and_what_it_means_is_told(tmp_path: Path, sampler: str) -> None:
+    changes = {"scientific": {"seed": {"choice": [1, 2]}}, "nuisance": {}}
+    changes |= {"fixed": {"training.batch_size": 16}, "sampler": {"name": sampler}}
+    sweep_of(tmp_path, **changes)
     write_status(tmp_path, "t0000", status="stopped")
     found = read(tmp_path)
     shown = held(found)

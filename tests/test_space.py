@@ -14,16 +14,10 @@ from aurl.errors import ConfigError
 from aurl.latent_config import PriorConfig
 from aurl.objective_config import BetaConfig
 from aurl.search.distributions import Choice, IntUniform, LogUniform, Uniform
+from aurl.search.parameter import Parameter
 from aurl.search.proof import draws, prove
 from aurl.search.settings import SamplerConfig, SchedulerConfig
-from aurl.search.space import (
-    Parameter,
-    Space,
-    examples,
-    load_space,
-    optuna_distribution,
-    space_of,
-)
+from aurl.search.space import Space, examples, load_space, optuna_distribution, space_of
 from aurl.training.fits import check_fits
 from tests.tiny import tiny_corpus
 
@@ -644,7 +638,10 @@ def test_a_wrong_parameter_is_refused_by_the_name_of_its_key(
         ),
         ({"budget": {"trials": 1.5, "steps_per_trial": 1}}, r"trials must be a whole number"),
         ({"budget": 7}, r"^budget must be a mapping, got 7\.$"),
-        ({"sampler": {"name": "gp"}}, r"sampler\.name must be one of tpe, random, nsga2, got 'gp"),
+        (
+            {"sampler": {"name": "gp"}},
+            r"sampler\.name must be one of tpe, random, nsga2, grid, got",
+        ),
         ({"sampler": {"population": 1}}, r"sampler\.population must be >= 2, got 1\.$"),
         ({"stopper": {"name": "kl"}}, r"stopper\.name must be one of health, none, got 'kl'\.$"),
         ({"stopper": {"grace": 2}}, r"stopper\.grace must be in \[0, 1\], got 2\.0\.$"),

@@ -47,6 +47,7 @@ from aurl.search.shape import Shape
 from aurl.search.slot import scalars
 from aurl.search.space import Space
 from aurl.search.supply import Finals, Supply
+from aurl.search.tries import params_of, queue
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, RATES, SHIFTS, Look, packed
 from benchmarks import scale
@@ -577,6 +578,22 @@ def test_a_resumed_supply_has_the_unended_trials_first_and_then_the_rest(tmp_pat
         assert again.name_of(f"again-{index}") == name
     again.suggest("again-2")
     assert again.name_of("again-2") not in names
+
+
+def test_what_is_tried_again_takes_the_next_place_of_the_budget_after_a_resume_too(
+    tmp_path: Path,
+) -> None:
+    made = planned(Place(tmp_path, STEADY))
+    first = supply_of(made)
+    before = first.suggest("tune-0")["task"].config
+    queue(made.folder, params_of(made.folder, first.name_of("tune-0")))
+    again = supply_of(made)
+    assert again.remaining == made.space.budget.trials
+    resumed, repeated, new = (again.suggest(f"again-{n}")["task"].config for n in range(3))
+    assert resumed == before
+    assert repeated.seed != before.seed
+    assert replace(repeated, seed=before.seed) == before
+    assert new.objective.beta.value != before.objective.beta.value
 
 
 @pytest.mark.parametrize(("kept", "verdict"), [(80, "STOP"), (100, "CONTINUE")])

@@ -121,6 +121,24 @@ def test_a_parameter_stands_once_below_its_role_and_all_that_it_needs_beside_it(
     ]
 
 
+def test_a_grid_says_how_many_configurations_it_has() -> None:
+    values = {
+        "question": "why?",
+        "budget": {"trials": 2, "steps_per_trial": 9},
+        "nuisance": {"seed": {"choice": [1, 2, 3]}},
+        "sampler": {"name": "grid", "groups": True},
+        "scheduler": {"name": "none"},
+    }
+    console = Console(file=io.StringIO(), width=100)
+    with console.capture() as capture:
+        console.print(parameter_tree(space_of(values, overrides={})))
+    assert (
+        capture.get()
+        .splitlines()[-1]
+        .endswith("2 trials of 9 steps, proposed by grid of 3 configurations, stopped by none")
+    )
+
+
 def test_leaderboard_counts_the_trials_that_have_no_rank() -> None:
     lines = drawn(leaderboard_table(ranked(TRIALS)))
     assert "4 trials: 2 completed, 1 running, 1 failed; best t0000" in lines

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aurl.search.distributions import Choice, Distribution, Value, is_log
+from aurl.search.parameter import Parameter
 from aurl.search.ranking import TrialStatus
-from aurl.search.space import Parameter, Space
+from aurl.search.space import Space
 
 EDGE = 0.05
 """Share of a range that counts as its end; of a logarithmic range, of its logarithm."""

@@ -11,8 +11,9 @@ from statistics import median
 
 from aurl.reporting.tables import brief, number
 from aurl.search.distributions import Choice, Distribution, IntUniform, Value, is_same
+from aurl.search.parameter import Parameter
 from aurl.search.ranking import SCORE, Place
-from aurl.search.space import Parameter, Space
+from aurl.search.space import Space
 
 MOST_VALUES = 8
 """Of a parameter whose values are compared; one with more is seen better in a drawing."""

@@ -255,7 +255,7 @@ def caveats(found: Findings) -> list[str]:
             f"Stopped early: {many(stopped, 'trial')} (scheduler {scheduler.name}, stopper "
             f"{space.stopper.name}). They have no rank; what they would have come to is not known."
         )
-    if sampler.name != "random":
+    if sampler.name not in ("random", "grid"):
         lines.append(
             f"{sampler.name} looks where results were good, so importances and slices are of an "
             "uneven sample, and a value that was tried more often had more chances to be best."

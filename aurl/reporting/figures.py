@@ -22,8 +22,8 @@ from aurl.reporting.findings import Findings
 from aurl.reporting.tables import brief, number
 from aurl.search.distributions import Choice, IntUniform, Value, is_log
 from aurl.search.importance import Importance
+from aurl.search.parameter import Parameter
 from aurl.search.ranking import SCORE, Place
-from aurl.search.space import Parameter
 
 TARGETS = (SCORE, *OBJECTIVES)
 """What slices are of."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from aurl.errors import AurlError, ConfigError
+from aurl.errors import AurlError, ConfigError, SweepError
 from aurl.files import read_yaml
 from aurl.plain import Plain
 from aurl.reporting.boundaries import Range, ranges_of
@@ -24,7 +24,7 @@ from aurl.search.ranking import (
     read_reruns,
     read_trials,
 )
-from aurl.search.space import Space, space_of
+from aurl.search.space import Space, recorded_space
 
 BEST = 3
 """Trials that are looked at and listened to."""
@@ -134,7 +134,7 @@ def _about(sweep: Path, notes: list[str]) -> tuple[Plain, Space | None]:
         notes.append(str(error))
         return {}, None
     try:
-        return about, space_of(about["space"], overrides=about.get("overrides") or {})
-    except (AurlError, KeyError, TypeError, ValueError, AttributeError) as error:
-        notes.append(f"{ABOUT} has no search space that can be read: {error}")
+        return about, recorded_space(about)
+    except SweepError as error:
+        notes.append(str(error))
         return about, None

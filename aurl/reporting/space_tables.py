@@ -9,9 +9,11 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from aurl.plain import printable
+from aurl.plain import many, printable
 from aurl.search.distributions import Value, in_words
-from aurl.search.space import Parameter, Space
+from aurl.search.grid import n_cells
+from aurl.search.parameter import Parameter
+from aurl.search.space import Space
 
 
 def parameter_tree(space: Space) -> Tree:
@@ -33,11 +35,13 @@ def parameter_tree(space: Space) -> Tree:
         for key, value in space.fixed.items():
             branch.add(Text(printable(f"{key}: {'nothing' if value is None else value}")))
     budget, sampler, scheduler = space.budget, space.sampler, space.scheduler
-    by_groups = " by groups" if sampler.groups and sampler.name == "tpe" else ""
+    how = " by groups" if sampler.groups and sampler.name == "tpe" else ""
+    if sampler.name == "grid":
+        how = f" of {many(n_cells(space.parameters), 'configuration')}"
     tree.add(
         Text(
             f"{budget.trials} trials of {budget.steps_per_trial} steps, proposed by "
-            f"{sampler.name}{by_groups}, stopped by {scheduler.name}"
+            f"{sampler.name}{how}, stopped by {scheduler.name}"
         )
     )
     return tree

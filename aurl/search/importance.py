@@ -10,7 +10,6 @@ Of six parameters that move nothing, the first had 0.36 by fANOVA with 8 trials 
 in the median; one in twenty times more than 0.59 and 0.56.
 """
 
-import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +18,11 @@ from typing import Literal, TypeAlias
 
 import optuna
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from aurl.errors import SweepError
 from aurl.metrics.score import OBJECTIVES, trial_score
 from aurl.search.ranking import SCORE
-from aurl.search.sampler import NO_JOURNAL
+from aurl.search.sampler import study_in
 from aurl.seeding import numpy_generator
 
 Evaluator: TypeAlias = Literal["PED-ANOVA", "fANOVA"]
@@ -41,8 +37,6 @@ take seconds."""
 MOST_FANOVA = 256
 """Completed trials that fANOVA is given; of more it is given so many, drawn evenly. Its time grows
 faster than they do: four targets of 1,000 trials took 34 s of a processor."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +70,7 @@ def importances(journal: Path) -> list[Importance]:
     Raises:
         SweepError: If the journal is missing or cannot be read.
     """
-    study = _study(journal)
+    study = study_in(journal)
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(trials) < LEAST_TRIALS:
         return []
@@ -139,16 +133,3 @@ def _targets() -> dict[str, Callable[[FrozenTrial], float]]:
         SCORE: lambda trial: trial_score(*trial.values),  # pyrefly: ignore[not-iterable]
         **{name: objective(index) for index, name in enumerate(OBJECTIVES)},
     }
-
-
-def _study(journal: Path) -> optuna.Study:
-    if not journal.is_file():
-        raise SweepError(f"{journal} must be a sweep's journal, got none: it is not there.")
-    optuna.logging.disable_default_handler()
-    try:
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-        names = optuna.get_all_study_names(storage)
-        return optuna.load_study(study_name=names[0], storage=storage)
-    except NO_JOURNAL as error:
-        _log.debug("%s", error, exc_info=True)
-        raise SweepError(f"{journal} must be a sweep's journal, got a damaged file.") from error

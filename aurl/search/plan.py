@@ -110,7 +110,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     beginnings = read_beginnings(options.warm_start, space) if options.warm_start else []
     record = {
         "question": space.question,
-        "space": values,
+        "space": with_trials(values, space.budget.trials),
         "overrides": overrides,
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint},
         "workers_per_trial": options.shape.workers_per_trial,

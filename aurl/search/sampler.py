@@ -24,6 +24,7 @@ from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.constraints import violation
 from aurl.search.distributions import Value
+from aurl.search.grid import cells
 from aurl.search.ranking import End
 from aurl.search.settings import SamplerConfig
 from aurl.search.space import Space, optuna_distribution
@@ -42,6 +43,9 @@ BEGIN_ANEW = (
 )
 ABANDONED = "abandoned"
 """Attribute of an Optuna trial that a driver was killed over; what it was is proposed again."""
+
+INSTEAD = "instead of"
+"""Attribute of an Optuna trial that was queued again: the number of the one that is abandoned."""
 
 
 class Proposals:
@@ -112,9 +116,27 @@ class Proposals:
         waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
         number = waiting[0] if waiting else len(trials)
         abandoned = sum(ABANDONED in trial.user_attrs for trial in trials[:number])
-        self._study.sampler = _sampler(self._space.sampler, number - abandoned)
+        sampler = _sampler(self._space.sampler, number - abandoned)
+        if self._space.sampler.name == "grid":
+            asked = _asked_for(trials[number]) if waiting else None
+            sampler = _fixed(self._cell(trials, asked or {}), sampler)
+        self._study.sampler = sampler
         trial = self._study.ask()
         return trial.number, self._space.suggest(trial)
+
+    def _cell(self, trials: Sequence[FrozenTrial], asked: Mapping[str, Value]) -> dict[str, Value]:
+        """Of the grid, by Optuna's names: the first of those that were tried least often.
+
+        Only those that have what a queued trial asks for, if there are some.
+        """
+        tried = Counter(_words(each.params) for each in trials if ABANDONED not in each.user_attrs)
+        found = [self._space.named(cell) or {} for cell in cells(self._space.parameters)]
+
+        def order(cell: Mapping[str, Value]) -> tuple[int, int]:
+            differing = sum(cell.get(name) != value for name, value in asked.items())
+            return differing, tried[_words(cell)]
+
+        return min(found, key=order)
 
     def tell(self, number: int, end: End, metrics: Mapping[str, float]) -> None:
         """Tell how a trial ended; saying it again changes nothing.
@@ -146,12 +168,12 @@ class Proposals:
         """
         trials = self._trials()
         self._check_holds(max(known, default=-1), len(trials))
-        queued = [_asked_for(trial) for trial in trials if trial.state == TrialState.WAITING]
+        queued = {trial.user_attrs.get(INSTEAD) for trial in trials}
         for trial in trials:
             if trial.state == TrialState.RUNNING and trial.number not in known:
                 asked = _asked_for(trial)
-                if asked is not None and asked not in queued:
-                    self._study.enqueue_trial(asked)
+                if asked is not None and trial.number not in queued:
+                    self._study.enqueue_trial(asked, user_attrs={INSTEAD: trial.number})
                 self._inside(trial).set_user_attr(ABANDONED, True)
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
@@ -180,6 +202,42 @@ class Proposals:
     def _inside(self, trial: FrozenTrial) -> optuna.Trial:
         number = trial._trial_id  # pyrefly: ignore[protected-access]
         return optuna.Trial(self._study, number)
+
+
+def study_in(journal: Path) -> optuna.Study:
+    """The study of a sweep whose driver may be writing the journal meanwhile.
+
+    Raises:
+        SweepError: If the journal is missing or cannot be read.
+    """
+    if not journal.is_file():
+        raise SweepError(f"{journal} must be a sweep's journal, got none: it is not there.")
+    optuna.logging.disable_default_handler()
+    try:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        names = optuna.get_all_study_names(storage)
+        return optuna.load_study(study_name=names[0], storage=storage)
+    except NO_JOURNAL as error:
+        raise SweepError(f"{journal} must be a sweep's journal, got a damaged file.") from error
+
+
+def enqueue(journal: Path, params: Mapping[str, Value], *, is_ours: bool) -> int:
+    """Queue a configuration, by Optuna's names, to be proposed before any that the sampler makes.
+
+    Args:
+        journal: The journal of its sweep.
+        params: What is asked for; what is left out is proposed.
+        is_ours: Whether no driver can be writing: then what a killed one left is mended.
+
+    Returns:
+        How many were queued before it.
+    """
+    if is_ours:
+        _mend(journal)
+    study = study_in(journal)
+    before = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    study.enqueue_trial(dict(params))
+    return len(before)
 
 
 class Repeats:
@@ -225,7 +283,8 @@ def _mend(path: Path) -> None:
         last = text[text.rfind(b"\n", 0, max(0, end - 1)) + 1 : end]
         if text and not (text.startswith(b'{"') and (not end or _is_json(last))):
             raise _damaged(path)  # Optuna would pass over it, and write behind it
-        os.truncate(path, end)
+        if end < len(text):
+            os.truncate(path, end)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
@@ -241,6 +300,15 @@ def _damaged(path: Path) -> SweepError:
     return SweepError(f"{path} must be a sweep's journal, got a damaged file. {BEGIN_ANEW}")
 
 
+def _fixed(
+    values: dict[str, Value], sampler: optuna.samplers.BaseSampler
+) -> optuna.samplers.BaseSampler:
+    """A sampler that proposes these values, and others as ``sampler`` does."""
+    with warnings.catch_warnings():  # experimental, and constraints.txt pins it
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(values, sampler)
+
+
 def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:
     seed = stream_seed(config.seed, "sampler", number) % 2**32
     match config.name:
@@ -253,7 +321,7 @@ def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:
                     multivariate=config.groups,
                     group=config.groups,
                 )
-        case "random":
+        case "random" | "grid":  # of which no value is drawn but where somebody asked for others
             return optuna.samplers.RandomSampler(seed=seed)
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=config.population)

@@ -16,6 +16,8 @@ class Budget:
     """What a sweep may spend."""
 
     trials: int
+    """A file may leave them out with sampler ``grid``: then it is every configuration once."""
+
     steps_per_trial: int
     tokens_per_step: int | None = None
     """Most tokens that a step's windows have on average. Of music that is too dense for it a batch
@@ -53,7 +55,9 @@ def with_settings(values: Plain, overrides: Mapping[str, Any]) -> tuple[Plain, P
 class SamplerConfig:
     """How Optuna proposes configurations."""
 
-    name: Literal["tpe", "random", "nsga2"] = "tpe"
+    name: Literal["tpe", "random", "nsga2", "grid"] = "tpe"
+    """``grid`` is every configuration of the space, as :mod:`aurl.search.grid` has them."""
+
     seed: int = 0
     startup_trials: int = 10
     """Random configurations before TPE starts to model."""

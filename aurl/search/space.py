@@ -6,14 +6,14 @@ A space answers a *question*. Each varied key is ``scientific`` (its effect is t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, assert_never, cast
+from typing import Any, assert_never, cast
 
 import optuna
 
 from aurl.config import RunConfig, from_plain, to_plain
-from aurl.errors import ConfigError
+from aurl.errors import AurlError, ConfigError, SweepError
 from aurl.files import read_yaml
 from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion
 from aurl.search.constraints import Bounds, check_metrics, read_constraints
@@ -31,6 +31,9 @@ from aurl.search.distributions import (
     read_choice,
     read_distribution,
 )
+from aurl.search.grid import n_cells
+from aurl.search.parameter import Parameter, Role
+from aurl.search.ranking import ABOUT
 from aurl.search.settings import (
     Budget,
     SamplerConfig,
@@ -39,38 +42,6 @@ from aurl.search.settings import (
     StopperConfig,
     with_settings,
 )
-
-Role: TypeAlias = Literal["scientific", "nuisance"]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One varied key of the configuration."""
-
-    key: str
-    distribution: Distribution
-    role: Role
-    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict[str, tuple[Value, ...]])
-    """Other parameters and the values of theirs for which this one exists."""
-
-    alternative: int = 0
-    """Which of the key's ranges this is, if it has several under different conditions."""
-
-    @property
-    def name(self) -> str:
-        """What Optuna calls it: the key, and ``key (2)`` for its second range."""
-        return f"{self.key} ({self.alternative + 1})" if self.alternative else self.key
-
-    def exists(self, chosen: Mapping[str, Value]) -> bool:
-        """Whether the values chosen so far call for this parameter."""
-        return all(chosen.get(key) in values for key, values in self.when.items())
-
-    def value_in(self, params: Mapping[str, Any]) -> Value | None:
-        """What a trial with ``params`` has of it; None if nothing, or what it cannot be here."""
-        value = params.get(self.key)
-        if value is None or not self.exists(params) or not holds(self.distribution, value):
-            return None
-        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +117,18 @@ def load_space(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Spa
     return space_of(read_yaml(path), overrides=overrides or {})
 
 
+def recorded_space(about: Plain) -> Space:
+    """The space of a sweep, by its record.
+
+    Raises:
+        SweepError: If the record has none that can be read.
+    """
+    try:
+        return space_of(about["space"], overrides=about.get("overrides") or {})
+    except (AurlError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SweepError(f"{ABOUT} has no search space that can be read: {error}") from error
+
+
 def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     """Build a space from plain data; arguments and errors as in :func:`load_space`."""
     values, overrides = with_settings(values, overrides)
@@ -174,13 +157,16 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
         if key not in given
         for parameter in _alternatives(key, entry, role)
     )
+    parameters = _with_held_conditions(parameters, given)
+    sampler = build(SamplerConfig, _mapping(values, "sampler"), at="sampler")
+    all_of_them = {"trials": n_cells(parameters)} if sampler.name == "grid" else {}
     space = Space(
         question=question.strip(),
         base=base,
-        parameters=_with_held_conditions(parameters, given),
+        parameters=parameters,
         fixed=_in_effect(held, base),
-        budget=build(Budget, _mapping(values, "budget"), at="budget"),
-        sampler=build(SamplerConfig, _mapping(values, "sampler"), at="sampler"),
+        budget=build(Budget, {**all_of_them, **_mapping(values, "budget")}, at="budget"),
+        sampler=sampler,
         scheduler=build(SchedulerConfig, _mapping(values, "scheduler"), at="scheduler"),
         stopper=build(StopperConfig, _mapping(values, "stopper"), at="stopper"),
         constraints=read_constraints(_mapping(values, "constraints")),

@@ -1,0 +1,39 @@
+"""One of the settings that a search space varies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from aurl.search.distributions import Distribution, Value, holds
+
+Role: TypeAlias = Literal["scientific", "nuisance"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One varied key of the configuration."""
+
+    key: str
+    distribution: Distribution
+    role: Role
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict[str, tuple[Value, ...]])
+    """Other parameters and the values of theirs for which this one exists."""
+
+    alternative: int = 0
+    """Which of the key's ranges this is, if it has several under different conditions."""
+
+    @property
+    def name(self) -> str:
+        """What Optuna calls it: the key, and ``key (2)`` for its second range."""
+        return f"{self.key} ({self.alternative + 1})" if self.alternative else self.key
+
+    def exists(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether the values chosen so far call for this parameter."""
+        return all(chosen.get(key) in values for key, values in self.when.items())
+
+    def value_in(self, params: Mapping[str, Any]) -> Value | None:
+        """What a trial with ``params`` has of it; None if nothing, or what it cannot be here."""
+        value = params.get(self.key)
+        if value is None or not self.exists(params) or not holds(self.distribution, value):
+            return None
+        return value
