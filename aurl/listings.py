@@ -139,7 +139,7 @@ def pause(args: argparse.Namespace) -> int:
 
 def try_next(args: argparse.Namespace) -> int:
     """Have a configuration tried next by a sweep."""
-    from aurl.search.tries import params_of, queue  # imports torch
+    from aurl.search.wanted import params_of, queue  # imports torch
 
     if bool(args.values) == bool(args.again):
         raise ConfigError("try must be given one of KEY=VALUE and --again.")

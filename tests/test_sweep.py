@@ -47,7 +47,7 @@ from aurl.search.shape import Shape
 from aurl.search.slot import scalars
 from aurl.search.space import Space
 from aurl.search.supply import Finals, Supply
-from aurl.search.tries import params_of, queue
+from aurl.search.wanted import params_of, queue
 from aurl.training import checkpoint
 from aurl.training.look import OF_DIMENSIONS, RATES, SHIFTS, Look, packed
 from benchmarks import scale
