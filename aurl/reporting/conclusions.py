@@ -256,9 +256,11 @@ def caveats(found: Findings) -> list[str]:
             f"{space.stopper.name}). They have no rank; what they would have come to is not known."
         )
     if sampler.name not in ("random", "grid"):
+        even = f" Those of {space.compared.key} had as many." if space.compared else ""
         lines.append(
             f"{sampler.name} looks where results were good, so importances and slices are of an "
             "uneven sample, and a value that was tried more often had more chances to be best."
+            f"{even}"
         )
     return lines
 

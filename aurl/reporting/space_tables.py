@@ -34,17 +34,25 @@ def parameter_tree(space: Space) -> Tree:
         branch = tree.add(Text("fixed", style="cyan"))
         for key, value in space.fixed.items():
             branch.add(Text(printable(f"{key}: {'nothing' if value is None else value}")))
+    for line in _how(space):
+        tree.add(Text(line))
+    return tree
+
+
+def _how(space: Space) -> list[str]:
+    """How a space is searched."""
     budget, sampler, scheduler = space.budget, space.sampler, space.scheduler
     how = " by groups" if sampler.groups and sampler.name == "tpe" else ""
     if sampler.name == "grid":
         how = f" of {many(n_cells(space.parameters), 'configuration')}"
-    tree.add(
-        Text(
-            f"{budget.trials} trials of {budget.steps_per_trial} steps, proposed by "
-            f"{sampler.name}{how}, stopped by {scheduler.name}"
-        )
-    )
-    return tree
+    lines = [
+        f"{budget.trials} trials of {budget.steps_per_trial} steps, proposed by "
+        f"{sampler.name}{how}, stopped by {scheduler.name}"
+    ]
+    if space.compared is not None:
+        key = printable(space.compared.key)
+        lines.append(f"{key} is compared: its values take turns, each stopped only by its own")
+    return lines
 
 
 def space_record(space: Space) -> dict[str, Any]:
@@ -61,6 +69,7 @@ def space_record(space: Space) -> dict[str, Any]:
             for parameter in space.parameters
         ],
         "fixed": space.fixed,
+        "compare": space.compared and space.compared.key,
     }
 
 

@@ -1,10 +1,12 @@
 """One of the settings that a search space varies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from aurl.search.distributions import Distribution, Value, holds
+from aurl.errors import ConfigError
+from aurl.plain import suggestion
+from aurl.search.distributions import Choice, Distribution, Value, holds
 
 Role: TypeAlias = Literal["scientific", "nuisance"]
 
@@ -37,3 +39,28 @@ class Parameter:
         if value is None or not self.exists(params) or not holds(self.distribution, value):
             return None
         return value
+
+
+def compared(
+    key: Any,  # noqa: ANN401
+    parameters: Sequence[Parameter],
+    held: Mapping[str, Any],
+) -> Parameter | None:
+    """The parameter that a space names to be compared; None if it names none, or it is held.
+
+    Raises:
+        ConfigError: If it is no choice that every trial has.
+    """
+    if key is None or key in [*held]:
+        return None
+    found = [each for each in parameters if each.key == key]
+    if not found:
+        known = [each.key for each in parameters]
+        hint = suggestion(key, known) if isinstance(key, str) else ""
+        raise ConfigError(f"compare must be a parameter that is searched, got {key!r}.{hint}")
+    if len(found) > 1 or found[0].when or not isinstance(found[0].distribution, Choice):
+        raise ConfigError(
+            f"compare must be a choice that has no conditions, got {key}, which is another kind. "
+            "Name a choice, or leave it out."
+        )
+    return found[0]

@@ -23,7 +23,7 @@ from aurl.config import RunConfig
 from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.constraints import violation
-from aurl.search.distributions import Value
+from aurl.search.distributions import Value, ends
 from aurl.search.grid import cells
 from aurl.search.ranking import End
 from aurl.search.settings import SamplerConfig
@@ -117,26 +117,24 @@ class Proposals:
         number = waiting[0] if waiting else len(trials)
         abandoned = sum(ABANDONED in trial.user_attrs for trial in trials[:number])
         sampler = _sampler(self._space.sampler, number - abandoned)
-        if self._space.sampler.name == "grid":
+        if turns := self._turns():
             asked = _asked_for(trials[number]) if waiting else None
-            sampler = _fixed(self._cell(trials, asked or {}), sampler)
+            sampler = _fixed(_whose_turn(turns, trials, asked or {}), sampler)
         self._study.sampler = sampler
         trial = self._study.ask()
         return trial.number, self._space.suggest(trial)
 
-    def _cell(self, trials: Sequence[FrozenTrial], asked: Mapping[str, Value]) -> dict[str, Value]:
-        """Of the grid, by Optuna's names: the first of those that were tried least often.
+    def _turns(self) -> list[dict[str, Value]]:
+        """What is tried in turns, by Optuna's names: a grid's configurations, or what is compared.
 
-        Only those that have what a queued trial asks for, if there are some.
+        Nothing if the sampler chooses all.
         """
-        tried = Counter(_words(each.params) for each in trials if ABANDONED not in each.user_attrs)
-        found = [self._space.named(cell) or {} for cell in cells(self._space.parameters)]
-
-        def order(cell: Mapping[str, Value]) -> tuple[int, int]:
-            differing = sum(cell.get(name) != value for name, value in asked.items())
-            return differing, tried[_words(cell)]
-
-        return min(found, key=order)
+        compared = self._space.compared
+        if self._space.sampler.name == "grid":
+            return [self._space.named(cell) or {} for cell in cells(self._space.parameters)]
+        return (
+            [{compared.name: value} for value in ends(compared.distribution)] if compared else []
+        )
 
     def tell(self, number: int, end: End, metrics: Mapping[str, float]) -> None:
         """Tell how a trial ended; saying it again changes nothing.
@@ -298,6 +296,28 @@ def _is_json(line: bytes) -> bool:
 
 def _damaged(path: Path) -> SweepError:
     return SweepError(f"{path} must be a sweep's journal, got a damaged file. {BEGIN_ANEW}")
+
+
+def _whose_turn(
+    turns: Sequence[dict[str, Value]], trials: Sequence[FrozenTrial], asked: Mapping[str, Value]
+) -> dict[str, Value]:
+    """The first of those that were tried least often.
+
+    Only those that have what a queued trial asks for, if there are some.
+    """
+    names = {name for turn in turns for name in turn}
+
+    def of_turns(params: Mapping[str, Value]) -> dict[str, Value]:
+        return {name: value for name, value in params.items() if name in names}
+
+    known = [each.params for each in trials if ABANDONED not in each.user_attrs]
+    tried = Counter(_words(of_turns(params)) for params in known)
+
+    def order(turn: Mapping[str, Value]) -> tuple[int, int]:
+        differing = sum(turn.get(name) != value for name, value in of_turns(asked).items())
+        return differing, tried[_words(turn)]
+
+    return min(turns, key=order)
 
 
 def _fixed(

@@ -6,9 +6,11 @@ far. Hyperband is several of them side by side.
 """
 
 import itertools
+import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +20,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from aurl.data.corpus import Corpus
 from aurl.files import read_json
 from aurl.metrics.score import RUNG_SCALE
-from aurl.search.recorder import trial_number
+from aurl.search.recorder import trial_folders, trial_id, trial_number
 from aurl.search.settings import SchedulerConfig
 from aurl.search.slot import RUNG, scalars
 from aurl.search.space import Space
@@ -30,17 +32,24 @@ from aurl.training.reporters import read_rows
 _log = logging.getLogger(__name__)
 
 
-def scheduler_of(space: Space) -> TrialScheduler | None:
-    """The scheduler that a space names, for Tune; None if no trial is to be stopped."""
-    config, steps = space.scheduler, space.budget.steps_per_trial
-    match config.name:
-        case "none":
-            return None
-        case "asha":
-            return _asha(config, config.grace, steps)
-        case "hyperband":
-            graces = bracket_graces(config)
-            return Brackets([_asha(config, grace, steps) for grace in graces], config)
+def scheduler_of(space: Space, folder: Path = Path()) -> TrialScheduler | None:
+    """The scheduler that a space names, for Tune; None if no trial is to be stopped.
+
+    Args:
+        space: The space.
+        folder: Where each trial has its folder, which says what it has of what is compared.
+    """
+    if space.scheduler.name == "none":
+        return None
+    made = partial(_halvings, space.scheduler, space.budget.steps_per_trial)
+    return made() if space.compared is None else Apart(folder, space.compared.key, made)
+
+
+def _halvings(config: SchedulerConfig, steps: int) -> TrialScheduler:
+    if config.name == "asha":
+        return _asha(config, config.grace, steps)
+    graces = bracket_graces(config)
+    return Brackets([_asha(config, grace, steps) for grace in graces], config)
 
 
 def _asha(config: SchedulerConfig, share: float, steps: int) -> TrialScheduler:
@@ -121,6 +130,68 @@ class Brackets(FIFOScheduler):
         return {}  # Tune pickles its scheduler beside its own files, which nobody reads back
 
 
+class Apart(FIFOScheduler):
+    """Halvings of their own for each value of the parameter that a space compares.
+
+    One that is slow at first, as a flow or a long warm-up is, is not stopped by those of another
+    kind: of each value, the best go on. Within its value a trial is known by its place among them,
+    by number, so that a resumed one is in the bracket that it was in.
+
+    Args:
+        folder: Where each trial has its folder.
+        key: The parameter.
+        made: Makes such a halving.
+    """
+
+    def __init__(self, folder: Path, key: str, made: Callable[[], TrialScheduler]) -> None:
+        super().__init__()
+        self._folder = folder
+        self._made = made
+        self._halvings: dict[str, TrialScheduler] = {}
+        self._values: dict[str, str] = {}
+        self._known: dict[str, tuple[TrialScheduler, Any]] = {}
+        self.key = key
+        self.example = made()
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
+        """There is a new trial; its id is ours."""
+        halving, own = self._of(trial)
+        halving.on_trial_add(tune_controller, own)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
+        """Whether the trial goes on, held against those of its value."""
+        halving, own = self._of(trial)
+        return halving.on_trial_result(tune_controller, own, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
+        """The trial came through."""
+        halving, own = self._of(trial)
+        halving.on_trial_complete(tune_controller, own, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
+        """The trial failed."""
+        halving, own = self._of(trial)
+        halving.on_trial_remove(tune_controller, own)
+
+    def _of(self, trial: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """The halving of a trial, and the trial as it is known there."""
+        name: str = trial.trial_id
+        if name not in self._known:
+            for folder in trial_folders(self._folder):
+                if folder.name not in self._values and (folder / "status.json").exists():
+                    params = read_json(folder / "status.json").get("params", {})
+                    self._values[folder.name] = json.dumps(params.get(self.key))
+            value = self._values[name]
+            mine = [trial_number(each) for each, other in self._values.items() if other == value]
+            place = sum(each < trial_number(name) for each in mine)
+            halving = self._halvings.setdefault(value, self._made())
+            self._known[name] = halving, SimpleNamespace(trial_id=trial_id(place))
+        return self._known[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as Brackets
+
+
 class Referee(FIFOScheduler):
     """What Tune asks after each report; it remembers why it stopped a trial.
 
@@ -175,8 +246,10 @@ class Referee(FIFOScheduler):
 
     def verdict(self, tune_trial_id: str, last: Mapping[str, Any]) -> Verdict:
         """Why a trial was stopped, given its last result."""
-        in_brackets = isinstance(self._scheduler, Brackets)
+        apart = self._scheduler if isinstance(self._scheduler, Apart) else None
+        in_brackets = isinstance(apart.example if apart else self._scheduler, Brackets)
         name, where = ("hyperband", " in its bracket") if in_brackets else ("asha", "")
+        where += f" with its {apart.key}" if apart else ""
         behind = (
             f"{name}: a rung score of {last['rung_score']:.3f} at step {last['step']} was not "
             f"among the best that had come that far{where}"

@@ -32,7 +32,7 @@ from aurl.search.distributions import (
     read_distribution,
 )
 from aurl.search.grid import n_cells
-from aurl.search.parameter import Parameter, Role
+from aurl.search.parameter import Parameter, Role, compared
 from aurl.search.ranking import ABOUT
 from aurl.search.settings import (
     Budget,
@@ -60,6 +60,10 @@ class Space:
     stopper: StopperConfig
     constraints: Mapping[str, Bounds]
     """What a completed trial must keep to, by metric."""
+
+    compared: Parameter | None
+    """The choice that the question is about: each value is tried as often as the others, and its
+    trials are stopped early only against each other. None has no such."""
 
     seeds: SeedsConfig | None
     """How the best are trained again; None leaves it at one run a configuration."""
@@ -133,7 +137,7 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     """Build a space from plain data; arguments and errors as in :func:`load_space`."""
     values, overrides = with_settings(values, overrides)
     known = ["question", "base", "scientific", "nuisance", "fixed", "budget"]
-    known += ["sampler", "scheduler", "stopper", "constraints", "seeds"]
+    known += ["compare", "sampler", "scheduler", "stopper", "constraints", "seeds"]
     for key in _text_keys(values, "a search space"):
         if key not in known:
             raise ConfigError(f"{key} is not a section of a search space.{suggestion(key, known)}")
@@ -170,6 +174,7 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
         scheduler=build(SchedulerConfig, _mapping(values, "scheduler"), at="scheduler"),
         stopper=build(StopperConfig, _mapping(values, "stopper"), at="stopper"),
         constraints=read_constraints(_mapping(values, "constraints")),
+        compared=compared(values.get("compare"), parameters, given),
         seeds=(
             build(SeedsConfig, _mapping(values, "seeds"), at="seeds")
             if values.get("seeds") is not None

@@ -133,7 +133,8 @@ class Supply(Queue):
     ) -> None:
         stopper = HealthStopper(sweep.space.stopper, sweep.space.budget.steps_per_trial)
         judge = stopper if sweep.space.stopper.name == "health" else None
-        referee = Referee(scheduler_of(sweep.space), judge, sweep.corpus, sweep.trials_folder)
+        scheduler = scheduler_of(sweep.space, sweep.trials_folder)
+        referee = Referee(scheduler, judge, sweep.corpus, sweep.trials_folder)
         super().__init__(sweep.trials_folder, recorder, referee, until)
         self.sweep = sweep
         self.proposals = proposals
