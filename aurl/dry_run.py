@@ -108,6 +108,7 @@ def lines(sweep: Sweep) -> list[str]:
         + (f": {ended} ended before" if ended else ""),
         "finalists": f"{many(finals, 'run')} with other seeds" if finals or space.seeds else "",
         "steps": f"{space.budget.steps_per_trial} a run",
+        "compared": space.compared.key if space.compared else "",
         "search": f"{space.sampler.name}, scheduler {space.scheduler.name}, "
         f"stopper {space.stopper.name}",
         "resources": f"{workers} of 1 CPU{gpus} for a trial, on {where}",

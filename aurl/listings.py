@@ -22,7 +22,7 @@ from aurl.plain import many, printable
 from aurl.reporting.choosing import ItemT, Row, as_csv, chosen
 from aurl.reporting.leaderboard import columns, record, status_record, sweep_record
 from aurl.reporting.tables import always_failed, leaderboard_table, status_table, sweeps_table
-from aurl.reporting.watching import watch
+from aurl.reporting.watching import how_to_go_on, watch
 from aurl.search.ranking import Place, ranked, read_runs, read_trials, sweeps_in
 from aurl.search.wishes import PAUSE, STOP, ask, ask_all
 
@@ -47,8 +47,10 @@ def status(args: argparse.Namespace) -> int:
         table = status_table(trials, among=read)
         console = Console()
         console.print(table if trials or not read else _none_of(len(read)))
-        for line in always_failed([trial for trial in read if not trial.is_rerun]):
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        lines = always_failed([trial for trial in read if not trial.is_rerun])
+        for line in (*lines, printable(how_to_go_on(args.sweep, read))):
+            if line:
+                console.print(line, soft_wrap=True, highlight=False, markup=False)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from aurl import cli, listings
-from aurl.files import read_json, write_json, write_yaml
+from aurl.files import read_json, read_yaml, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.watching import planned_trials, watch
 from aurl.search.wishes import PAUSED
@@ -215,3 +216,41 @@ def test_status_and_leaderboard_are_filtered_sorted_and_written_as_csv(
     assert cli.main(["leaderboard", str(tmp_path)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "t0001 - - - - failed: [Errno 28] no space" in shown
+
+
+COMMAND = "run_sweep.py mine.yaml --name 'a b'"
+GO_ON = f"go on with it: python {COMMAND} --resume"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "silent_s", "said"),
+    [
+        (["completed"], 0.0, GO_ON[0].upper() + GO_ON[1:]),
+        (["completed", "paused"], 0.0, GO_ON[0].upper() + GO_ON[1:]),
+        (["completed", "completed"], 4000.0, ""),
+        (["completed", "running"], 200.0, ""),
+        (["completed", "running"], 400.0, "No news for 0:06:40; if it does not run any more, "),
+    ],
+    ids=["begun", "paused", "ended", "runs", "killed"],
+)
+def test_a_sweep_that_seems_to_run_no_more_says_how_to_go_on(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    statuses: list[str],
+    silent_s: float,
+    said: str,
+) -> None:
+    sweep = sweep_of(tmp_path)
+    about = read_yaml(sweep / "sweep.yaml")
+    write_yaml(sweep / "sweep.yaml", {**about, "commands": ["aurl sweep other", COMMAND]})
+    then = time.time() - silent_s
+    for number, status in enumerate(statuses):
+        write(sweep, f"t{number:04d}", status, 8)
+        os.utime(sweep / "trials" / f"t{number:04d}" / "status.json", (then, then))
+    assert cli.main(["status", str(sweep)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "go on with" in line.lower()]
+    assert len(lines) == bool(said)
+    assert all(line.startswith(said) and line.endswith(GO_ON[1:]) for line in lines)
+    write_yaml(sweep / "sweep.yaml", about)
+    assert cli.main(["status", str(sweep)]) == 0
+    assert "go on with" not in capsys.readouterr().out.lower(), "of one that Python began"

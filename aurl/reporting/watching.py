@@ -20,6 +20,9 @@ from aurl.search.settings import SeedsConfig
 AT_REST = (*ENDS, "paused")
 """Statuses of what does not go on by itself."""
 
+LONG_SILENCE_S = 300.0
+"""Without news of a trial that runs, before one is told how to go on with its sweep."""
+
 AROUND = 8
 """Lines of a terminal that a table needs beside its rows."""
 
@@ -96,6 +99,31 @@ def _is_over(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
         return False
     waits = any(trial.status == "paused" and not trial.is_rerun for trial in trials)
     return at_rest[True] >= (0 if waits else planned_reruns(sweep))
+
+
+def how_to_go_on(sweep: Path, trials: Sequence[TrialStatus]) -> str:
+    """The command that goes on with a sweep that seems to run no more; empty if there is none.
+
+    Args:
+        sweep: The sweep's folder.
+        trials: All of it, the finalists' runs too.
+    """
+    given = read_yaml(sweep / ABOUT).get("commands") if (sweep / ABOUT).exists() else None
+    if not isinstance(given, list) or not given or _is_ended(sweep, trials):
+        return ""
+    words, silent = str(given[-1]), silent_s(sweep)
+    is_running = any(trial.status == "running" for trial in trials)
+    if is_running and silent < LONG_SILENCE_S:
+        return ""
+    program = "python " if words.partition(" ")[0].endswith(".py") else ""
+    resume = "" if "--resume" in words.split() else " --resume"
+    news = f"no news for {duration(silent)}; if it does not run any more, " if is_running else ""
+    line = f"{news}go on with it: {program}{words}{resume}"
+    return line[0].upper() + line[1:]
+
+
+def _is_ended(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
+    return _is_over(sweep, trials) and all(trial.status != "paused" for trial in trials)
 
 
 def planned_reruns(sweep: Path) -> int:
