@@ -495,6 +495,9 @@ def test_what_is_named_as_held_is_what_is_in_effect() -> None:
     [
         ({LR: 5}, r"^optimizer\.lr must be a mapping such as \{choice: \[\.\.\.\]\}, got 5\.$"),
         ({LR: {"unifrom": [1, 2]}}, r"lr\.unifrom is not a distribution\. Did you mean 'uniform'"),
+        ({LR: {"values": [1, 2]}}, r"lr\.values is not a .* Here it is choice: \[a, b\]\.$"),
+        ({LR: {"min": 1, "max": 2}}, r"lr\.min is not a .* Here it is uniform: \[low, high\]\.$"),
+        ({LR: {"loguniform": [1, 2]}}, r"Here it is log_uniform: \[low, high\]\.$"),
         ({LR: {}}, r"lr must have one distribution of uniform, .*, choice, got \[\]\.$"),
         ({LR: {"uniform": [1, 2], "choice": [1]}}, r"one distribution .* \['uniform', 'choice'\]"),
         ({LR: {"uniform": 5}}, r"optimizer\.lr\.uniform must be a list, got 5\.$"),

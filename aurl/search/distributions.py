@@ -49,6 +49,12 @@ class Choice:
 Distribution: TypeAlias = Uniform | LogUniform | IntUniform | Choice
 KINDS = ("uniform", "log_uniform", "int_uniform", "choice")
 _MODIFIERS = ("step", "log")  # of int_uniform
+_ELSEWHERE: Mapping[str, str] = {  # words of W&B, Ray Tune and Optuna
+    **dict.fromkeys(("values", "value", "categorical", "grid_search"), "choice: [a, b]"),
+    **dict.fromkeys(("min", "max", "float", "low", "high"), "uniform: [low, high]"),
+    **dict.fromkeys(("int", "randint", "q_uniform", "quniform"), "int_uniform: [low, high]"),
+    **dict.fromkeys(("loguniform", "log_uniform_values"), "log_uniform: [low, high]"),
+}
 
 
 def read_distribution(key: str, entry: Mapping[str, Any]) -> Distribution:
@@ -78,7 +84,8 @@ def _only_kind(key: str, entry: Mapping[str, Any]) -> tuple[str, list[Any]]:
     """The one distribution that an entry names, and its list."""
     for word in entry:
         if word not in (*KINDS, *_MODIFIERS, "when"):
-            hint = suggestion(word, [*KINDS])
+            meant = _ELSEWHERE.get(word)
+            hint = f" Here it is {meant}." if meant else suggestion(word, [*KINDS])
             raise ConfigError(f"{key}.{word} is not a distribution.{hint}")
     given = [kind for kind in KINDS if kind in entry]
     if len(given) != 1:
