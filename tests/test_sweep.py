@@ -322,7 +322,7 @@ def resume_what_has_ended(place: Place, capfd: pytest.CaptureFixture[str]) -> No
 class StopEveryOther(FIFOScheduler):
     """Stops every other trial at its first report after step 50."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, folder: Path) -> None:
         super().__init__()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
