@@ -85,6 +85,24 @@ def test_the_command_says_when_it_is_tried(sweep: Path, capfd: pytest.CaptureFix
     assert (asked[0][BETA], asked[1][SCHEDULE], asked[2][FINE]) == (0.1, "linear", 6)
 
 
+def test_a_value_is_that_of_the_space_however_it_is_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of whole numbers 4.0 makes no run; and of what is compared, 1 and 1.0 are one kind."""
+    changes = {HEADS: {"choice": [2, 4]}, BETA: {"choice": [0.5, 1.0]}}
+    budget = {"trials": 9, "steps_per_trial": 9}
+    wanted = {"budget": budget, "scientific": changes, "nuisance": {}, "compare": BETA}
+    sweep = fake_sweep(tmp_path / "s", trials=0, changes=wanted)
+    space = space_of({"question": "Which?", **wanted}, overrides={})
+    study = Proposals(sweep / "study.journal", space, "s")
+    for words in ([f"{HEADS}=4.0"], [f"{BETA}=1"], [f"{HEADS}=4.0", f"{BETA}=1"]):
+        tried(capfd, sweep, *words)
+    asked = [study.propose()[1] for _ in range(3)]
+    types = [(type(each[HEADS]), type(each[BETA])) for each in asked]
+    assert types == [(int, float)] * 3
+    assert (asked[0][HEADS], asked[1][BETA], asked[2]) == (4, 1.0, {HEADS: 4, BETA: 1.0})
+
+
 @pytest.mark.parametrize("status", ["completed", "failed"])
 def test_a_trial_is_tried_again_however_it_ended(
     sweep: Path, capfd: pytest.CaptureFixture[str], status: str

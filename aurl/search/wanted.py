@@ -13,7 +13,7 @@ from typing import Any
 from aurl.errors import ConfigError, SweepError
 from aurl.files import read_yaml
 from aurl.plain import suggestion
-from aurl.search.distributions import as_value, holds, in_words
+from aurl.search.distributions import Value, as_drawn, as_value, holds, in_words
 from aurl.search.journal import owned
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, JOURNAL, LOG, folder_of, read_runs, read_trials
@@ -86,6 +86,7 @@ def params_of(sweep: Path, name: str) -> Mapping[str, Any]:
 
 def _check(values: Mapping[str, Any], space: Space) -> None:
     """Refuse what :meth:`Space.named` does not name, and whole configurations that are none."""
+    drawn: dict[str, Value] = {}
     for key, value in values.items():
         ranges = [each for each in space.parameters if each.key == key]
         here = [each for each in ranges if each.exists(values)]
@@ -97,11 +98,13 @@ def _check(values: Mapping[str, Any], space: Space) -> None:
             raise ConfigError(
                 f"{key} must come with {conditions}, got it without. Give both, or neither."
             )
-        if not any(holds(each.distribution, value) for each in here):
+        fitting = [each.distribution for each in here if holds(each.distribution, value)]
+        if not fitting:
             allowed = " or ".join(in_words(each.distribution) for each in here)
             raise ConfigError(f"{key} must be {allowed}, got {value!r}.")
+        drawn[key] = as_drawn(fitting[0], value)
     if all(each.key in values for each in space.parameters if each.exists(values)):
-        space.config_of(values)
+        space.config_of(drawn)
 
 
 def _condition(parameter: Parameter) -> str:
