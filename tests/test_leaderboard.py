@@ -340,9 +340,9 @@ def test_status_is_of_the_sweeps_that_are_here_by_default(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["status"]) == 2
     assert "SWEEP must be a sweep's folder, got sweeps, which is not" in capsys.readouterr().err
-    fake_sweep(tmp_path / "sweeps" / "mine", trials=2)
-    assert cli.main(["status"]) == 0
-    assert "mine" in capsys.readouterr().out
+    fake_sweep(tmp_path / "sweeps" / "trials", trials=2)  # --name may be that
+    assert cli.main(["status", "--filter", "completed=2", "--csv"]) == 0
+    assert "\ntrials,2,2," in capsys.readouterr().out
 
 
 def test_sweep_that_is_not_there_is_refused(tmp_path: Path) -> None:
