@@ -84,6 +84,7 @@ def test_what_somebody_asks_for_is_its_values_turn(tmp_path: Path) -> None:
             {"compare": "latent.prior.kin"},
             r"got 'latent.prior.kin'\. Did you mean 'latent.prior.kind'",
         ),
+        ({"compare": KIND, "scientific": {}}, r"searched, got 'latent\.prior\.kind'\.$"),
         ({"compare": 3}, r"^compare must be a parameter that is searched, got 3\.$"),
         ({"compare": [KIND]}, r"^compare must be a parameter that is searched, got \['latent"),
         (
