@@ -222,6 +222,12 @@ def test_what_is_no_sweep_with_a_journal_is_one_line(
     journal.write_text("{\n")
     damaged = "aurl: SWEEP/study.journal must be a sweep's journal, got a damaged file."
     assert said().startswith(damaged)
+    log = sweep / "sweep.log"
+    log.unlink()
+    log.symlink_to(tmp_path / "elsewhere")
+    assert said() == "aurl: SWEEP/sweep.log must be the sweep's own, got a link. Remove it.\n"
+    assert not (tmp_path / "elsewhere").exists()
+    log.unlink()
     journal.write_text('{"op_code": 99}\n')
     with owned(sweep / "sweep.log"):
         assert said().startswith(damaged)

@@ -49,17 +49,19 @@ def queue(sweep: Path, values: Mapping[str, Any]) -> Queued:
         ConfigError: If they are not of its space, or make no valid run.
         SweepError: If there is no such sweep, or no journal of it yet, or that is damaged.
     """
-    trials, journal = read_trials(sweep), sweep / JOURNAL
+    trials, journal, log = read_trials(sweep), sweep / JOURNAL, sweep / LOG
     space = recorded_space(read_yaml(sweep / ABOUT))
     asked = {key: as_value(value) for key, value in values.items()}
     _check(asked, space)
     if journal.is_symlink() or not journal.is_file():
         found = "a link" if journal.is_symlink() else "none: the sweep has yet to begin"
         raise SweepError(f"{journal} must be the sweep's own journal, got {found}.")
+    if log.is_symlink():
+        raise SweepError(f"{log} must be the sweep's own, got a link. Remove it.")
     with contextlib.ExitStack() as stack:
         is_ours = False
         with contextlib.suppress(SweepError):  # its driver has it
-            stack.enter_context(owned(sweep / LOG))
+            stack.enter_context(owned(log))
             is_ours = True
         before = enqueue(journal, space.named(asked) or {}, is_ours=is_ours)
     begun = sum(trial.status != "unknown" for trial in trials)
