@@ -12,6 +12,7 @@ from aurl.search import sampler
 from aurl.search.journal import owned
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space, space_of
+from aurl.search.wishes import STOP
 from tests.fake_sweep import fake_sweep, write_status
 
 SCHEDULE, WARMUP, CYCLES = (f"objective.beta.{name}" for name in ("schedule", "warmup", "cycles"))
@@ -71,10 +72,11 @@ def test_the_command_says_when_it_is_tried(sweep: Path, capfd: pytest.CaptureFix
         assert tried(capfd, sweep, f"{BETA}=0.1", f"{FINE}=4") == (
             f"queued in SWEEP: {BETA}=0.1, {FINE}=4; the next to begin, one of its 4 trials.\n"
         )
-    assert tried(capfd, sweep, f"{SCHEDULE}=linear") == (
-        f"queued in SWEEP: {SCHEDULE}=linear; after 1 queued before it when the sweep is resumed, "
-        "one of its 4 trials.\n"
-    )
+        (sweep / STOP).write_text("{}")  # asked to end: its driver begins no other
+        assert tried(capfd, sweep, f"{SCHEDULE}=linear") == (
+            f"queued in SWEEP: {SCHEDULE}=linear; after 1 queued before it when the sweep is "
+            "resumed, one of its 4 trials.\n"
+        )
     assert tried(capfd, sweep, f"{FINE}=6") == (
         f"queued in SWEEP: {FINE}=6; after 2 queued before it, but all of the sweep's 4 trials "
         "have begun or are queued: --resume --trials 5 runs it.\n"

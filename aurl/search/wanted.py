@@ -19,6 +19,7 @@ from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, JOURNAL, LOG, folder_of, read_runs, read_trials
 from aurl.search.sampler import enqueue
 from aurl.search.space import Space, recorded_space
+from aurl.search.wishes import is_over
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,7 @@ class Queued:
     """Trials that the sweep is to have."""
 
     is_running: bool
-    """Whether a driver has the sweep."""
+    """Whether a driver has the sweep, and nobody has asked for its end."""
 
 
 def queue(sweep: Path, values: Mapping[str, Any]) -> Queued:
@@ -69,7 +70,7 @@ def queue(sweep: Path, values: Mapping[str, Any]) -> Queued:
         before=before,
         trials=begun + before + 1,
         budget=space.budget.trials,
-        is_running=not is_ours,
+        is_running=not (is_ours or is_over(sweep)),
     )
 
 
