@@ -85,8 +85,11 @@ def test_what_somebody_asks_for_is_its_values_turn(tmp_path: Path) -> None:
             r"got 'latent.prior.kin'\. Did you mean 'latent.prior.kind'",
         ),
         ({"compare": KIND, "scientific": {}}, r"searched, got 'latent\.prior\.kind'\.$"),
-        ({"compare": 3}, r"^compare must be a parameter that is searched, got 3\.$"),
-        ({"compare": [KIND]}, r"^compare must be a parameter that is searched, got \['latent"),
+        ({"compare": 3}, r"^compare must be a parameter that is searched, got 3\. Name one\.$"),
+        (
+            {"compare": [KIND]},
+            r"^compare must be a parameter that is searched, got \['latent.*'\]\. Name one\.$",
+        ),
         (
             {"compare": BETA},
             r"^compare must be a choice that has no conditions, got objective.beta",
