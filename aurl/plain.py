@@ -185,6 +185,8 @@ def differences(old: Any, new: Any) -> str:  # noqa: ANN401
 def suggestion(key: str, known: list[str]) -> str:
     """What the writer of an unknown key may have meant."""
     close = difflib.get_close_matches(key, known, n=1)
+    if not known:
+        return ""
     return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
 
 

@@ -371,6 +371,7 @@ def test_a_sweep_is_not_resumed_with_another_beginning() -> None:
 @pytest.mark.usefixtures("place")
 def test_a_resumed_sweep_may_have_more_trials() -> None:
     plan.plan(options())
+    Path("space.yaml").write_text(f"{SPACE}\ncompare: null\n")  # which says nothing
     assert plan.plan(options(trials=7, resume=True)).space.budget.trials == 7
 
 

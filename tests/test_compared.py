@@ -11,6 +11,8 @@ from ray.tune.schedulers import FIFOScheduler
 from aurl.errors import ConfigError
 from aurl.files import write_json
 from aurl.metrics.score import OBJECTIVES
+from aurl.search import scheduling
+from aurl.search.recorder import trial_folders
 from aurl.search.sampler import Proposals, enqueue
 from aurl.search.scheduling import Apart, Referee, scheduler_of
 from aurl.search.slot import scalars
@@ -82,8 +84,12 @@ def test_what_somebody_asks_for_is_its_values_turn(tmp_path: Path) -> None:
             {"compare": "latent.prior.kin"},
             r"got 'latent.prior.kin'\. Did you mean 'latent.prior.kind'",
         ),
-        ({"compare": 3}, r"^compare must be a parameter that is searched, got 3\.$"),
-        ({"compare": [KIND]}, r"^compare must be a parameter that is searched, got \['latent"),
+        ({"compare": KIND, "scientific": {}}, r"searched, got 'latent\.prior\.kind'\.$"),
+        ({"compare": 3}, r"^compare must be a parameter that is searched, got 3\. Name one\.$"),
+        (
+            {"compare": [KIND]},
+            r"^compare must be a parameter that is searched, got \['latent.*'\]\. Name one\.$",
+        ),
         (
             {"compare": BETA},
             r"^compare must be a choice that has no conditions, got objective.beta",
@@ -145,8 +151,13 @@ def test_a_trial_is_held_against_those_of_its_value_and_no_others(tmp_path: Path
     assert reason.endswith(f"had come that far with its {KIND}")
 
 
-def test_brackets_are_filled_value_by_value_also_after_a_resume(tmp_path: Path) -> None:
-    """Three values by turns, and three brackets: by its number, each value would have one."""
+def test_brackets_are_filled_value_by_value_also_after_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three values by turns, and three brackets: by its number, each value would have one.
+
+    A driver that resumes looks at the folders once: of thousands, each look takes its time.
+    """
     made = scheduled(tmp_path, KINDS * 8, **HYPERBAND)
     names = [f"t{number:04d}" for number in range(24)]
     falling = {name: 1.0 - number / 100 for number, name in enumerate(names)}
@@ -157,4 +168,9 @@ def test_brackets_are_filled_value_by_value_also_after_a_resume(tmp_path: Path) 
     assert [found[name] for name in names[1::3]] == wanted
     again = scheduled(tmp_path, KINDS * 8, **HYPERBAND)
     later = {name: falling[name] for name in names[12:]}
+    looks: list[Path] = []
+    monkeypatch.setattr(
+        scheduling, "trial_folders", lambda folder: looks.append(folder) or trial_folders(folder)
+    )
     assert list(ends(again, later).values()) == [200] * 3 + [100] * 6 + [200] * 3
+    assert looks == [tmp_path]

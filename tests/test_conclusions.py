@@ -248,6 +248,16 @@ def test_what_was_held_and_what_it_means_is_told(tmp_path: Path, sampler: str) -
     assert "uneven sample" not in told
 
 
+def test_values_that_took_turns_are_told_from_values_that_did_not(tmp_path: Path) -> None:
+    sweep_of(tmp_path, scientific={"seed": {"choice": [1, 2]}}, nuisance={}, compare="seed")
+    for number, seed in enumerate((1, 2, 1)):
+        write_status(tmp_path, f"t000{number}", params={"seed": seed})
+    turns = "had more chances to be best. Those of seed had as many."
+    assert turns in caveats(read(tmp_path))[-1]
+    write_status(tmp_path, "t0003", params={"seed": 1})  # somebody has asked for it
+    assert turns not in caveats(read(tmp_path))[-1]
+
+
 @pytest.mark.parametrize("text", ["{}", "question: [1]\nspace: 3\n", "space: {}\n"])
 def test_a_record_that_cannot_be_read_is_noted_and_the_rest_is_read(
     text: str, tmp_path: Path

@@ -307,11 +307,13 @@ def test_the_sweeps_of_a_folder_are_listed_the_damaged_too(
     write_json(first / "finalists" / "t0000.1" / "status.json", {"status": "completed"})
     write_text(tmp_path / "later" / "sweep.yaml", "question: Which?\n")
     write_text(tmp_path / "bad" / "sweep.yaml", "a: [")
+    write_text(tmp_path / "unasked" / "sweep.yaml", "question:\n")
     write_text(tmp_path / ".hidden" / "sweep.yaml", "question: Which?\n")
     write_text(tmp_path / "else" / "notes.txt", "no sweep")
     assert cli.main(["status", str(tmp_path), "--json"]) == 0
     rows = {row["sweep"]: row for row in json.loads(capsys.readouterr().out)}
-    assert list(rows) == ["bad", "first", "later"]
+    assert list(rows) == ["bad", "first", "later", "unasked"]
+    assert rows["unasked"]["question"] == ""
     (best,) = (place.trial for place in ranked(read_trials(first)) if place.rank == 1)
     found = {name: rows["first"][name] for name in ("trials", "completed", "stopped", "best")}
     assert found == {"trials": 3, "completed": 2, "stopped": 1, "best": best.trial}
@@ -331,7 +333,7 @@ def test_the_sweeps_of_a_folder_are_listed_the_damaged_too(
     assert cli.main(["status", str(first)]) == 0
     assert "t0000.1" in capsys.readouterr().out, "a sweep's own trials"
     assert cli.main(["status", str(tmp_path), "--filter", "trials>9"]) == 0
-    assert capsys.readouterr().out == "No sweep fulfils the filter; there are 3.\n"
+    assert capsys.readouterr().out == "No sweep fulfils the filter; there are 4.\n"
 
 
 def test_status_is_of_the_sweeps_that_are_here_by_default(
@@ -340,9 +342,9 @@ def test_status_is_of_the_sweeps_that_are_here_by_default(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["status"]) == 2
     assert "SWEEP must be a sweep's folder, got sweeps, which is not" in capsys.readouterr().err
-    fake_sweep(tmp_path / "sweeps" / "mine", trials=2)
-    assert cli.main(["status"]) == 0
-    assert "mine" in capsys.readouterr().out
+    fake_sweep(tmp_path / "sweeps" / "trials", trials=2)  # --name may be that
+    assert cli.main(["status", "--filter", "completed=2", "--csv"]) == 0
+    assert "\ntrials,2,2," in capsys.readouterr().out
 
 
 def test_sweep_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.search.distributions import Value
 from aurl.search.grid import cells
 from aurl.search.sampler import Proposals
+from aurl.search.settings import with_trials
 from aurl.search.space import Space, space_of
 from aurl.search.warm_start import Beginning
 
@@ -69,6 +70,9 @@ def test_a_budget_without_trials_is_every_configuration_once() -> None:
     assert space(trials=3).budget.trials == 3
     assert space(trials=30).budget.trials == 30
     assert space(overrides={SCHEDULE: "linear"}).budget.trials == 4
+    file: dict[str, Any] = {"question": "Which?", "scientific": {"seed": {"choice": [1, 2, 3]}}}
+    file = with_trials({**file, "sampler": {"name": "grid"}}, 2)  # and of --set all the budget
+    assert space_of(file, overrides={"budget.steps_per_trial": 9}).budget.trials == 2
 
 
 def test_a_range_of_real_numbers_is_refused_unless_it_is_held() -> None:

@@ -137,6 +137,15 @@ def test_a_grid_says_how_many_configurations_it_has() -> None:
         .splitlines()[-1]
         .endswith("2 trials of 9 steps, proposed by grid of 3 configurations, stopped by none")
     )
+    values["compare"] = "seed"
+    said = ["seed is compared: each of its values is stopped only by its own"]
+    for name in ("grid", "tpe"):
+        with console.capture() as capture:
+            console.print(
+                parameter_tree(space_of(values | {"sampler": {"name": name}}, overrides={}))
+            )
+        assert capture.get().splitlines()[-1].endswith(said[-1])
+        said.append("seed is compared: its values take turns, each stopped only by its own")
 
 
 def test_leaderboard_counts_the_trials_that_have_no_rank() -> None:

@@ -12,6 +12,7 @@ from aurl.search import sampler
 from aurl.search.journal import owned
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space, space_of
+from aurl.search.wishes import STOP
 from tests.fake_sweep import fake_sweep, write_status
 
 SCHEDULE, WARMUP, CYCLES = (f"objective.beta.{name}" for name in ("schedule", "warmup", "cycles"))
@@ -71,10 +72,11 @@ def test_the_command_says_when_it_is_tried(sweep: Path, capfd: pytest.CaptureFix
         assert tried(capfd, sweep, f"{BETA}=0.1", f"{FINE}=4") == (
             f"queued in SWEEP: {BETA}=0.1, {FINE}=4; the next to begin, one of its 4 trials.\n"
         )
-    assert tried(capfd, sweep, f"{SCHEDULE}=linear") == (
-        f"queued in SWEEP: {SCHEDULE}=linear; after 1 queued before it when the sweep is resumed, "
-        "one of its 4 trials.\n"
-    )
+        (sweep / STOP).write_text("{}")  # asked to end: its driver begins no other
+        assert tried(capfd, sweep, f"{SCHEDULE}=linear") == (
+            f"queued in SWEEP: {SCHEDULE}=linear; after 1 queued before it when the sweep is "
+            "resumed, one of its 4 trials.\n"
+        )
     assert tried(capfd, sweep, f"{FINE}=6") == (
         f"queued in SWEEP: {FINE}=6; after 2 queued before it, but all of the sweep's 4 trials "
         "have begun or are queued: --resume --trials 5 runs it.\n"
@@ -83,6 +85,24 @@ def test_the_command_says_when_it_is_tried(sweep: Path, capfd: pytest.CaptureFix
     study.fail_unknown({0, 1})  # as a resumed driver does
     asked = [study.propose()[1] for _ in range(3)]
     assert (asked[0][BETA], asked[1][SCHEDULE], asked[2][FINE]) == (0.1, "linear", 6)
+
+
+def test_a_value_is_that_of_the_space_however_it_is_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of whole numbers 4.0 makes no run; and of what is compared, 1 and 1.0 are one kind."""
+    changes = {HEADS: {"choice": [2, 4]}, BETA: {"choice": [0.5, 1.0]}}
+    budget = {"trials": 9, "steps_per_trial": 9}
+    wanted = {"budget": budget, "scientific": changes, "nuisance": {}, "compare": BETA}
+    sweep = fake_sweep(tmp_path / "s", trials=0, changes=wanted)
+    space = space_of({"question": "Which?", **wanted}, overrides={})
+    study = Proposals(sweep / "study.journal", space, "s")
+    for words in ([f"{HEADS}=4.0"], [f"{BETA}=1"], [f"{HEADS}=4.0", f"{BETA}=1"]):
+        tried(capfd, sweep, *words)
+    asked = [study.propose()[1] for _ in range(3)]
+    types = [(type(each[HEADS]), type(each[BETA])) for each in asked]
+    assert types == [(int, float)] * 3
+    assert (asked[0][HEADS], asked[1][BETA], asked[2]) == (4, 1.0, {HEADS: 4, BETA: 1.0})
 
 
 @pytest.mark.parametrize("status", ["completed", "failed"])
@@ -204,6 +224,12 @@ def test_what_is_no_sweep_with_a_journal_is_one_line(
     journal.write_text("{\n")
     damaged = "aurl: SWEEP/study.journal must be a sweep's journal, got a damaged file."
     assert said().startswith(damaged)
+    log = sweep / "sweep.log"
+    log.unlink()
+    log.symlink_to(tmp_path / "elsewhere")
+    assert said() == "aurl: SWEEP/sweep.log must be the sweep's own, got a link. Remove it.\n"
+    assert not (tmp_path / "elsewhere").exists()
+    log.unlink()
     journal.write_text('{"op_code": 99}\n')
     with owned(sweep / "sweep.log"):
         assert said().startswith(damaged)

@@ -51,6 +51,9 @@ def test_a_wish_about_a_sweep_stands_in_its_folder_and_nowhere_else(
     assert "--resume goes on with" in second
     assert set(sweep.rglob("*")) - before == {sweep / wish}
     assert is_over(sweep)
+    other = {STOP: "pause", PAUSE: "stop"}[wish]
+    assert cli.main([other, str(sweep)]) == 0  # what was asked last holds, as it says
+    assert set(sweep.rglob("*")) - before == {sweep / f"{other}.json"}
 
 
 @pytest.mark.parametrize("command", ["stop", "pause"])

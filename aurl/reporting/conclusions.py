@@ -5,6 +5,7 @@ Everything here is plain values and sentences; how it looks is decided elsewhere
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -15,6 +16,8 @@ from aurl.reporting.comparisons import said
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import always_failed, duration, number, settings
+from aurl.search.distributions import ends
+from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
 
 FEW_TRIALS = 20
@@ -256,13 +259,21 @@ def caveats(found: Findings) -> list[str]:
             f"{space.stopper.name}). They have no rank; what they would have come to is not known."
         )
     if sampler.name not in ("random", "grid"):
-        even = f" Those of {space.compared.key} had as many." if space.compared else ""
         lines.append(
             f"{sampler.name} looks where results were good, so importances and slices are of an "
             "uneven sample, and a value that was tried more often had more chances to be best."
-            f"{even}"
+            f"{_even(found, space.compared)}"
         )
     return lines
+
+
+def _even(found: Findings, compared: Parameter | None) -> str:
+    """That no value of what is compared had more trials, unless one was asked for."""
+    if compared is None:
+        return ""
+    tried = Counter(trial.params.get(compared.key) for trial in found.trials)
+    times = [tried[value] for value in ends(compared.distribution)]
+    return f" Those of {compared.key} had as many." if max(times) - min(times) <= 1 else ""
 
 
 def _left_out(found: Findings) -> list[str]:

@@ -51,7 +51,9 @@ def _how(space: Space) -> list[str]:
     ]
     if space.compared is not None:
         key = printable(space.compared.key)
-        lines.append(f"{key} is compared: its values take turns, each stopped only by its own")
+        turns = f"{key} is compared: its values take turns, each stopped only by its own"
+        by_order = f"{key} is compared: each of its values is stopped only by its own"
+        lines.append(by_order if sampler.name == "grid" else turns)
     return lines
 
 

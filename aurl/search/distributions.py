@@ -195,6 +195,13 @@ def holds(distribution: Distribution, value: Any) -> bool:  # noqa: ANN401
     return can_be(distribution, value)
 
 
+def as_drawn(distribution: Distribution, value: Value) -> Value:
+    """A value that lies in a distribution's range, of the type that a draw has: 1.0 may be 1."""
+    if isinstance(distribution, Choice):
+        return next(option for option in distribution.options if is_same(value, option))
+    return value if isinstance(distribution, IntUniform) else float(value)
+
+
 def in_words(distribution: Distribution) -> str:
     """How a distribution is shown to a person, such as ``8 to 64 by 8``."""
     match distribution:

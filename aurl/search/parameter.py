@@ -56,7 +56,7 @@ def compared(
     found = [each for each in parameters if each.key == key]
     if not found:
         known = [each.key for each in parameters]
-        hint = suggestion(key, known) if isinstance(key, str) else ""
+        hint = suggestion(key, known) if isinstance(key, str) else " Name one."
         raise ConfigError(f"compare must be a parameter that is searched, got {key!r}.{hint}")
     if len(found) > 1 or found[0].when or not isinstance(found[0].distribution, Choice):
         raise ConfigError(

@@ -346,7 +346,8 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
 
     def essence(record: Plain) -> Plain:
         later = ("budget", "seeds")  # more trials, and finalists, may be asked for later
-        space = {key: value for key, value in record["space"].items() if key not in later}
+        said = {key: value for key, value in record["space"].items() if value is not None}
+        space = {key: value for key, value in said.items() if key not in later}
         budget = record["space"].get("budget", {})
         steps = {key: value for key, value in budget.items() if key != "trials"}
         given = {key: x for key, x in record["overrides"].items() if key != "data.corpus"}

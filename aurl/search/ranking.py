@@ -144,9 +144,9 @@ def folder_of(sweep: Path, trial: str, option: str) -> Path:
 
 def sweeps_in(folder: Path) -> list[Path]:
     """The sweeps in a folder, by name; none if it is a sweep's own."""
-    if (folder / "trials").is_dir() or (folder / ABOUT).exists():
-        return []
-    return sorted(path.parent for path in folder.glob(f"[!.]*/{ABOUT}"))
+    found = sorted(path.parent for path in folder.glob(f"[!.]*/{ABOUT}"))
+    own = folder / "trials"  # or a sweep of that name
+    return [] if (folder / ABOUT).exists() or (own.is_dir() and own not in found) else found
 
 
 def read_trials(sweep: Path) -> list[TrialStatus]:

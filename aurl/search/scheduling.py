@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import math
+from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -149,6 +150,7 @@ class Apart(FIFOScheduler):
         self._made = made
         self._halvings: dict[str, TrialScheduler] = {}
         self._values: dict[str, str] = {}
+        self._numbers: dict[str, list[int]] = {}  # of each value's trials, in order
         self._known: dict[str, tuple[TrialScheduler, Any]] = {}
         self.key = key
         self.example = made()
@@ -177,16 +179,21 @@ class Apart(FIFOScheduler):
         """The halving of a trial, and the trial as it is known there."""
         name: str = trial.trial_id
         if name not in self._known:
-            for folder in trial_folders(self._folder):
-                if folder.name not in self._values and (folder / "status.json").exists():
-                    params = read_json(folder / "status.json").get("params", {})
-                    self._values[folder.name] = json.dumps(params.get(self.key))
+            if name not in self._values:
+                self._look()
             value = self._values[name]
-            mine = [trial_number(each) for each, other in self._values.items() if other == value]
-            place = sum(each < trial_number(name) for each in mine)
+            place = bisect_left(self._numbers[value], trial_number(name))
             halving = self._halvings.setdefault(value, self._made())
             self._known[name] = halving, SimpleNamespace(trial_id=trial_id(place))
         return self._known[name]
+
+    def _look(self) -> None:
+        """Read what the trials that have come since have of what is compared."""
+        for folder in trial_folders(self._folder):
+            if folder.name not in self._values and (folder / "status.json").exists():
+                params = read_json(folder / "status.json").get("params", {})
+                value = self._values[folder.name] = json.dumps(params.get(self.key))
+                insort(self._numbers.setdefault(value, []), trial_number(folder.name))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as Brackets

@@ -29,9 +29,10 @@ class Budget:
 
 def with_trials(values: Plain, trials: int | None) -> Plain:
     """A search space's file with so many trials in its budget, or as many as it says."""
-    if trials is None or not isinstance(values.get("budget"), dict):
+    budget = values.get("budget") or {}
+    if trials is None or not isinstance(budget, dict):
         return values
-    return {**values, "budget": {**values["budget"], "trials": trials}}
+    return {**values, "budget": {**budget, "trials": trials}}
 
 
 def with_settings(values: Plain, overrides: Mapping[str, Any]) -> tuple[Plain, Plain]:

@@ -24,6 +24,7 @@ from aurl.search.distributions import (
     LogUniform,
     Uniform,
     Value,
+    as_drawn,
     as_value,
     can_be,
     ends,
@@ -104,7 +105,8 @@ class Space:
                 continue
             if not holds(parameter.distribution, value):
                 return None
-            chosen[parameter.key] = found[parameter.name] = value
+            drawn = as_drawn(parameter.distribution, value)
+            chosen[parameter.key] = found[parameter.name] = drawn
         return found if len(chosen) == len(values) else None
 
 

@@ -13,12 +13,13 @@ from typing import Any
 from aurl.errors import ConfigError, SweepError
 from aurl.files import read_yaml
 from aurl.plain import suggestion
-from aurl.search.distributions import as_value, holds, in_words
+from aurl.search.distributions import Value, as_drawn, as_value, holds, in_words
 from aurl.search.journal import owned
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, JOURNAL, LOG, folder_of, read_runs, read_trials
 from aurl.search.sampler import enqueue
 from aurl.search.space import Space, recorded_space
+from aurl.search.wishes import is_over
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,7 @@ class Queued:
     """Trials that the sweep is to have."""
 
     is_running: bool
-    """Whether a driver has the sweep."""
+    """Whether a driver has the sweep, and nobody has asked for its end."""
 
 
 def queue(sweep: Path, values: Mapping[str, Any]) -> Queued:
@@ -49,17 +50,19 @@ def queue(sweep: Path, values: Mapping[str, Any]) -> Queued:
         ConfigError: If they are not of its space, or make no valid run.
         SweepError: If there is no such sweep, or no journal of it yet, or that is damaged.
     """
-    trials, journal = read_trials(sweep), sweep / JOURNAL
+    trials, journal, log = read_trials(sweep), sweep / JOURNAL, sweep / LOG
     space = recorded_space(read_yaml(sweep / ABOUT))
     asked = {key: as_value(value) for key, value in values.items()}
     _check(asked, space)
     if journal.is_symlink() or not journal.is_file():
         found = "a link" if journal.is_symlink() else "none: the sweep has yet to begin"
         raise SweepError(f"{journal} must be the sweep's own journal, got {found}.")
+    if log.is_symlink():
+        raise SweepError(f"{log} must be the sweep's own, got a link. Remove it.")
     with contextlib.ExitStack() as stack:
         is_ours = False
         with contextlib.suppress(SweepError):  # its driver has it
-            stack.enter_context(owned(sweep / LOG))
+            stack.enter_context(owned(log))
             is_ours = True
         before = enqueue(journal, space.named(asked) or {}, is_ours=is_ours)
     begun = sum(trial.status != "unknown" for trial in trials)
@@ -67,7 +70,7 @@ def queue(sweep: Path, values: Mapping[str, Any]) -> Queued:
         before=before,
         trials=begun + before + 1,
         budget=space.budget.trials,
-        is_running=not is_ours,
+        is_running=not (is_ours or is_over(sweep)),
     )
 
 
@@ -86,6 +89,7 @@ def params_of(sweep: Path, name: str) -> Mapping[str, Any]:
 
 def _check(values: Mapping[str, Any], space: Space) -> None:
     """Refuse what :meth:`Space.named` does not name, and whole configurations that are none."""
+    drawn: dict[str, Value] = {}
     for key, value in values.items():
         ranges = [each for each in space.parameters if each.key == key]
         here = [each for each in ranges if each.exists(values)]
@@ -97,11 +101,13 @@ def _check(values: Mapping[str, Any], space: Space) -> None:
             raise ConfigError(
                 f"{key} must come with {conditions}, got it without. Give both, or neither."
             )
-        if not any(holds(each.distribution, value) for each in here):
+        fitting = [each.distribution for each in here if holds(each.distribution, value)]
+        if not fitting:
             allowed = " or ".join(in_words(each.distribution) for each in here)
             raise ConfigError(f"{key} must be {allowed}, got {value!r}.")
+        drawn[key] = as_drawn(fitting[0], value)
     if all(each.key in values for each in space.parameters if each.exists(values)):
-        space.config_of(values)
+        space.config_of(drawn)
 
 
 def _condition(parameter: Parameter) -> str:

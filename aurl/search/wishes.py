@@ -49,7 +49,7 @@ def ask(sweep: Path, trial: str, wish: str) -> None:
 
 
 def ask_all(sweep: Path, wish: str) -> int:
-    """Leave a wish about a whole sweep; returns how many trials run.
+    """Leave a wish about a whole sweep, in place of another; returns how many trials run.
 
     Raises:
         SweepError: If there is no such sweep, or none of its trials runs.
@@ -60,6 +60,7 @@ def ask_all(sweep: Path, wish: str) -> int:
             f"SWEEP must be running, got {sweep}, none of whose trials is. Let it be."
         )
     _leave(sweep / wish)
+    (sweep / (STOP if wish == PAUSE else PAUSE)).unlink(missing_ok=True)
     return running
 
 
