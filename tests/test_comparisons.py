@@ -62,8 +62,8 @@ def test_a_value_is_judged_by_the_best_trial_that_has_it(tmp_path: Path) -> None
     ]
     assert [len(each.places) for each in found[LAYERS].values] == [0, 2, 0]
     line = (
-        f"By {KIND}, the best of those completed: mixture 0.600 (t0002, of 3), standard 0.300 "
-        "(t0000, of 1), planar 0.100 (t0005, of 1); none completed with spline."
+        f"By {KIND}, the best of those completed, as they rank: mixture 0.600 (t0002, of 3), "
+        "standard 0.300 (t0000, of 1), planar 0.100 (t0005, of 1); none completed with spline."
     )
     assert said(list(found.values())) == [line], "no trial has top_down, and not all have layers"
     findings = read_findings(sweep)
@@ -87,11 +87,13 @@ def test_values_that_are_equal_to_python_are_not_to_a_question(tmp_path: Path) -
         ["t0000"],
     ]
     assert said(list(found.values())) == [
-        "By latent.top_down, the best of those completed: True 0.500 (t0000, of 1); none "
-        "completed with False (of 1).",
-        f"By {SIZE}, the best of those completed: 1 0.500 (t0000, of 1); none completed with 2 "
-        "(of 1).",
+        "By latent.top_down, the best of those completed, as they rank: True 0.500 (t0000, of 1); "
+        "none completed with False (of 1).",
+        f"By {SIZE}, the best of those completed, as they rank: 1 0.500 (t0000, of 1); none "
+        "completed with 2 (of 1).",
     ]
+    other = sweep_of(tmp_path / "other", scientific=asked, compare=SIZE)
+    assert list(compared(other)) == [SIZE, "latent.top_down"], "what is compared comes first"
     assert said([found[SIZE]] * 9) == said([found[SIZE]]) * MOST_SAID
 
 

@@ -58,8 +58,11 @@ class Comparison:
 
 
 def comparisons(space: Space, places: Sequence[Place]) -> list[Comparison]:
-    """The scientific parameters of few values, with the trials that had each of these."""
-    return [
+    """The scientific parameters of few values, with the trials that had each of these.
+
+    First the one that the space compares, if it does.
+    """
+    found = [
         Comparison(
             parameter=parameter,
             values=tuple(
@@ -79,6 +82,7 @@ def comparisons(space: Space, places: Sequence[Place]) -> list[Comparison]:
         if parameter.role == "scientific"
         if 1 < len(values := _values(parameter.distribution)) <= MOST_VALUES
     ]
+    return sorted(found, key=lambda each: each.parameter != space.compared)
 
 
 def said(compared: Sequence[Comparison]) -> list[str]:
@@ -103,9 +107,8 @@ def _sentence(compared: Comparison) -> str:
         if tried.best is None
     ]
     lacking = f"; none completed with {', '.join(none)}" if none else ""
-    return (
-        f"By {compared.parameter.name}, the best of those completed: {', '.join(told)}{lacking}."
-    )
+    best_of_each = f"By {compared.parameter.name}, the best of those completed, as they rank"
+    return f"{best_of_each}: {', '.join(told)}{lacking}."
 
 
 def _values(distribution: Distribution) -> Sequence[Value]:
