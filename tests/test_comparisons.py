@@ -62,7 +62,7 @@ def test_a_value_is_judged_by_the_best_trial_that_has_it(tmp_path: Path) -> None
     ]
     assert [len(each.places) for each in found[LAYERS].values] == [0, 2, 0]
     line = (
-        f"By {KIND}, the best of those completed, as they rank: mixture 0.600 (t0002, of 3), "
+        f"By {KIND}, the best score of those completed: mixture 0.600 (t0002, of 3), "
         "standard 0.300 (t0000, of 1), planar 0.100 (t0005, of 1); none completed with spline."
     )
     assert said(list(found.values())) == [line], "no trial has top_down, and not all have layers"
@@ -76,6 +76,25 @@ def test_a_value_is_judged_by_the_best_trial_that_has_it(tmp_path: Path) -> None
     assert record["values"][3] == {"value": "spline", "best": None, "median_score": None}
 
 
+def test_of_a_value_the_best_score_counts_and_not_the_first_on_the_leaderboard(
+    tmp_path: Path,
+) -> None:
+    sweep = sweep_of(tmp_path)
+    for number, score in enumerate((0.1, 0.3, 0.5)):
+        ended(sweep, number, score, prior__kind="planar" if number == 2 else "mixture")
+    metrics = {**dict.fromkeys(OBJECTIVES, 0.1), OBJECTIVES[0]: 0.9, SCORE: 0.1}
+    params = {KIND: "mixture"}
+    write_status(sweep, "t0000", metrics=metrics, params=params)  # on the front, for its KL health
+    found = compared(sweep)[KIND]
+    assert [(each.best and each.best.trial.trial) for each in found.values] == [
+        None,
+        "t0001",
+        "t0002",
+        None,
+    ]
+    assert "planar 0.500 (t0002, of 1), mixture 0.300 (t0001, of 2)" in said([found])[0]
+
+
 def test_values_that_are_equal_to_python_are_not_to_a_question(tmp_path: Path) -> None:
     asked = {"latent.top_down": {"choice": [False, True]}, SIZE: {"choice": [1, 2]}}
     sweep = sweep_of(tmp_path, scientific=asked)
@@ -87,9 +106,9 @@ def test_values_that_are_equal_to_python_are_not_to_a_question(tmp_path: Path) -
         ["t0000"],
     ]
     assert said(list(found.values())) == [
-        "By latent.top_down, the best of those completed, as they rank: True 0.500 (t0000, of 1); "
+        "By latent.top_down, the best score of those completed: True 0.500 (t0000, of 1); "
         "none completed with False (of 1).",
-        f"By {SIZE}, the best of those completed, as they rank: 1 0.500 (t0000, of 1); none "
+        f"By {SIZE}, the best score of those completed: 1 0.500 (t0000, of 1); none "
         "completed with 2 (of 1).",
     ]
     other = sweep_of(tmp_path / "other", scientific=asked, compare=SIZE)

@@ -4,6 +4,7 @@ The question is about the scientific parameters, and the others were tuned for a
 so of each value the best trial counts, beside how many were tried.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,9 +37,12 @@ class Tried:
 
     @property
     def best(self) -> Place | None:
-        """The first of them on the leaderboard; None if none has completed."""
+        """The one of the best score; None if none has completed.
+
+        Not the first on the leaderboard, which may be on the front for another reason.
+        """
         ranked = [place for place in self.places if place.rank is not None]
-        return min(ranked, key=lambda place: place.rank or 0, default=None)
+        return min(ranked, key=_order, default=None)
 
     @property
     def median(self) -> float | None:
@@ -93,13 +97,13 @@ def said(compared: Sequence[Comparison]) -> list[str]:
 
 
 def _sentence(compared: Comparison) -> str:
-    known = [(best.rank or 0, tried, best) for tried in compared.values if (best := tried.best)]
-    known.sort(key=lambda each: each[0])
+    known = [(tried, best) for tried in compared.values if (best := tried.best)]
+    known.sort(key=lambda each: _order(each[1]))
     told = [
         f"{brief(tried.value)} {number(best.trial.metrics.get(SCORE))} "
         f"({best.trial.trial}, of {tried.counts['completed']}"
         f"{'' if best.trial.feasible else ', infeasible'})"
-        for _, tried, best in known
+        for tried, best in known
     ]
     none = [
         f"{brief(tried.value)} (of {len(tried.places)})" if tried.places else brief(tried.value)
@@ -107,8 +111,14 @@ def _sentence(compared: Comparison) -> str:
         if tried.best is None
     ]
     lacking = f"; none completed with {', '.join(none)}" if none else ""
-    best_of_each = f"By {compared.parameter.name}, the best of those completed, as they rank"
+    best_of_each = f"By {compared.parameter.name}, the best score of those completed"
     return f"{best_of_each}: {', '.join(told)}{lacking}."
+
+
+def _order(place: Place) -> tuple[bool, float, int]:
+    """Of completed trials, the feasible first, then by score; without one, by rank."""
+    score = place.trial.metrics.get(SCORE, -math.inf)
+    return not place.trial.feasible, -score, place.rank or 0
 
 
 def _values(distribution: Distribution) -> Sequence[Value]:
