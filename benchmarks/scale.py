@@ -4,9 +4,9 @@ Run it with ``python benchmarks/scale.py``; the tables of docs/scale.md say with
 Real are Ray and Tune, the slots as processes, proposals, verdicts, the trials' folders and event
 files and the picture of the front. Not real is what a slot holds: a sleeper that imports no torch
 in place of a worker group, rows as wide as a trial's but drawn at random, no checkpoints, no
-pictures and no sounds. ``--without-ray`` leaves out Ray, Tune and the sleep as well; ``--gangs``
-has real slots and worker groups, in which only the training is a sleeper, on a machine that Ray is
-told has a CPU for each. With Ray, a last table has what all processes took at the most.
+pictures and no sounds. Ray is told that the machine has a CPU for each slot. ``--without-ray``
+leaves out Ray, Tune and the sleep as well; ``--gangs`` has real slots and worker groups, in which
+only the training is a sleeper. With Ray, a last table has what all processes took at the most.
 """
 
 import argparse
@@ -319,11 +319,11 @@ def simulate(args: argparse.Namespace, out: Path) -> None:
 def in_place_of_training(args: argparse.Namespace) -> Generator[None]:
     """A block in which nothing is trained, as the arguments say."""
     with contextlib.ExitStack() as stack:
+        init = functools.partial(ray.init, num_cpus=args.slots)
+        stack.enter_context(patch.object(ray, "init", init))
         if args.gangs:
             SleeperGang.seconds = args.seconds
             stack.enter_context(patch.object(sweep, "TrialSlot", SleeperGang))
-            init = functools.partial(ray.init, num_cpus=args.slots)
-            stack.enter_context(patch.object(ray, "init", init))
         else:
             pause = Mock(return_value={"seconds": args.seconds})
             stack.enter_context(patch.object(sweep, "TrialSlot", SleeperSlot))
