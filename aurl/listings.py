@@ -39,8 +39,7 @@ def status(args: argparse.Namespace) -> int:
     read = read_runs(args.sweep)
     trials = _chosen(read, lambda each: {**each.metrics, **status_record(each)}, args)
     if args.csv:
-        rows = [status_record(trial) for trial in trials]
-        print(as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))), end="")
+        _print_csv([status_record(trial) for trial in trials])
     elif args.json:
         print(json.dumps([asdict(trial) for trial in trials], indent=2, allow_nan=False))
     else:
@@ -58,7 +57,7 @@ def _sweeps(sweeps: Sequence[Path], args: argparse.Namespace) -> int:
     """Show the sweeps of a folder."""
     rows = _chosen([sweep_record(sweep) for sweep in sweeps], lambda row: row, args)
     if args.csv:
-        print(as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))), end="")
+        _print_csv(rows)
     elif args.json:
         print(json.dumps(rows, indent=2, allow_nan=False))
     else:
@@ -170,6 +169,11 @@ def _chosen(
 def _with_metrics(place: Place) -> dict[str, Any]:
     """A place's row, and every metric of a trial that has a rank: no other is scored."""
     return {**(place.trial.metrics if place.rank is not None else {}), **record(place)}
+
+
+def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
+    """Rows with every column that one of them has, as it first appears."""
+    print(as_csv(rows, list(dict.fromkeys(name for row in rows for name in row))), end="")
 
 
 def _none_of(count: int, what: str = "trial") -> str:

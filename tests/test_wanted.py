@@ -142,8 +142,10 @@ def test_what_a_killed_driver_left_is_mended_but_not_beside_one_that_runs(
 def test_a_journal_that_is_whole_is_not_cut_where_another_may_write(
     sweep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = (sweep / "study.journal").read_bytes()
     monkeypatch.setattr("os.truncate", None)  # to call it would fail
     opened(sweep)
+    assert (sweep / "study.journal").read_bytes().startswith(before)
 
 
 REFUSED: list[tuple[tuple[str, ...], str]] = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from aurl.reporting.tables import brief, number
-from aurl.search.distributions import Choice, Distribution, IntUniform, Value, is_same
+from aurl.search.distributions import Value, is_same, values_of
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import SCORE, Place
 from aurl.search.space import Space
@@ -84,7 +84,7 @@ def comparisons(space: Space, places: Sequence[Place]) -> list[Comparison]:
         )
         for parameter in space.parameters
         if parameter.role == "scientific"
-        if 1 < len(values := _values(parameter.distribution)) <= MOST_VALUES
+        if 1 < len(values := values_of(parameter.distribution)) <= MOST_VALUES
     ]
     return sorted(found, key=lambda each: each.parameter != space.compared)
 
@@ -119,11 +119,3 @@ def _order(place: Place) -> tuple[bool, float, int]:
     """Of completed trials, the feasible first, then by score; without one, by rank."""
     score = place.trial.metrics.get(SCORE, -math.inf)
     return not place.trial.feasible, -score, place.rank or 0
-
-
-def _values(distribution: Distribution) -> Sequence[Value]:
-    if isinstance(distribution, Choice):
-        return distribution.options
-    if isinstance(distribution, IntUniform):
-        return range(distribution.low, distribution.high + 1, distribution.step)
-    return ()

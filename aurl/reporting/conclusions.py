@@ -16,7 +16,7 @@ from aurl.reporting.comparisons import said
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import always_failed, duration, number, settings
-from aurl.search.distributions import ends
+from aurl.search.distributions import values_of
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
 
@@ -272,7 +272,7 @@ def _even(found: Findings, compared: Parameter | None) -> str:
     if compared is None:
         return ""
     tried = Counter(trial.params.get(compared.key) for trial in found.trials)
-    times = [tried[value] for value in ends(compared.distribution)]
+    times = [tried[value] for value in values_of(compared.distribution)]
     return f" Those of {compared.key} had as many." if max(times) - min(times) <= 1 else ""
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never, cast
 
@@ -160,6 +160,18 @@ def ends(distribution: Distribution) -> tuple[Value, ...]:
     if isinstance(distribution, Choice):
         return distribution.options
     return (distribution.low, distribution.high)
+
+
+def values_of(distribution: Distribution) -> Sequence[Value]:
+    """Every value that a draw can have, in order; of a range of real numbers, none."""
+    match distribution:
+        case Choice(options):
+            return options
+        case IntUniform(low, high, step):
+            return range(low, high + 1, step)
+        case Uniform() | LogUniform():
+            return ()
+    assert_never(distribution)
 
 
 def is_log(distribution: Distribution) -> bool:

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import assert_never
 
 from aurl.errors import ConfigError
-from aurl.search.distributions import Choice, IntUniform, LogUniform, Uniform, Value, in_words
+from aurl.search.distributions import Value, in_words, values_of
 from aurl.search.parameter import Parameter
 
 MOST = 10_000
@@ -51,15 +50,11 @@ def _with_each_value(
 
 
 def _values(parameter: Parameter) -> Sequence[Value]:
-    match parameter.distribution:
-        case Choice(options):
-            return options
-        case IntUniform(low, high, step):
-            return range(low, high + 1, step)
-        case Uniform() | LogUniform() as given:
-            raise ConfigError(
-                f"{parameter.key} must be a choice, or whole numbers, for sampler grid, got "
-                f"{in_words(given)}. List values, as in choice: [0.1, 0.3], or name another "
-                "sampler."
-            )
-    assert_never(parameter.distribution)
+    found = values_of(parameter.distribution)
+    if not found:
+        raise ConfigError(
+            f"{parameter.key} must be a choice, or whole numbers, for sampler grid, got "
+            f"{in_words(parameter.distribution)}. List values, as in choice: [0.1, 0.3], or name "
+            "another sampler."
+        )
+    return found

@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import optuna
@@ -23,7 +24,7 @@ from aurl.config import RunConfig
 from aurl.errors import OutageError, SweepError
 from aurl.metrics.score import OBJECTIVES
 from aurl.search.constraints import violation
-from aurl.search.distributions import Value, ends
+from aurl.search.distributions import Value, values_of
 from aurl.search.grid import cells
 from aurl.search.ranking import End
 from aurl.search.settings import SamplerConfig
@@ -117,13 +118,14 @@ class Proposals:
         number = waiting[0] if waiting else len(trials)
         abandoned = sum(ABANDONED in trial.user_attrs for trial in trials[:number])
         sampler = _sampler(self._space.sampler, number - abandoned)
-        if turns := self._turns():
+        if self._turns:
             asked = _asked_for(trials[number]) if waiting else None
-            sampler = _fixed(_whose_turn(turns, trials, asked or {}), sampler)
+            sampler = _fixed(_whose_turn(self._turns, trials, asked or {}), sampler)
         self._study.sampler = sampler
         trial = self._study.ask()
         return trial.number, self._space.suggest(trial)
 
+    @cached_property
     def _turns(self) -> list[dict[str, Value]]:
         """What is tried in turns, by Optuna's names: a grid's configurations, or what is compared.
 
@@ -132,9 +134,9 @@ class Proposals:
         compared = self._space.compared
         if self._space.sampler.name == "grid":
             return [self._space.named(cell) or {} for cell in cells(self._space.parameters)]
-        return (
-            [{compared.name: value} for value in ends(compared.distribution)] if compared else []
-        )
+        if compared is None:
+            return []
+        return [{compared.name: value} for value in values_of(compared.distribution)]
 
     def tell(self, number: int, end: End, metrics: Mapping[str, float]) -> None:
         """Tell how a trial ended; saying it again changes nothing.

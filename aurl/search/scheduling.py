@@ -10,6 +10,7 @@ import json
 import logging
 import math
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -147,8 +148,7 @@ class Apart(FIFOScheduler):
     def __init__(self, folder: Path, key: str, made: Callable[[], TrialScheduler]) -> None:
         super().__init__()
         self._folder = folder
-        self._made = made
-        self._halvings: dict[str, TrialScheduler] = {}
+        self._halvings = defaultdict[str, TrialScheduler](made)
         self._values: dict[str, str] = {}
         self._numbers: dict[str, list[int]] = {}  # of each value's trials, in order
         self._known: dict[str, tuple[TrialScheduler, Any]] = {}
@@ -183,8 +183,7 @@ class Apart(FIFOScheduler):
                 self._look()
             value = self._values[name]
             place = bisect_left(self._numbers[value], trial_number(name))
-            halving = self._halvings.setdefault(value, self._made())
-            self._known[name] = halving, SimpleNamespace(trial_id=trial_id(place))
+            self._known[name] = self._halvings[value], SimpleNamespace(trial_id=trial_id(place))
         return self._known[name]
 
     def _look(self) -> None:
