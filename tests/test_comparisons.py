@@ -1,14 +1,26 @@
 """What a sweep says to its question, value by value."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+from scipy.special import stdtrit
+
 from aurl.metrics.score import OBJECTIVES
-from aurl.reporting.comparisons import MOST_SAID, MOST_VALUES, Comparison, said
+from aurl.reporting.comparisons import (
+    MOST_SAID,
+    MOST_VALUES,
+    Comparison,
+    least_difference,
+    said,
+)
 from aurl.reporting.conclusions import answer, findings_record
 from aurl.reporting.findings import read_findings
 from aurl.reporting.page_trials import values
-from aurl.search.ranking import SCORE
+from aurl.search.ranking import SCORE, finalists
 from tests.fake_sweep import fake_sweep, write_status
 
 KIND, LAYERS, SIZE = "latent.prior.kind", "latent.prior.layers", "latent.levels.global.dim"
@@ -71,9 +83,18 @@ def test_a_value_is_judged_by_the_best_trial_that_has_it(tmp_path: Path) -> None
     record = findings_record(findings)["comparisons"][0]
     assert (record["parameter"], record["values"][1]) == (
         KIND,
-        {"value": "mixture", "completed": 3, "stopped": 1, "best": "t0002", "median_score": 0.4},
+        {
+            "value": "mixture",
+            "completed": 3,
+            "stopped": 1,
+            "best": "t0002",
+            "median_score": 0.4,
+            "trained_again": None,
+            "seed_scores": [],
+        },
     )
-    assert record["values"][3] == {"value": "spline", "best": None, "median_score": None}
+    nothing = {"best": None, "median_score": None, "trained_again": None, "seed_scores": []}
+    assert record["values"][3] == {"value": "spline", **nothing}
 
 
 def test_of_a_value_the_best_score_counts_and_not_the_first_on_the_leaderboard(
@@ -136,3 +157,120 @@ def test_a_question_about_no_value_has_no_comparison(tmp_path: Path) -> None:
     ended(sweep, 0, 0.4, prior__kind="standard")
     assert compared(sweep) == {}
     assert len(answer(read_findings(sweep))) == 2
+
+
+# The best of each value, trained again with other seeds
+
+
+SEEDED = {"compare": KIND, "seeds": {"finalists": 1, "runs": 3}}
+
+
+def seeded(sweep: Path, trial: int, *scores: float | None) -> None:
+    """Runs of a trial with other seeds; one without a score has failed."""
+    for number, score in enumerate(scores, start=1):
+        status = "failed" if score is None else "completed"
+        kept = {} if score is None else dict.fromkeys((*OBJECTIVES, SCORE), score)
+        name = f"t{trial:04}.{number}"
+        write_status(sweep, name, "finalists", status=status, metrics=kept)
+
+
+def searched(folder: Path, **sections: Any) -> Path:
+    """Two trials of each of three values of the prior, and one of the fourth that was stopped."""
+    sweep = sweep_of(folder, **{**SEEDED, **sections})
+    for number, score in enumerate((0.5, 0.6, 0.4, 0.3, 0.1, 0.2, None)):
+        kind = ("standard", "mixture", "planar", "spline")[number // 2]
+        ended(sweep, number, score, prior__kind=kind, top_down=number % 2 == 0)
+    return sweep
+
+
+def test_the_best_of_each_value_are_finalists_where_values_are_compared(tmp_path: Path) -> None:
+    sweep = searched(tmp_path)
+    space = read_findings(sweep).space
+    assert space is not None
+    chosen = finalists(sweep, 1, space.compared)
+    assert [each.trial for each in chosen] == ["t0001", "t0002", "t0005"], "the best first"
+    assert [each.trial for each in finalists(sweep, 1)] == ["t0001"]
+    two = finalists(sweep, 2, space.compared)
+    assert [each.trial for each in two] == ["t0001", "t0000", "t0002", "t0003", "t0005", "t0004"]
+    assert read_findings(sweep).planned_reruns == 9
+    assert space.n_runs == 9 + 4 * 3, "if each value has one"
+    few = replace(space, budget=replace(space.budget, trials=2))
+    assert few.n_runs == 2 + 2 * 3
+    assert replace(space, compared=None).n_runs == 9 + 3
+
+
+def test_values_that_are_equal_to_python_have_finalists_of_their_own(tmp_path: Path) -> None:
+    asked = {"latent.top_down": {"choice": [False, True]}}
+    sweep = sweep_of(tmp_path, scientific=asked, **{**SEEDED, "compare": "latent.top_down"})
+    ended(sweep, 0, 0.5, top_down=True)
+    ended(sweep, 1, 0.4, top_down=False)
+    space = read_findings(sweep).space
+    assert space is not None
+    assert len(finalists(sweep, 1, space.compared)) == 2
+
+
+def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
+    sweep = searched(tmp_path)
+    for trial, scores in {
+        1: (0.50, 0.52, 0.54),
+        2: (0.50, 0.51, 0.55),
+        5: (0.1, 0.12, 0.14),
+    }.items():
+        seeded(sweep, trial, *scores)
+    found = compared(sweep)[KIND]
+    # Variances 0.0004, 0.0007 and 0.0004; q of three groups and six degrees of freedom is 4.339.
+    apart = 4.339 * math.sqrt(0.0005 / 3)
+    assert found.told_from == pytest.approx(apart, rel=1e-3)
+    first, second = said([found])
+    assert first.startswith(f"By {KIND}, the best score of those completed: standard 0.600")
+    assert second == (
+        "With 3 other seeds, the best of each value have in the mean: standard 0.520 (t0001), "
+        "mixture 0.520 (t0002), planar 0.120 (t0005). Means 0.056 apart are told apart (Tukey, "
+        "95 %): standard is better than planar; mixture cannot be told from standard."
+    )
+    assert second in answer(read_findings(sweep))
+    html = values(found)
+    assert "<td>0.520 ± 0.012</td>" in html
+    assert html.count("<td>-</td><td>-</td></tr>") == 1, "spline was not trained again"
+    record = findings_record(read_findings(sweep))["comparisons"][0]
+    assert record["told_from"] == found.told_from
+    assert record["values"][0]["seed_scores"] == [0.50, 0.52, 0.54]
+    assert record["values"][0]["trained_again"] == "t0001"
+
+
+def test_of_seeds_that_are_not_all_there_nothing_is_said(tmp_path: Path) -> None:
+    sweep = searched(tmp_path)
+    seeded(sweep, 1, 0.5, 0.5, 0.5)
+    seeded(sweep, 2, 0.5, 0.5, None)
+    assert len(said([compared(sweep)[KIND]])) == 1, "one value alone has all of its seeds"
+    seeded(sweep, 5, 0.1, 0.1, 0.1)
+    found = compared(sweep)[KIND]
+    assert [tried.value for tried in found.by_seeds] == ["standard", "planar"]
+    assert said([found])[1].endswith("standard is better than planar.")
+    seeded(sweep, 5, 0.1, 0.1, 0.1, 0.1)
+    assert compared(sweep)[KIND].told_from is None, "three seeds and four"
+    uncompared = searched(tmp_path / "other", compare=None)
+    for trial in (1, 2):
+        seeded(uncompared, trial, 0.5, 0.5, 0.5)
+    assert len(said([compared(uncompared)[KIND]])) == 1, "finalists there are of no value each"
+
+
+def test_two_groups_are_told_apart_as_by_students_t() -> None:
+    # Of two groups, Tukey's test is the t test of equal variances: q = t * sqrt(2).
+    rng = np.random.default_rng(0)
+    for size in (2, 3, 5):
+        groups = rng.normal(size=(2, size))
+        pooled = groups.var(axis=1, ddof=1).mean()
+        expected = stdtrit(2 * (size - 1), 0.975) * math.sqrt(2 * pooled / size)
+        assert least_difference(groups.tolist()) == pytest.approx(expected, rel=1e-6)
+    assert least_difference([[0.1, 0.2]]) is None
+    assert least_difference([[0.1], [0.2]]) is None
+    assert least_difference([]) is None
+
+
+def test_a_compared_choice_is_shown_however_many_values_it_has(tmp_path: Path) -> None:
+    many = list(range(1, MOST_VALUES + 2))
+    asked = {SIZE: {"choice": many}, "latent.top_down": {"choice": [False, True]}}
+    assert list(compared(sweep_of(tmp_path / "a", scientific=asked))) == ["latent.top_down"]
+    named = sweep_of(tmp_path / "b", scientific=asked, compare=SIZE)
+    assert list(compared(named)) == [SIZE, "latent.top_down"]

@@ -746,6 +746,24 @@ def test_finalists_are_trained_again_with_other_seeds_and_nothing_else(tmp_path:
     assert seeds[:3] == seeds[3:], "all are compared on the same seeds"
 
 
+def test_the_best_of_each_value_that_is_compared_is_trained_again(tmp_path: Path) -> None:
+    compared = STEADY.replace(
+        "scientific:", "scientific:\n  latent.posterior: {choice: [standard, batch_norm]}"
+    )
+    seeds = "compare: latent.posterior\nseeds: {finalists: 1, runs: 3}\n"
+    made = planned(Place(tmp_path, compared + seeds))
+    assert made.space.n_runs == 4 + 2 * 3
+    supply = supply_of(made)
+    for index, score in enumerate((0.2, 0.9, 0.5, 0.3)):  # the values take turns
+        supply.suggest(f"tune-{index}")
+        complete(made.trials_folder / supply.name_of(f"tune-{index}"), score)
+    finals = finals_of(made)
+    tasks = [finals.suggest(f"tune-{index}")["task"] for index in range(finals.remaining)]
+    again = [task.checkpoint_folder.parent.name for task in tasks]
+    assert again == [f"{trial}.{number}" for trial in ("t0001", "t0002") for number in (1, 2, 3)]
+    assert {task.config.latent.posterior for task in tasks} == {"standard", "batch_norm"}
+
+
 def test_a_resumed_sweep_goes_on_with_the_seeds_that_have_not_ended(tmp_path: Path) -> None:
     made = searched(tmp_path)
     finals = finals_of(made)

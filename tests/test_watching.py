@@ -21,7 +21,8 @@ MEASURED = ("val/score", *OBJECTIVES)
 
 def sweep_of(folder: Path, trials: int = 2, **asked: Any) -> Path:
     budget = {"trials": trials, "steps_per_trial": 8}
-    write_yaml(folder / "sweep.yaml", {"space": {"budget": budget, **asked}})
+    searched = {"question": "?", "scientific": {"optimizer.lr": {"uniform": [0.1, 0.2]}}}
+    write_yaml(folder / "sweep.yaml", {"space": {**searched, "budget": budget, **asked}})
     return folder
 
 

@@ -19,6 +19,7 @@ from aurl.reporting.tables import always_failed, duration, number, settings
 from aurl.search.distributions import values_of
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
+from aurl.search.space import Space
 
 FEW_TRIALS = 20
 """Completed trials below which an importance is called a hint."""
@@ -243,15 +244,7 @@ def caveats(found: Findings) -> list[str]:
         f"{budget.steps_per_trial} steps a trial on {music}: what is best at this length, on this "
         "music, need not be best elsewhere."
     )
-    if space.seeds is None:
-        lines.append(
-            "One training seed a configuration: differences smaller than the seed's are noise."
-        )
-    else:
-        lines.append(
-            f"Only the best {space.seeds.finalists} are trained with other seeds "
-            f"({space.seeds.runs} each); every other score is of one seed."
-        )
+    lines.append(_of_one_seed(space))
     stopped = counts(found.trials)["stopped"]
     if stopped:
         lines.append(
@@ -265,6 +258,20 @@ def caveats(found: Findings) -> list[str]:
             f"{_even(found, space.compared)}"
         )
     return lines
+
+
+def _of_one_seed(space: Space) -> str:
+    """Which scores say nothing of the seed's noise."""
+    if space.seeds is None:
+        return "One training seed a configuration: differences smaller than the seed's are noise."
+    best, each = f"Only the best {space.seeds.finalists}", ""
+    if space.compared is not None:
+        best += f" of each {space.compared.key}"
+        each = " These tell apart what was found, not what a longer search would find of each."
+    return (
+        f"{best} are trained with other seeds ({space.seeds.runs} each); every other score is of "
+        f"one seed.{each}"
+    )
 
 
 def _even(found: Findings, compared: Parameter | None) -> str:
@@ -323,12 +330,15 @@ def findings_record(found: Findings) -> dict[str, Any]:
         "comparisons": [
             {
                 "parameter": each.parameter.name,
+                "told_from": each.told_from,
                 "values": [
                     {
                         "value": tried.value,
                         **tried.counts,
                         "best": tried.best and tried.best.trial.trial,
                         "median_score": tried.median,
+                        "trained_again": tried.again and tried.again.trial.trial,
+                        "seed_scores": tried.seed_scores,
                     }
                     for tried in each.values
                 ],

@@ -114,9 +114,11 @@ class Page:
         if not found:
             return element("p", "The question is about no parameter of few values.")
         words = (
-            "Of each value of what the question is about, the trial that ranks first, beside how "
+            "Of each value of what the question is about, the trial of the best score, beside how "
             "many there were; the median is of the scores of all that completed."
         )
+        if any(each.by_seeds for each in found):
+            words += " Mean over other seeds ± its standard error: these runs chose nothing."
         rows = ((element("h3", each.parameter.name), values(each)) for each in found)
         return joined([element("p", words), *(part for both in rows for part in both)])
 

@@ -1,6 +1,8 @@
 """Trials on a report's page: tables of them, and what its script knows of each."""
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
 from aurl.metrics.score import OBJECTIVES
@@ -20,6 +22,9 @@ HEADINGS = (
     "median score",
 )
 """Of the table of a parameter's values."""
+
+SEEDED = ("trained again", "mean over other seeds")
+"""... and of those whose best were trained again."""
 
 
 def ranking(places: Sequence[Place]) -> Html:
@@ -55,10 +60,12 @@ def ranking(places: Sequence[Place]) -> Html:
 
 def values(compared: Comparison) -> Html:
     """A parameter's values, each with the trials that had it."""
-    return table(HEADINGS, map(_tried_cells, compared.values))
+    seeded = bool(compared.by_seeds)
+    rows = (_tried_cells(tried, seeded=seeded) for tried in compared.values)
+    return table((*HEADINGS, *(SEEDED if seeded else ())), rows)
 
 
-def _tried_cells(tried: Tried) -> list[str]:
+def _tried_cells(tried: Tried, *, seeded: bool) -> list[str]:
     counts, best = tried.counts, tried.best
     others = ", ".join(f"{n} {status}" for status, n in counts.items() if status != "completed")
     scores = best.trial.metrics if best else {}
@@ -70,7 +77,16 @@ def _tried_cells(tried: Tried) -> list[str]:
         f"{best.rank}{_mark(best)}" if best else "-",
         *(number(scores.get(name)) for name in (SCORE, *OBJECTIVES)),
         number(tried.median),
+        *(_seeded_cells(tried) if seeded else ()),
     ]
+
+
+def _seeded_cells(tried: Tried) -> list[str]:
+    if tried.again is None:
+        return ["-", "-"]
+    scores = tried.seed_scores
+    error = stdev(scores) / math.sqrt(len(scores))
+    return [_pick(tried.again.trial.trial), f"{number(mean(scores))} ± {number(error)}"]
 
 
 def _pick(trial: str) -> Html:

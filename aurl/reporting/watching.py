@@ -9,13 +9,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from aurl.errors import ConfigError
+from aurl.errors import ConfigError, SweepError
 from aurl.files import read_yaml
-from aurl.plain import build
 from aurl.reporting.progress import Progress
 from aurl.reporting.tables import duration, status_table
 from aurl.search.ranking import ABOUT, ENDS, TrialStatus, finalists, read_runs, silent_s
-from aurl.search.settings import SeedsConfig
+from aurl.search.space import Space, recorded_space
 
 AT_REST = (*ENDS, "paused")
 """Statuses of what does not go on by itself."""
@@ -128,24 +127,25 @@ def _is_ended(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
 
 def planned_reruns(sweep: Path) -> int:
     """Runs with other seeds that the sweep's finalists are to have, as its trials stand now."""
-    seeds = _seeds(sweep)
-    return seeds.runs * len(finalists(sweep, seeds.finalists)) if seeds else 0
+    space = _space_with_seeds(sweep)
+    if space is None or space.seeds is None:
+        return 0
+    again = finalists(sweep, space.seeds.finalists, space.compared)
+    return space.seeds.runs * len(again)
 
 
 def _planned_runs(sweep: Path) -> int | None:
     """The sweep's trials, and as many runs with other seeds as its finalists may have."""
-    trials, seeds = planned_trials(sweep), _seeds(sweep)
-    if trials is None:
-        return None
-    return trials + (seeds.most_runs(trials) if seeds else 0)
+    space = _space_with_seeds(sweep)
+    return planned_trials(sweep) if space is None else space.n_runs
 
 
-def _seeds(sweep: Path) -> SeedsConfig | None:
-    """What the sweep asks of its finalists; None where it has none, or its record is damaged."""
+def _space_with_seeds(sweep: Path) -> Space | None:
+    """What is searched, if the best are trained again; None where the record is damaged, too."""
     try:
-        asked = read_yaml(sweep / ABOUT)["space"].get("seeds")
-        return None if asked is None else build(SeedsConfig, asked)
-    except (ConfigError, AttributeError, KeyError, TypeError):
+        about = read_yaml(sweep / ABOUT)
+        return recorded_space(about) if about["space"].get("seeds") else None
+    except (ConfigError, SweepError, AttributeError, KeyError, TypeError):
         return None
 
 

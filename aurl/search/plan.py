@@ -385,11 +385,12 @@ def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
     again = sweep.folder / FINALISTS
     found = statuses(again)
     runs = [(name, found[name]["params"], config_in(again / name)) for name in unended(found)]
-    if sweep.space.seeds is None:
+    seeds = sweep.space.seeds
+    if seeds is None:
         return runs
-    for trial in finalists(sweep.folder, sweep.space.seeds.finalists):
+    for trial in finalists(sweep.folder, seeds.finalists, sweep.space.compared):
         config = config_in(sweep.trials_folder / trial.trial)
-        for number in range(1, sweep.space.seeds.runs + 1):
+        for number in range(1, seeds.runs + 1):
             seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
             name = f"{trial.trial}.{number}"
             if name not in found:

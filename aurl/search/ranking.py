@@ -7,6 +7,7 @@ stopped or failed has no rank, because its metrics were not measured on a finish
 counted and listed, with its reason. docs/decisions/0010 argues for this order.
 """
 
+import json
 import math
 import re
 import time
@@ -25,6 +26,7 @@ from aurl.metrics.pareto import non_dominated_fronts
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.constraints import Bounds, read_constraints, violation
+from aurl.search.parameter import Parameter
 
 SCORE = "val/score"
 """The one number that orders a front, in [0, 1]; it comes with a finished trial's metrics."""
@@ -228,24 +230,43 @@ def counts(trials: Sequence[TrialStatus]) -> dict[Status, int]:
     return {status: found[status] for status in STATUSES}
 
 
-def finalists(sweep: Path, count: int) -> list[TrialStatus]:
+def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> list[TrialStatus]:
     """The best feasible completed trials, by the run that the search made of each.
 
     That run alone chooses, so that a sweep that is resumed trains the same ones again. Of a
     configuration that was run several times, the best run is chosen; a seed that is searched makes
     no other configuration, for other seeds are what a finalist gets.
+
+    Args:
+        sweep: The sweep's folder.
+        count: How many; with ``compared``, of each of its values.
+        compared: The parameter that the space compares.
+
+    Returns:
+        The best first.
     """
     trials = [replace(trial, seed_scores=()) for trial in read_trials(sweep)]
-    best: list[TrialStatus] = []
+    chosen: list[TrialStatus] = []
+    seen: set[str] = set()
+    had: Counter[str] = Counter()
     for place in ranked(trials):
-        is_scored = place.front is not None and SCORE in place.trial.metrics
-        if is_scored and all(_unseeded(place.trial) != _unseeded(other) for other in best):
-            best.append(place.trial)
-    return best[:count]
+        trial = place.trial
+        if place.front is None or SCORE not in trial.metrics:
+            continue
+        configuration = _as_text({k: x for k, x in trial.params.items() if k != "seed"})
+        if configuration in seen:
+            continue
+        seen.add(configuration)
+        value = _as_text(trial.params.get(compared.key)) if compared else ""
+        had[value] += 1
+        if had[value] <= count:
+            chosen.append(trial)
+    return chosen
 
 
-def _unseeded(trial: TrialStatus) -> dict[str, Any]:
-    return {key: value for key, value in trial.params.items() if key != "seed"}
+def _as_text(value: object) -> str:
+    """A parameter's value, or several, to tell from others; to Python, true is 1."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _constraints(sweep: Path) -> Mapping[str, Bounds]:

@@ -125,7 +125,7 @@ class SeedsConfig:
     """How the best trials are trained again with other seeds, after the search."""
 
     finalists: int = 3
-    """How many of the best completed trials."""
+    """How many of the best completed trials; of each value, where values are compared."""
 
     runs: int = 3
     """Runs of each, beside the one that the search ranked."""
@@ -137,6 +137,11 @@ class SeedsConfig:
                 f"seeds.runs must be >= 3, got {self.runs}. Fewer say nothing about the noise."
             )
 
-    def most_runs(self, trials: int) -> int:
-        """Runs with other seeds after so many trials, if enough of them become finalists."""
-        return min(self.finalists, trials) * self.runs
+    def most_runs(self, trials: int, values: int = 1) -> int:
+        """Runs with other seeds after so many trials, if enough of them become finalists.
+
+        Args:
+            trials: Of the whole search.
+            values: How many are compared.
+        """
+        return min(self.finalists * values, trials) * self.runs

@@ -31,6 +31,7 @@ from aurl.search.distributions import (
     holds,
     read_choice,
     read_distribution,
+    values_of,
 )
 from aurl.search.grid import n_cells
 from aurl.search.parameter import Parameter, Role, compared
@@ -73,7 +74,8 @@ class Space:
     def n_runs(self) -> int:
         """Runs of the whole sweep, those with other seeds included."""
         trials = self.budget.trials
-        return trials + (self.seeds.most_runs(trials) if self.seeds else 0)
+        values = len(values_of(self.compared.distribution)) if self.compared else 1
+        return trials + (self.seeds.most_runs(trials, values) if self.seeds else 0)
 
     def config_of(self, values: Mapping[str, Value]) -> RunConfig:
         """The configuration of a trial with these parameter values.
