@@ -748,9 +748,10 @@ def test_finalists_are_trained_again_with_other_seeds_and_nothing_else(tmp_path:
 
 def test_the_best_of_each_value_that_is_compared_is_trained_again(tmp_path: Path) -> None:
     compared = STEADY.replace(
-        "scientific:", "scientific:\n  latent.posterior: {choice: [standard, batch_norm]}"
+        "scientific:",
+        "scientific:\n  objective.free_bits.granularity: {choice: [dimension, level]}",
     )
-    seeds = "compare: latent.posterior\nseeds: {finalists: 1, runs: 3}\n"
+    seeds = "compare: objective.free_bits.granularity\nseeds: {finalists: 1, runs: 3}\n"
     made = planned(Place(tmp_path, compared + seeds))
     assert made.space.n_runs == 4 + 2 * 3
     supply = supply_of(made)
@@ -761,7 +762,10 @@ def test_the_best_of_each_value_that_is_compared_is_trained_again(tmp_path: Path
     tasks = [finals.suggest(f"tune-{index}")["task"] for index in range(finals.remaining)]
     again = [task.checkpoint_folder.parent.name for task in tasks]
     assert again == [f"{trial}.{number}" for trial in ("t0001", "t0002") for number in (1, 2, 3)]
-    assert {task.config.latent.posterior for task in tasks} == {"standard", "batch_norm"}
+    assert {task.config.objective.free_bits.granularity for task in tasks} == {
+        "dimension",
+        "level",
+    }
 
 
 def test_a_resumed_sweep_goes_on_with_the_seeds_that_have_not_ended(tmp_path: Path) -> None:
