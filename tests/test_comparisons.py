@@ -18,6 +18,7 @@ from aurl.reporting.comparisons import (
     said,
 )
 from aurl.reporting.conclusions import answer, findings_record
+from aurl.reporting.figures import seed_figure
 from aurl.reporting.findings import read_findings
 from aurl.reporting.page_trials import values
 from aurl.search.ranking import SCORE, finalists
@@ -229,6 +230,10 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
         "95 %): standard is better than planar; mixture cannot be told from standard."
     )
     assert second in answer(read_findings(sweep))
+    figure = seed_figure(read_findings(sweep))
+    assert figure is not None
+    drawn = figure.drawing.document()
+    assert [drawn.count(f'class="{role}"') for role in ("best", "front", "other")] == [4, 4, 4]
     html = values(found)
     assert "<td>0.520 ± 0.012</td>" in html
     assert html.count("<td>-</td><td>-</td></tr>") == 1, "spline was not trained again"
@@ -249,6 +254,7 @@ def test_of_seeds_that_are_not_all_there_nothing_is_said(tmp_path: Path) -> None
     assert said([found])[1].endswith("standard is better than planar.")
     seeded(sweep, 5, 0.1, 0.1, 0.1, 0.1)
     assert compared(sweep)[KIND].told_from is None, "three seeds and four"
+    assert seed_figure(read_findings(sweep)) is None
     uncompared = searched(tmp_path / "other", compare=None)
     for trial in (1, 2):
         seeded(uncompared, trial, 0.5, 0.5, 0.5)

@@ -93,6 +93,19 @@ class Comparison:
         """How far apart two means over seeds must be to be told apart; None if there are none."""
         return least_difference([tried.seed_scores for tried in self.by_seeds])
 
+    @property
+    def told_apart(self) -> tuple[list[Tried], list[Tried]]:
+        """The values that seeds do not tell from the best, itself first, and those that are worse.
+
+        None of either where nothing can be told.
+        """
+        seeded, apart = self.by_seeds, self.told_from
+        if apart is None:
+            return [], []
+        least = mean(seeded[0].seed_scores) - apart
+        near = [tried for tried in seeded if mean(tried.seed_scores) >= least]
+        return near, seeded[len(near) :]
+
 
 def least_difference(groups: Sequence[Sequence[float]]) -> float | None:
     """Tukey's honestly significant difference, at 95 %, of the means of some groups.
@@ -183,26 +196,24 @@ def _sentence(compared: Comparison) -> str:
 
 def _by_seeds(compared: Comparison) -> list[str]:
     """Which of the values the runs with other seeds tell from the best of them."""
-    seeded, apart = compared.by_seeds, compared.told_from
-    if apart is None:
+    near, worse = compared.told_apart
+    if not near:
         return []
-    means = [mean(tried.seed_scores) for tried in seeded]
     told = ", ".join(
-        f"{brief(tried.value)} {number(value)} ({tried.again.trial.trial})"
-        for tried, value in zip(seeded, means, strict=True)
+        f"{brief(tried.value)} {number(mean(tried.seed_scores))} ({tried.again.trial.trial})"
+        for tried in (*near, *worse)
         if tried.again
     )
-    first, others = seeded[0], list(zip(seeded[1:], means[1:], strict=True))
-    far = [brief(tried.value) for tried, value in others if means[0] - value > apart]
-    near = [brief(tried.value) for tried, value in others if means[0] - value <= apart]
-    best = brief(first.value)
-    verdict = "; ".join(
-        [f"{best} is better than {', '.join(far)}"] * bool(far)
-        + [f"{', '.join(near)} cannot be told from {best}"] * bool(near)
-    )
+    best, *others = (brief(tried.value) for tried in near)
+    verdicts: list[str] = []
+    if worse:
+        verdicts.append(f"{best} is better than {', '.join(brief(each.value) for each in worse)}")
+    if others:
+        verdicts.append(f"{', '.join(others)} cannot be told from {best}")
     return [
-        f"With {len(first.seed_scores)} other seeds, the best of each value have in the mean: "
-        f"{told}. Means {number(apart)} apart are told apart (Tukey, 95 %): {verdict}."
+        f"With {len(near[0].seed_scores)} other seeds, the best of each value have in the mean: "
+        f"{told}. Means {number(compared.told_from)} apart are told apart (Tukey, 95 %): "
+        f"{'; '.join(verdicts)}."
     ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from aurl.drawing.charts import (
     Axis,
+    Legend,
     Mark,
     Track,
     axis_around,
@@ -103,6 +104,34 @@ def sliced(places: Sequence[Place]) -> list[Place]:
     room = MOST_SLICED - len(front)
     kept = [others[index * len(others) // room] for index in range(room)]
     return [*front, *kept]
+
+
+def seed_figure(found: Findings) -> Figure | None:
+    """Scores of the best of each value that is compared, trained again with other seeds."""
+    compared = next((each for each in found.comparisons if each.told_from is not None), None)
+    if compared is None:
+        return None
+    near, worse = compared.told_apart
+    marks = [
+        Mark(
+            x=_position(compared.parameter, tried.value),
+            y=score,
+            key=tried.again.trial.trial,
+            tip=f"{tried.again.trial.trial} with another seed, score {number(score)}",
+            role="other" if tried in worse else "best" if tried is near[0] else "front",
+        )
+        for tried in (*near, *worse)
+        if tried.again
+        for score in tried.seed_scores
+    ]
+    up = axis_around(short(SCORE), [mark.y for mark in marks])
+    legend: Legend = (
+        ("best", "best in the mean"),
+        ("front", "not told from it"),
+        ("other", "worse"),
+    )
+    drawing = scatter(marks, _axis(compared.parameter), up, legend=legend)
+    return Figure(name="seeds", drawing=drawing, title=compared.parameter.name)
 
 
 def importance_figures(found: Findings) -> list[Figure]:

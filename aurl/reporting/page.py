@@ -11,6 +11,7 @@ from aurl.reporting.figures import (
     front_figures,
     importance_figures,
     range_figure,
+    seed_figure,
     short,
     slice_figures,
 )
@@ -120,7 +121,9 @@ class Page:
         if any(each.by_seeds for each in found):
             words += " Mean over other seeds ± its standard error: these runs chose nothing."
         rows = ((element("h3", each.parameter.name), values(each)) for each in found)
-        return joined([element("p", words), *(part for both in rows for part in both)])
+        figure = seed_figure(self._found)
+        drawn = [self._grid([figure])] if figure else []
+        return joined([element("p", words), *drawn, *(part for both in rows for part in both)])
 
     def _mattered(self) -> Html:
         figures = importance_figures(self._found)
