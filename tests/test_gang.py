@@ -40,9 +40,9 @@ from aurl.search.placement import free_orphans
 from aurl.search.shape import Shape
 from aurl.search.slot import TrialSlot, scalars
 from aurl.training import checkpoint, ray_worker
-from aurl.training.look import unpacked
+from aurl.training.look import Look
 from aurl.training.loop import DivergedError, Run, train
-from aurl.training.messages import Event, Row, Task
+from aurl.training.messages import Event, Media, Row, Task
 from aurl.training.workers import Workers
 from tests.processes import until, workers_of_ray
 from tests.tiny import small_config, tiny_corpus, untimed
@@ -95,7 +95,7 @@ class Slot:
                 return outcome
             outcome.rows += event.rows
             is_last = event.rows[-1]["step"] == config.training.steps
-            assert bool(event.look) == is_last, "one look, however many workers"
+            assert (event.media is not None) == is_last, "one look, however many workers"
             self.gang.answer(go_on=event.rows[-1]["step"] < stop_at)
 
 
@@ -308,8 +308,30 @@ def test_the_last_report_comes_with_a_look(
     assert train_one(task, tiny_corpus(), heard, Workers(), UNDRAINED) == Event(ended=True)
     assert [event.rows[-1]["step"] for event in heard.events] == [4, 8]
     first, last = heard.events
-    assert first.look == b""
-    assert len(unpacked(last.look).samples) == 3
+    assert first.media is None
+    assert last.media is not None
+    assert len(last.media.sounds) == 3
+    pictures = {"music/reconstructions", "latent/traversal"}
+    assert set(last.media.pictures) - {"latent/mutual_information"} == pictures
+
+
+def test_a_look_that_cannot_be_drawn_ends_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def get(answer: bool) -> bool:
+        return answer
+
+    def fails(look: Look) -> None:
+        raise ValueError(look)
+
+    monkeypatch.setattr(ray_worker.ray, "get", get)
+    monkeypatch.setattr(ray_worker, "media_of", fails)
+    heard = Heard()
+    task = Task(config=small_config(), checkpoint_folder=tmp_path)
+    ended = ray_worker._train_one(task, tiny_corpus(), heard, Workers(), UNDRAINED)
+    assert ended == Event(ended=True)
+    assert [event.media for event in heard.events] == [None, None]
+    assert "the pictures could not be made" in caplog.text
 
 
 def test_a_machine_that_is_drained_has_a_checkpoint_at_once(
@@ -494,8 +516,11 @@ def test_the_last_report_is_below_every_rung() -> None:
     assert scalars({"step": 0}, 4)["rung_score"] == 0.0
 
 
+MEDIA = Media(pictures={"a": b"png"}, sounds={})
+
+
 def test_a_slot_hands_on_what_it_hears_and_compares_nothing_of_a_note() -> None:
-    told = Event(rows=({"step": 4, "val/rung_score": 0.5},), look=b"look", waited_s=7.0)
+    told = Event(rows=({"step": 4, "val/rung_score": 0.5},), media=MEDIA, waited_s=7.0)
     note = Event(noted=True, rows=({"step": 5},))
     heard = deque([told, note, Event(noted=True), Event(ended=True)])
     answers: list[bool] = []
@@ -512,9 +537,9 @@ def test_a_slot_hands_on_what_it_hears_and_compares_nothing_of_a_note() -> None:
 
     slot = Made()
     report = {"step": 4, "rung": 4, "rung_score": 0.5}
-    rest = {"rows": told.rows, "look": b"look", "waited_s": 7.0, "failure": "", "noted": False}
+    rest = {"rows": told.rows, "media": MEDIA, "waited_s": 7.0, "failure": "", "noted": False}
     assert slot.step() == report | rest
-    quiet = {"rows": note.rows, "look": b"", "waited_s": 0.0, "failure": "", "noted": True}
+    quiet = {"rows": note.rows, "media": None, "waited_s": 0.0, "failure": "", "noted": True}
     assert slot.step() == report | {"step": 5, "rung": 0} | quiet
     assert slot.step() == report | {"rung": 0} | quiet | {"rows": ()}
     assert slot.step() == report | {"rows": (), "failure": "", "outage": False, "done": True}

@@ -351,16 +351,19 @@ def test_a_trial_that_was_never_evaluated_has_no_picture(tmp_path: Path) -> None
     assert not (tmp_path / NAME / "pictures").exists()
 
 
-def test_a_look_that_cannot_be_drawn_ends_no_sweep(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_rates_that_cannot_be_drawn_end_no_sweep(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fails(rows: object) -> None:
+        raise ValueError(rows)
+
     made = started(tmp_path)
     made.report(NAME, ROWS)
-    made.show(NAME, b"")
-    assert not caplog.records
-    made.show(NAME, b"no look")
+    monkeypatch.setattr("aurl.search.recorder.kl_over_time", fails)
+    result = made.end(NAME, "completed", "")
     assert f"the pictures of {NAME} could not be made" in caplog.text
-    assert made.end(NAME, "completed", "") == {"val/kl_nats": 0.5, "val/active_units": 3.0}
+    assert status(tmp_path)["status"] == "completed"
+    assert result == {"val/kl_nats": 0.5, "val/active_units": 3.0}
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_pictures_and_sounds_are_at_the_last_step_and_pictures_in_the_folder(
     folder = trial(tmp_path)
     writer = opened(folder)
     writer.log([{"step": 7, "a": 1.0}])
-    writer.show({"latent/kl": PICTURE}, {"music/sample_1": SOUND})
+    writer.show({"latent/kl": png(PICTURE)}, {"music/sample_1": wav(SOUND)})
     writer.close("completed")
     events = reader(folder)
     (image,) = events.Images("latent/kl")
@@ -261,7 +261,7 @@ def test_a_resumed_trial_shows_the_pictures_and_sounds_of_the_steps_it_keeps(
     writer = opened(folder)
     for step in (4, 8):
         writer.log([{"step": step, "a": 1.0}])
-        writer.show({"latent/kl": PICTURE + step}, {"music/sample_1": SOUND})
+        writer.show({"latent/kl": png(PICTURE + step)}, {"music/sample_1": wav(SOUND)})
     writer.close("running")
     for _ in range(2):
         rewind(folder, 4)
@@ -409,7 +409,7 @@ def three_trials(sweep: Path) -> None:
         write_text(sweep / "trials" / name / "config.yaml", "objective:\n  beta: 0.3\n")
         writer = open_trial(sweep / "trials" / name, params=params, started=1000.0)
         writer.log([{"step": 5, "val/kl_health": number / 4, "train/kl_nats": math.nan}])
-        writer.show({"latent/kl_by_dimension": PICTURE}, {"music/sample_1": SOUND})
+        writer.show({"latent/kl_by_dimension": png(PICTURE)}, {"music/sample_1": wav(SOUND)})
         writer.close(status)
     show_on_sweep(sweep, "pareto_front", PICTURE, step=1)
 

@@ -49,7 +49,8 @@ from aurl.search.space import Space
 from aurl.search.supply import Finals, Supply
 from aurl.search.wanted import params_of, queue
 from aurl.training import checkpoint
-from aurl.training.look import OF_DIMENSIONS, RATES, SHIFTS, Look, packed
+from aurl.training.look import OF_DIMENSIONS, RATES, SHIFTS, Look
+from aurl.training.pictures import media_of
 from benchmarks import scale
 from tests.processes import (
     actors_of_ray,
@@ -529,7 +530,7 @@ def test_what_a_worker_saw_is_drawn_and_so_is_the_front(tmp_path: Path) -> None:
         samples=(piece,),
     )
     rows = [{"step": 8, f"{RATES}global/0": 0.5, **dict.fromkeys(OBJECTIVES, 0.5)}]
-    record.on_trial_result(0, [], trial, {"rows": rows, "look": packed(look), "waited_s": 0.0})
+    record.on_trial_result(0, [], trial, {"rows": rows, "media": media_of(look), "waited_s": 0.0})
     record.on_trial_complete(0, [], trial)
     names = {path.name for path in (made.trials_folder / name / "pictures").iterdir()}
     assert names == {

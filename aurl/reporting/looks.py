@@ -72,9 +72,9 @@ def looks(sweep: Path, found: Findings, say: Callable[[str], None]) -> list[Look
 def _pictures(folder: Path, notes: list[str]) -> list[Shown]:
     shown: list[Shown] = []
     try:
-        for picture in kl_over_time(read_rows(folder)).values():
-            name = KL.replace("/", "_")
-            shown.append(Shown(name=name, caption=RATE, png=png(picture)))
+        rates = kl_over_time(read_rows(folder))
+        if rates is not None:
+            shown.append(Shown(name=KL.replace("/", "_"), caption=RATE, png=png(rates)))
     except (OSError, ValueError, TypeError, OverflowError) as error:
         notes.append(f"Its {METRICS_FILE} cannot be read: {error}")
     for name, caption in FROM_TRIAL.items():

@@ -141,7 +141,7 @@ def _attempt(full_run: FullRun, recorder: Recorder, gang: RemoteGang) -> str:
             if event.ended:
                 return event.failure
             recorder.report(full_run.folder.name, event.rows, waited_s=event.waited_s)
-            recorder.show(full_run.folder.name, event.look)
+            recorder.show(full_run.folder.name, event.media)
             if not event.noted:
                 gang.answer(go_on=True)
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from aurl.config import RunConfig
+from aurl.drawing.canvas import png
 from aurl.errors import ConfigError, DataError, OutageError, SweepError
 from aurl.files import read_json, remove_parts, write_json
 from aurl.metrics.score import RUNG_SCALE
@@ -25,9 +26,9 @@ from aurl.search.provenance import config_in, of_sweep, provenance, write_config
 from aurl.search.ranking import ENDS, FINAL_ID, FINALISTS, TRIAL_ID, UNENDED, End
 from aurl.search.shape import Shape
 from aurl.training import checkpoint
-from aurl.training.look import OF_DIMENSIONS, unpacked
-from aurl.training.messages import WORKERS, Row
-from aurl.training.pictures import kl_over_time, pictures_of, sounds_of
+from aurl.training.look import OF_DIMENSIONS
+from aurl.training.messages import WORKERS, Media, Row
+from aurl.training.pictures import KL, kl_over_time
 from aurl.training.place import keep_at, place_of
 from aurl.training.reporters import TrialWriter, open_trial, read_rows, rewind
 from aurl.training.store import Remote
@@ -165,12 +166,10 @@ class Recorder:
         self._copy(name)
         self._display.trial_progress(name, status["step"], status["metrics"])
 
-    def show(self, name: str, look: bytes) -> None:
-        """Draw and play the packed look at a running trial, if there is one."""
-        if look:
-            with _drawing(name):
-                seen = unpacked(look)
-                self._writers[name].show(pictures_of(seen), sounds_of(seen))
+    def show(self, name: str, media: Media | None) -> None:
+        """Keep the pictures and sounds of a running trial, if it has sent some."""
+        if media is not None:
+            self._writers[name].show(media.pictures, media.sounds)
 
     def pause(self, name: str, reason: str) -> None:
         """A trial has given up its slot, and is to be gone on with when the sweep is resumed."""
@@ -188,7 +187,9 @@ class Recorder:
         status = self._known(name)
         if name in self._writers:
             with _drawing(name):
-                self._writers[name].show(kl_over_time(read_rows(self._folder / name)), {})
+                rates = kl_over_time(read_rows(self._folder / name))
+                if rates is not None:
+                    self._writers[name].show({KL: png(rates)}, {})
             self._writers.pop(name).close(end)
         status |= {"status": end, "reason": reason}
         self._write(name)

@@ -56,7 +56,7 @@ class TrialSlot(tune.Trainable):
             told = {**self._last, "step": step, "rung": 0}
         else:
             told = self._last = scalars(event.rows[-1], self._steps)
-        seen = {"rows": event.rows, "look": event.look, "waited_s": event.waited_s}
+        seen = {"rows": event.rows, "media": event.media, "waited_s": event.waited_s}
         seen["noted"] = event.noted
         return {**told, **seen, "failure": ""}
 

@@ -185,7 +185,7 @@ class _Record(tune.Callback):
                 name = self._queue.name_of(trial.trial_id)
                 waited = result["waited_s"]
                 self._queue.recorder.report(name, result["rows"], waited_s=waited)
-                self._queue.recorder.show(name, result["look"])
+                self._queue.recorder.show(name, result["media"])
 
     def on_trial_complete(
         self,

@@ -1,11 +1,8 @@
 """A last look at a trained model: what pictures are drawn and sounds made from.
 
-The worker that trained the model decodes; drawing is left to the process that writes the trial's
-folder, so that no worker loads what draws. All music of codes is decoded at once: a step of
-decoding costs hardly more for more rows.
+All music of codes is decoded at once: a step of decoding costs hardly more for more rows.
 """
 
-import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,16 +85,6 @@ class Look:
     """By dimension, then by shift; the other dimensions are those of the first original."""
 
     samples: tuple[Piece, ...]
-
-
-def packed(look: Look) -> bytes:
-    """A look as it travels: who passes it on need not know what is in it."""
-    return pickle.dumps(look)
-
-
-def unpacked(data: bytes) -> Look:
-    """Undo :func:`packed`, of what a worker of this same sweep has sent."""
-    return pickle.loads(data)
 
 
 @torch.no_grad()

@@ -1,14 +1,13 @@
 """What TensorBoard shows beside curves: pictures, sounds, and which curves belong together."""
 
+import io
+import wave
 from collections.abc import Mapping
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
-
-from aurl.audio import RATE, Sound, wav
-from aurl.drawing.canvas import Picture
 
 LAYOUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "what trials are ranked by": {
@@ -74,20 +73,21 @@ def layout_summary() -> Summary:
     )
 
 
-def picture_summary(tag: str, picture: Picture, encoded: bytes) -> Summary:
-    """A picture and its PNG file, for the Images page."""
-    height, width, _ = picture.shape
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded)
+def picture_summary(tag: str, png: bytes) -> Summary:
+    """A PNG file in colour, for the Images page."""
+    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of its first chunk
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
-def sound_summary(tag: str, sound: Sound) -> Summary:
-    """A sound, for the Audio page."""
-    audio = Summary.Audio(
-        sample_rate=RATE,
-        num_channels=1,
-        length_frames=len(sound),
-        encoded_audio_string=wav(sound),
-        content_type="audio/wav",
-    )
+def sound_summary(tag: str, wav: bytes) -> Summary:
+    """A WAV file, for the Audio page."""
+    with wave.open(io.BytesIO(wav)) as file:
+        audio = Summary.Audio(
+            sample_rate=file.getframerate(),
+            num_channels=file.getnchannels(),
+            length_frames=file.getnframes(),
+            encoded_audio_string=wav,
+            content_type="audio/wav",
+        )
     return Summary(value=[Summary.Value(tag=tag, audio=audio)])

@@ -31,6 +31,17 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Media:
+    """What is shown of a trial beside curves: whole files, by the names that TensorBoard uses."""
+
+    pictures: Mapping[str, bytes]
+    """PNG."""
+
+    sounds: Mapping[str, bytes]
+    """WAV, as :func:`aurl.audio.wav` makes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """What the first worker tells: measured rows, then how the task ended."""
 
@@ -48,5 +59,5 @@ class Event:
     waited_s: float = 0.0
     """Since the event before: how long the gang waited for room, and held nothing."""
 
-    look: bytes = b""
-    """With the last rows: a packed :class:`~aurl.training.look.Look`, for the driver to open."""
+    media: Media | None = None
+    """With the last rows, of the model that was trained."""

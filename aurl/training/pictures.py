@@ -1,33 +1,38 @@
-"""The pictures and sounds of a trial, by the names that TensorBoard has them under."""
+"""The pictures and sounds of a trial, by the names that TensorBoard has them under.
+
+The worker that trained the model draws and plays what it looked at, so that the driver, which has
+all trials to write down, only stores files.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from aurl.audio import Sound, rendered
-from aurl.drawing.canvas import Picture
+from aurl.audio import rendered, wav
+from aurl.drawing.canvas import Picture, png
 from aurl.drawing.heat_map import Labels, heat_map
 from aurl.drawing.piano_roll import Captions, sheet
 from aurl.training.look import RATES, SHIFTS, Look
+from aurl.training.messages import Media
 
 KL = "latent/kl_by_dimension"
 RATE = "Rate of every dimension: its KL, or, under a learned prior, its information"
 """What the picture shows, in words."""
 
 
-def kl_over_time(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
+def kl_over_time(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     """The rate of every dimension at every evaluation, as one heat map.
 
     Args:
         rows: Of ``metrics.jsonl``.
 
     Returns:
-        Nothing if no evaluation is among them.
+        None if no evaluation is among them.
     """
     evaluated = [row for row in rows if any(name.startswith(RATES) for name in row)]
     if not evaluated:
-        return {}
+        return None
     names = [name for name in evaluated[0] if name.startswith(RATES)]
     values = np.array([[row.get(name, np.nan) for row in evaluated] for name in names], float)
     labels = Labels(
@@ -36,7 +41,14 @@ def kl_over_time(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
         columns=[str(row["step"]) for row in evaluated],
         across="optimizer step",
     )
-    return {KL: heat_map(values, labels)}
+    return heat_map(values, labels)
+
+
+def media_of(look: Look) -> Media:
+    """Its pictures, and draws from the prior as sound."""
+    sounds = {f"music/sample_{n}": wav(rendered(piece)) for n, piece in enumerate(look.samples, 1)}
+    pictures = {tag: png(picture) for tag, picture in pictures_of(look).items()}
+    return Media(pictures=pictures, sounds=sounds)
 
 
 def pictures_of(look: Look) -> dict[str, Picture]:
@@ -68,10 +80,3 @@ def pictures_of(look: Look) -> dict[str, Picture]:
         ),
     )
     return pictures
-
-
-def sounds_of(look: Look) -> dict[str, Sound]:
-    """Draws from the prior."""
-    return {
-        f"music/sample_{index}": rendered(piece) for index, piece in enumerate(look.samples, 1)
-    }

@@ -25,9 +25,10 @@ from torch import distributed
 
 from aurl.data.corpus import Corpus
 from aurl.errors import ConfigError, StorageError
-from aurl.training.look import Look, packed
+from aurl.training.look import Look
 from aurl.training.loop import DivergedError, Run, train
-from aurl.training.messages import Event, Row, Task
+from aurl.training.messages import Event, Media, Row, Task
+from aurl.training.pictures import media_of
 from aurl.training.workers import Workers, gpu_fault
 
 _log = logging.getLogger(__name__)
@@ -159,15 +160,15 @@ def _train_one(
     it the collective calls that the others wait in. So is one that leaves the device broken. One
     of the storage is told at once by the first worker: it ends the sweep.
     """
-    looks: list[bytes] = []
+    made: list[Media | None] = []
 
     def show(look: Look) -> None:
-        looks.append(packed(look))
+        made.append(_drawn(look))
 
     def report(rows: Sequence[Row]) -> bool:
         go_on = True
         if workers.rank == 0:
-            event = Event(rows=tuple(rows), look=looks.pop() if looks else b"")
+            event = Event(rows=tuple(rows), media=made.pop() if made else None)
             go_on = bool(ray.get(mailbox.report.remote(event)))
         return _from_first_worker(go_on, workers)
 
@@ -175,7 +176,7 @@ def _train_one(
         config=task.config,
         corpus=corpus,
         checkpoint_folder=task.remote or task.checkpoint_folder,
-        show=show,
+        show=show if workers.rank == 0 else None,
         note=partial(drains.tell, mailbox),
     )
     try:
@@ -191,6 +192,15 @@ def _train_one(
         _log.exception("the trial failed")
         return Event(ended=True, failure=f"{type(error).__name__}: {error}".splitlines()[0])
     return Event(ended=True)
+
+
+def _drawn(look: Look) -> Media | None:
+    """None if it cannot be: no trial ends for a picture, and the log says why it is missing."""
+    try:
+        return media_of(look)
+    except Exception:  # noqa: BLE001 - handed on to the log
+        _log.exception("the pictures could not be made")
+        return None
 
 
 def _out_of_reach(error: StorageError, workers: Workers) -> Event:

@@ -28,10 +28,9 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from aurl.audio import Sound
 from aurl.drawing.canvas import Picture, write_png
 from aurl.errors import ConfigError
-from aurl.files import append_lines, atomic, read_lines
+from aurl.files import append_lines, atomic, read_lines, write_bytes
 from aurl.training.media import layout_summary, picture_summary, sound_summary
 
 METRICS_FILE = "metrics.jsonl"
@@ -113,7 +112,7 @@ def show_on_sweep(sweep: Path, tag: str, picture: Picture, *, step: int) -> None
     paths = _event_paths(sweep)
     if paths:
         with paths[-1].open("ab") as file:
-            shown = picture_summary(tag, picture, encoded)
+            shown = picture_summary(tag, encoded)
             event = Event(wall_time=time.time(), step=step, summary=shown)
             RecordWriter(file).write(event.SerializeToString())
 
@@ -220,18 +219,21 @@ class TrialWriter:
         self._events.flush()
         self._step = int(steps[-1])
 
-    def show(self, pictures: Mapping[str, Picture], sounds: Mapping[str, Sound]) -> None:
+    def show(self, pictures: Mapping[str, bytes], sounds: Mapping[str, bytes]) -> None:
         """Add pictures and sounds by their tags, at the last step that was logged.
 
-        A picture is also a PNG file in the trial's folder: ``a/b`` is ``pictures/a_b.png``.
+        A picture is also a file in the trial's folder: ``a/b`` is ``pictures/a_b.png``.
+
+        Args:
+            pictures: PNG files.
+            sounds: WAV files.
         """
         step = max(self._step, 0)
-        for tag, picture in pictures.items():
-            path = self._path.parent / PICTURES / f"{tag.replace('/', '_')}.png"
-            encoded = write_png(picture, path)
-            self._events.add(picture_summary(tag, picture, encoded), step=step)
-        for tag, sound in sounds.items():
-            self._events.add(sound_summary(tag, sound), step=step)
+        for tag, png in pictures.items():
+            write_bytes(self._path.parent / PICTURES / f"{tag.replace('/', '_')}.png", png)
+            self._events.add(picture_summary(tag, png), step=step)
+        for tag, wav in sounds.items():
+            self._events.add(sound_summary(tag, wav), step=step)
         self._events.flush()
 
     def close(self, status: Status) -> None:
