@@ -243,6 +243,16 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
     assert record["values"][0]["trained_again"] == "t0001"
 
 
+def test_of_several_finalists_of_a_value_the_seeds_do_not_choose_one(tmp_path: Path) -> None:
+    sweep = searched(tmp_path)
+    seeded(sweep, 1, 0.5, 0.5, 0.5)  # 0.6 in the search
+    seeded(sweep, 0, 0.8, 0.8, 0.8)  # 0.5 there, and first on the leaderboard now
+    seeded(sweep, 2, 0.4, 0.4, 0.4)
+    standard, *_ = compared(sweep)[KIND].values
+    assert standard.again is not None
+    assert (standard.again.trial.trial, standard.again.rank) == ("t0001", 2)
+
+
 def test_of_seeds_that_are_not_all_there_nothing_is_said(tmp_path: Path) -> None:
     sweep = searched(tmp_path)
     seeded(sweep, 1, 0.5, 0.5, 0.5)

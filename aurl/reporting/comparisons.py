@@ -52,13 +52,16 @@ class Tried:
 
     @property
     def again(self) -> Place | None:
-        """The first on the leaderboard whose runs with other seeds all have a score."""
-        seeded = (place for place in self.places if place.trial.score_low is not None)
-        return min(seeded, key=lambda place: place.rank or 0, default=None)
+        """Of those whose runs with other seeds all have a score, the best by the search's own.
+
+        Not the best by these runs: their mean would flatter it.
+        """
+        seeded = [place for place in self.places if place.trial.score_low is not None]
+        return min(seeded, key=_order, default=None)
 
     @property
     def seed_scores(self) -> list[float]:
-        """Scores of these runs; they chose nothing, so their mean does not flatter the value."""
+        """Scores of these runs, which chose nothing."""
         scores = self.again.trial.seed_scores if self.again else ()
         return [score for score in scores if score is not None]
 
