@@ -200,6 +200,20 @@ def test_the_best_of_each_value_are_finalists_where_values_are_compared(tmp_path
     assert replace(space, compared=None).n_runs == 9 + 3
 
 
+def test_of_a_value_that_is_compared_the_best_score_is_the_finalist(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, **SEEDED)
+    for number, score in enumerate((0.1, 0.3, 0.5)):
+        ended(sweep, number, score, prior__kind="planar" if number == 2 else "mixture")
+    metrics = {**dict.fromkeys(OBJECTIVES, 0.1), OBJECTIVES[0]: 0.9, SCORE: 0.1}
+    params = {KIND: "mixture", "latent.top_down": True}
+    write_status(sweep, "t0000", metrics=metrics, params=params)  # on the front, for its KL health
+    space = read_findings(sweep).space
+    assert space is not None
+    again = [trial.trial for trial in finalists(sweep, 1, space.compared)]
+    assert again == ["t0002", "t0001"]
+    assert [trial.trial for trial in finalists(sweep, 2)] == ["t0002", "t0000"]
+
+
 def test_values_that_are_equal_to_python_have_finalists_of_their_own(tmp_path: Path) -> None:
     asked = {"latent.top_down": {"choice": [False, True]}}
     sweep = sweep_of(tmp_path, scientific=asked, **{**SEEDED, "compare": "latent.top_down"})

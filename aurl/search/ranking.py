@@ -240,7 +240,8 @@ def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> lis
     Args:
         sweep: The sweep's folder.
         count: How many; with ``compared``, of each of its values.
-        compared: The parameter that the space compares.
+        compared: The parameter that the space compares. Its values are held against each other by
+            their scores, so these alone choose: what is best of a value may be on no front.
 
     Returns:
         The best first.
@@ -249,10 +250,11 @@ def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> lis
     chosen: list[TrialStatus] = []
     seen: set[str] = set()
     had: Counter[str] = Counter()
-    for place in ranked(trials):
-        trial = place.trial
-        if place.front is None or SCORE not in trial.metrics:
-            continue
+    best = [place.trial for place in ranked(trials) if place.front is not None]
+    best = [trial for trial in best if SCORE in trial.metrics]
+    if compared is not None:
+        best.sort(key=lambda trial: -trial.metrics[SCORE])
+    for trial in best:
         configuration = _as_text({k: x for k, x in trial.params.items() if k != "seed"})
         if configuration in seen:
             continue
