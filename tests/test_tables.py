@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aurl.reporting.progress import Progress
-from aurl.reporting.space_tables import parameter_tree, sample_lines
+from aurl.reporting.space_tables import parameter_tree, sample_lines, space_record
 from aurl.reporting.tables import (
     duration,
     leaderboard_table,
@@ -121,7 +121,7 @@ def test_a_parameter_stands_once_below_its_role_and_all_that_it_needs_beside_it(
     ]
 
 
-def test_a_grid_says_how_many_configurations_it_has() -> None:
+def test_a_space_says_of_a_grid_its_size_and_what_is_compared_and_trained_again() -> None:
     values = {
         "question": "why?",
         "budget": {"trials": 2, "steps_per_trial": 9},
@@ -146,6 +146,21 @@ def test_a_grid_says_how_many_configurations_it_has() -> None:
             )
         assert capture.get().splitlines()[-1].endswith(said[-1])
         said.append("seed is compared: its values take turns, each stopped only by its own")
+    for compare, line in (
+        ("seed", "then the 2 best of each of its values, with 3 other seeds each: 6 runs at most"),
+        (None, "then the 1 best, with 3 other seeds each: 3 runs at most"),
+    ):
+        seeds = {"finalists": 2 if compare else 1, "runs": 3}
+        asked = values | {
+            "compare": compare,
+            "seeds": seeds,
+            "budget": {"trials": 2, "steps_per_trial": 9},
+        }
+        space = space_of(asked, overrides={})
+        with console.capture() as capture:
+            console.print(parameter_tree(space))
+        assert capture.get().splitlines()[-1].endswith(line)
+        assert space_record(space)["seeds"] == seeds
 
 
 def test_leaderboard_counts_the_trials_that_have_no_rank() -> None:

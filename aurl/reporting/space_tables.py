@@ -4,6 +4,7 @@ Text from a file is never read as markup, nor by the terminal.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.text import Text
@@ -54,6 +55,13 @@ def _how(space: Space) -> list[str]:
         turns = f"{key} is compared: its values take turns, each stopped only by its own"
         by_order = f"{key} is compared: each of its values is stopped only by its own"
         lines.append(by_order if sampler.name == "grid" else turns)
+    if space.seeds is not None:
+        best = f"{space.seeds.finalists} best"
+        best += " of each of its values" if space.compared is not None else ""
+        lines.append(
+            f"then the {best}, with {space.seeds.runs} other seeds each: "
+            f"{many(space.n_runs - budget.trials, 'run')} at most"
+        )
     return lines
 
 
@@ -72,6 +80,7 @@ def space_record(space: Space) -> dict[str, Any]:
         ],
         "fixed": space.fixed,
         "compare": space.compared and space.compared.key,
+        "seeds": space.seeds and asdict(space.seeds),
     }
 
 
