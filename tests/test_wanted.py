@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,9 @@ def test_what_is_no_sweep_with_a_journal_is_one_line(
     journal.symlink_to("elsewhere")
     assert said() == f"{must} a link.\n"
     journal.unlink()
+    os.mkfifo(journal)
+    assert said() == f"{must} no file.\n"
+    journal.unlink()
     journal.write_text("{\n")
     damaged = "aurl: SWEEP/study.journal must be a sweep's journal, got a damaged file."
     assert said().startswith(damaged)
@@ -232,10 +236,18 @@ def test_what_is_no_sweep_with_a_journal_is_one_line(
     assert said() == "aurl: SWEEP/sweep.log must be the sweep's own, got a link. Remove it.\n"
     assert not (tmp_path / "elsewhere").exists()
     log.unlink()
+    os.mkfifo(log)  # which would be waited for
+    assert said() == "aurl: SWEEP/sweep.log must be the sweep's own, got no file. Remove it.\n"
+    log.unlink()
     journal.write_text('{"op_code": 99}\n')
     with owned(sweep / "sweep.log"):
         assert said().startswith(damaged)
-    (sweep / "sweep.yaml").write_text("space: {}\n")
+    about = sweep / "sweep.yaml"
+    about.unlink()
+    os.mkfifo(about)
+    assert said() == "aurl: SWEEP/sweep.yaml must hold a mapping of settings, got NoneType.\n"
+    about.unlink()
+    about.write_text("space: {}\n")
     assert said().startswith("aurl: sweep.yaml has no search space that can be read: ")
     assert cli.main(["try", str(sweep / "x"), f"{FINE}=4"]) == 2
     assert "which is not there" in capfd.readouterr().err

@@ -105,12 +105,13 @@ def gone_on_with(before: Plain, now: Plain, folder: Path) -> Plain:
 
 
 def _check_own(folder: Path) -> None:
-    """Refuse a link where a sweep writes: it may lead to where it must not."""
+    """Refuse a link where a sweep writes: it may lead to where it must not; a pipe, too."""
     own = [folder / name for name in (ABOUT, JOURNAL, LOG, "trials", FINALISTS)]
     inside = (path for kind in own[-2:] for path in kind.rglob("*"))
     for path in chain(own, inside):
-        if path.is_symlink():
-            raise SweepError(f"{path} must be the sweep's own, got a link. Remove it.")
+        if path.is_symlink() or not (path.is_file() or path.is_dir() or not path.exists()):
+            found = "a link" if path.is_symlink() else "a pipe or a device"
+            raise SweepError(f"{path} must be the sweep's own, got {found}. Remove it.")
 
 
 def _resumed(before: Plain, now: Plain) -> Plain:

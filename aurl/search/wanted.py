@@ -55,10 +55,12 @@ def queue(sweep: Path, values: Mapping[str, Any]) -> Queued:
     asked = {key: as_value(value) for key, value in values.items()}
     _check(asked, space)
     if journal.is_symlink() or not journal.is_file():
-        found = "a link" if journal.is_symlink() else "none: the sweep has yet to begin"
+        found = "no file" if journal.exists() else "none: the sweep has yet to begin"
+        found = "a link" if journal.is_symlink() else found
         raise SweepError(f"{journal} must be the sweep's own journal, got {found}.")
-    if log.is_symlink():
-        raise SweepError(f"{log} must be the sweep's own, got a link. Remove it.")
+    if log.is_symlink() or (log.exists() and not log.is_file()):  # a pipe would be waited for
+        found = "a link" if log.is_symlink() else "no file"
+        raise SweepError(f"{log} must be the sweep's own, got {found}. Remove it.")
     with contextlib.ExitStack() as stack:
         is_ours = False
         with contextlib.suppress(SweepError):  # its driver has it
