@@ -326,7 +326,7 @@ def test_every_space_that_is_promised_is_there() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_draw_from_a_shipped_space_is_a_run_that_fits(path: Path) -> None:
     shipped, corpus = load_space(path), tiny_corpus()
-    drawn = draws(shipped, 100)
+    drawn = list(draws(shipped, 100))
     assert {key for values in drawn for key in values} == {p.key for p in shipped.parameters}
     for values in drawn:
         config = shipped.config_of(values)

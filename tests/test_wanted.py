@@ -205,7 +205,32 @@ def test_a_whole_configuration_that_makes_no_run_is_refused(
     words = [f"{key}=0" for key in dims]
     assert cli.main(["try", str(sweep), *words, f"{BETA}=1"]) == 2
     assert capfd.readouterr().err.count("\n") == 1
+    assert cli.main(["try", str(sweep), *words]) == 2, "whatever the other is"
+    said = capfd.readouterr().err
+    must = "aurl: try must be given values that make a run, got none in 1000 draws of the others. "
+    assert said.startswith(f"{must}The last: latent.levels must ")
+    assert said.count("\n") == 1
+    assert "global.dim=0; " in tried(capfd, sweep, words[0]), "a draw of the others makes it one"
     assert opened(sweep)
+
+
+def test_a_trial_whose_parameters_are_not_known_is_not_tried_again(
+    sweep: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> str:
+        assert cli.main(["try", str(sweep), "--again", "t0001"]) == 2
+        return capfd.readouterr().err
+
+    must = "aurl: --again must be a trial that is whole, got t0001: its status.json does not say"
+    was = json.loads((sweep / "trials/t0001/status.json").read_text())
+    (sweep / "trials/t0001/status.json").write_text('{"status": "completed"}')
+    assert said() == f"{must} its {SCHEDULE}.\n"
+    for lost in (BETA, FINE):
+        params = {key: value for key, value in was["params"].items() if key != lost}
+        write_status(sweep, "t0001", params=params)
+        assert said() == f"{must} its {lost}.\n"
+    write_status(sweep, "t0001", params={**was["params"], SCHEDULE: "linear", WARMUP: None})
+    assert said() == f"{must} its {WARMUP}.\n"
 
 
 def test_what_is_no_sweep_with_a_journal_is_one_line(

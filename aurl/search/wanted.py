@@ -16,10 +16,14 @@ from aurl.plain import suggestion
 from aurl.search.distributions import Value, as_drawn, as_value, holds, in_words
 from aurl.search.journal import owned
 from aurl.search.parameter import Parameter
+from aurl.search.proof import draws
 from aurl.search.ranking import ABOUT, JOURNAL, LOG, folder_of, read_runs, read_trials
 from aurl.search.sampler import enqueue
 from aurl.search.space import Space, recorded_space
 from aurl.search.wishes import is_over
+
+DRAWS = 1000
+"""Of what is left out, none of which is valid before values are taken to make no run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +90,14 @@ def params_of(sweep: Path, name: str) -> Mapping[str, Any]:
     trial = next(run for run in read_runs(sweep) if run.trial == name)
     if trial.status == "unknown":
         raise SweepError(f"--again must be a trial that is whole, got {name}: {trial.reason}.")
-    return trial.params
+    params = trial.params
+    for each in recorded_space(read_yaml(sweep / ABOUT)).parameters:
+        if each.exists(params) and each.key not in params:
+            raise SweepError(
+                f"--again must be a trial that is whole, got {name}: its status.json does not say "
+                f"its {each.key}."
+            )
+    return params
 
 
 def _check(values: Mapping[str, Any], space: Space) -> None:
@@ -110,6 +121,24 @@ def _check(values: Mapping[str, Any], space: Space) -> None:
         drawn[key] = as_drawn(fitting[0], value)
     if all(each.key in values for each in space.parameters if each.exists(values)):
         space.config_of(drawn)
+    else:
+        _check_leaves_some(drawn, space)
+
+
+def _check_leaves_some(values: Mapping[str, Value], space: Space) -> None:
+    """Refuse values with which no configuration seems to be valid, whatever is proposed."""
+    why = ""
+    for others in draws(space, DRAWS, asked=space.named(values) or {}):
+        try:
+            space.config_of(others)
+        except ConfigError as error:
+            why = str(error)
+        else:
+            return
+    raise ConfigError(
+        f"try must be given values that make a run, got none in {DRAWS} draws of the others. The "
+        f"last: {why}"
+    )
 
 
 def _condition(parameter: Parameter) -> str:
