@@ -16,6 +16,7 @@ from aurl.search import sweep as sweeps
 from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.record import resuming
 from aurl.search.shape import Shape
+from aurl.search.wishes import PAUSED
 from tests.tiny import tiny_corpus
 
 SPACE = """
@@ -271,3 +272,15 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(sys, "argv", ["/usr/bin/aurl", *words])
     assert cli.main(words) == 130
     assert capfd.readouterr().err.endswith(" Go on with: aurl resume out/s --trials 4\n")
+
+
+@pytest.mark.usefixtures("ran")
+def test_a_sweep_that_ends_with_paused_trials_says_how_to_go_on(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun(name="a b", shape=Shape(max_concurrent=1))
+    status = {"status": "paused", "reason": PAUSED}
+    write_json(place / "here/out/a b/trials/t0000/status.json", status)
+    assert cli.main(["resume", "out/a b", "--max-concurrent", "1"]) == 1
+    line = "Paused: t0000. Go on with: aurl resume 'out/a b' --max-concurrent 1"
+    assert line in capsys.readouterr().out.splitlines()
