@@ -77,7 +77,7 @@ def _ended(args: argparse.Namespace) -> int:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    own = {"sweep": sweep, "metrics": metrics, "doctor": doctor}
+    own = {"sweep": sweep, "resume": resume, "metrics": metrics, "doctor": doctor}
     if name in own:
         return own[name]
     if name in ("status", "leaderboard", "report", "stop", "pause", "try"):
@@ -140,6 +140,20 @@ def sweep(args: argparse.Namespace) -> int:
     return conclude(planned, console, missed=missed)
 
 
+def resume(args: argparse.Namespace) -> int:
+    """Go on with a sweep by its record, as :func:`sweep` does with its space and ``--resume``."""
+    from aurl.search.record import recorded
+
+    record = recorded(args.sweep)
+    folder = args.sweep if args.sweep.name not in ("", "..") else args.sweep.resolve()
+    args.out, args.name, args.storage = folder.parent, folder.name, record.storage
+    if args.workers_per_trial is None:
+        args.workers_per_trial = str(record.workers_per_trial)
+    if args.gpus_per_worker is None:
+        args.gpus_per_worker = record.gpus_per_worker
+    return sweep(args)
+
+
 def metrics(args: argparse.Namespace) -> int:
     """Score the codes of any framework against known factors."""
     from aurl.reporting.codes import read_codes
@@ -176,7 +190,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def _how_to_go_on(args: argparse.Namespace) -> str:
-    if args.command not in ("sweep", "train"):
+    if args.command not in ("sweep", "resume", "train"):
         return "Nothing was left half-written."
     given = [shlex.quote(word) for word in sys.argv[1:]]
     if args.command == "sweep":

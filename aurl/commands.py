@@ -34,6 +34,7 @@ from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
 from aurl.search.provenance import provenance, read_config, write_config
 from aurl.search.ranking import folder_of, read_reruns, read_trials
+from aurl.search.record import resuming
 from aurl.search.shape import Shape
 from aurl.training.fits import check_fits
 
@@ -58,7 +59,8 @@ def conclude(planned: Sweep, console: Console, *, missed: int) -> int:
         console.print(printable(line), highlight=False, markup=False)
     runs = [*(place.trial for place in places), *read_reruns(planned.folder)]
     if paused := [run.trial for run in runs if run.status == "paused"]:
-        console.print(f"Paused: {', '.join(paused)}. The same command with --resume goes on.")
+        line = f"Paused: {', '.join(paused)}. Go on with: {resuming(planned.folder)}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     completed = [place for place in places if place.rank is not None]
     if not completed:
         console.print("No trial completed, so there is nothing to export.")

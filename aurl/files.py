@@ -131,7 +131,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
         ConfigError: If it is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(_text(path))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
@@ -151,7 +151,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             mapping.
     """
     try:
-        value = _loaded(path.read_text(encoding="utf-8"))
+        value = _loaded(_text(path))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -261,12 +261,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        for line in _text(path).splitlines(keepends=True):
             if line.endswith("\n"):
                 rows.append(_object(line))
     except (ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path} is damaged: row {len(rows) + 1} is no JSON object.") from error
     return rows
+
+
+def _text(path: Path) -> str:
+    """The text of a file; a pipe that nobody writes to has none, and is not waited for."""
+    with open(path, encoding="utf-8", opener=_opened_at_once) as file:
+        return file.read()
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    opened = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(opened, True)
+    return opened
 
 
 def _object(line: str) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from aurl.reporting.choosing import ItemT, Row, as_csv, chosen
 from aurl.reporting.leaderboard import columns, record, status_record, sweep_record
 from aurl.reporting.tables import always_failed, leaderboard_table, status_table, sweeps_table
 from aurl.reporting.watching import how_to_go_on, watch
-from aurl.search.ranking import Place, ranked, read_runs, read_trials, sweeps_in
+from aurl.search.journal import is_held
+from aurl.search.ranking import LOG, Place, ranked, read_runs, read_trials, sweeps_in
 from aurl.search.wishes import PAUSE, STOP, ask, ask_all
 
 LONGEST_S = 86400.0
@@ -112,29 +113,35 @@ def stop(args: argparse.Namespace) -> int:
     """Ask for one trial of a running sweep to be stopped, or for the sweep to begin no other."""
     if args.trial is None:
         running = many(ask_all(args.sweep, STOP), "trial")
-        print(f"{args.sweep} is asked to end: {running} will come to an end, and no other begins.")
-        print("The best is exported then. --resume goes on with the rest.")
-        return 0
+        so = f"{running} will come to an end, and no other begins."
+        return _told(
+            args, "end", f"{so}\nThe best is exported then. --resume goes on with the rest."
+        )
     ask(args.sweep, args.trial, STOP)
     status = f"aurl status {shlex.quote(str(args.sweep))}"
-    print(f"{args.trial} is asked to stop: it will at its next report. See {status}")
-    return 0
+    return _told(args, "stop", f"it will at its next report. See {status}", later="stops it then")
 
 
 def pause(args: argparse.Namespace) -> int:
     """Ask for one trial of a running sweep, or for all, to give up their slots."""
     if args.trial is None:
         running = many(ask_all(args.sweep, PAUSE), "trial")
-        print(
-            f"{args.sweep} is asked to pause: {running} will at the next report, no other begins."
-        )
-        print("--resume goes on with them and the rest.")
-        return 0
+        so = f"{running} will at the next report, no other begins."
+        return _told(args, "pause", f"{so}\n--resume goes on with them and the rest.")
     ask(args.sweep, args.trial, PAUSE)
-    print(
-        f"{args.trial} is asked to pause: it will at its next report, and goes on when the sweep "
-        "is resumed."
-    )
+    so = "it will at its next report, and goes on when the sweep is resumed."
+    return _told(args, "pause", so)
+
+
+def _told(args: argparse.Namespace, wish: str, so: str, *, later: str = "forgets this") -> int:
+    """Say what comes of a wish; or, where no driver seems to be there for it, what comes later."""
+    asked = f"{args.trial or args.sweep} is asked to {wish}"
+    if is_held(args.sweep / LOG):
+        print(f"{asked}: {so}")
+    else:
+        gone = f"no process holds {args.sweep / LOG}, so the sweep seems to run no more"
+        again = f"aurl resume {shlex.quote(str(args.sweep))} goes on with it"
+        print(f"{asked}, but {gone}. {again}, and {later}.")
     return 0
 
 

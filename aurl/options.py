@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=words, description=words)
 
     _add_sweep(add)
+    _add_resume(add)
     _add_submit(add)
     _add_prepare(add)
     _add_train(add)
@@ -54,14 +55,24 @@ def _add_sweep(add: Add) -> None:
     sweep.add_argument("--out", type=Path, default=Path("sweeps"), help="where sweeps are kept")
     sweep.add_argument("--warm-start", type=Path, metavar="SWEEP", help=WARM_START)
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep of that name")
-    sweep.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what it would do and what it may cost, and do nothing",
-    )
+    _add_dry_run(sweep)
     sweep.add_argument("--storage", default="", metavar="URI", help=STORAGE)
     _add_cluster_options(sweep)
     _add_set(sweep)
+
+
+def _add_resume(add: Add) -> None:
+    words = "go on with a sweep by what its folder says: the same as its command with --resume"
+    resume = add("resume", words)
+    resume.add_argument("sweep", type=Path, help="a sweep's folder")
+    resume.add_argument("--data", default="", help="where the corpus is, if it was moved")
+    _add_budget(resume)
+    resume.add_argument("--warm-start", type=Path, metavar="SWEEP", help=f"{WARM_START}, again")
+    _add_dry_run(resume)
+    _add_cluster_options(resume)
+    resume.set_defaults(
+        space=None, set=[], resume=True, workers_per_trial=None, gpus_per_worker=None
+    )
 
 
 def _add_submit(add: Add) -> None:
@@ -348,6 +359,11 @@ def _add_budget(command: argparse.ArgumentParser) -> None:
     command.add_argument("--hours", type=float, help=words)
     words = "trials at a time at most (default: as many as fit)"
     command.add_argument("--max-concurrent", type=int, metavar="N", help=words)
+
+
+def _add_dry_run(command: argparse.ArgumentParser) -> None:
+    words = "say what it would do and what it may cost, and do nothing"
+    command.add_argument("--dry-run", action="store_true", help=words)
 
 
 def _add_cluster_options(command: argparse.ArgumentParser) -> None:

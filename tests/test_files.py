@@ -1,6 +1,7 @@
 """Files that are not what they should be: one line each, whatever is wrong with them."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,28 @@ def test_a_folder_is_nobodys_half_until_it_is_in_its_place(
         write_text(made / "by.txt", "slow")
         monkeypatch.setattr(os, "replace", slowly)
     assert (tmp_path / "out" / "by.txt").read_text() == "slow"
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="must hold a mapping of settings, got NoneType"):
+        read_yaml(pipe)
+    with pytest.raises(ConfigError, match="is not JSON"):
+        read_json(pipe)
+    assert read_lines(pipe) == []
+
+
+def test_a_pipe_that_somebody_writes_to_is_read_to_its_end() -> None:
+    """As of a shell: ``aurl space <(make_space)``."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        time.sleep(0.2)
+        os.write(writes, b"a: 1\n")
+        os._exit(0)
+    os.close(writes)
+    assert read_yaml(Path(f"/dev/fd/{reads}")) == {"a": 1}
+    os.close(reads)
+    os.waitpid(child, 0)

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,8 +124,10 @@ def killed(root: Path, name: str, after: int) -> str:
 
 
 def planned(out: Path, name: str, root: Path) -> Sweep:
-    space, data = root / "space.yaml", str(root / "tiny")
-    return plan(SweepOptions(space=space, out=out, name=name, data=data, resume=True))
+    options = SweepOptions(space=None, out=out, name=name, resume=True)
+    if (root / "space.yaml").exists():  # else it goes on by its folder alone
+        options = replace(options, space=root / "space.yaml", data=str(root / "tiny"))
+    return plan(options)
 
 
 def row(params: dict[str, Any], step: int) -> dict[str, float]:
@@ -286,6 +289,7 @@ def test_a_sweep_that_is_asked_to_end_begins_nothing_and_goes_on_when_it_is_resu
     drive(tmp_path, "mine", asks=asks)
     found = {path.name: status["status"] for path, status in trials(tmp_path / "mine")}
     assert found == {"t0000": "completed", "t0001": became}
+    (tmp_path / "space.yaml").unlink()
     drive(tmp_path, "mine")
     assert what_is_wrong(tmp_path / "mine", wanted, set(found)) == []
     assert not {STOP, PAUSE} & {path.name for path in (tmp_path / "mine").rglob("*")}

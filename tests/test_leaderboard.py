@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aurl import cli
+from aurl import cli, files
 from aurl.errors import ConfigError, SweepError
 from aurl.files import write_json, write_text, write_yaml
 from aurl.metrics.pareto import non_dominated_fronts
@@ -22,6 +22,7 @@ from aurl.search.ranking import (
     finalists,
     lower_bound,
     ranked,
+    read_runs,
     read_trials,
 )
 from tests.fake_sweep import fake_sweep
@@ -334,6 +335,20 @@ def test_the_sweeps_of_a_folder_are_listed_the_damaged_too(
     assert "t0000.1" in capsys.readouterr().out, "a sweep's own trials"
     assert cli.main(["status", str(tmp_path), "--filter", "trials>9"]) == 0
     assert capsys.readouterr().out == "No sweep fulfils the filter; there are 4.\n"
+
+
+def test_the_record_of_a_sweep_is_read_once_for_a_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 200 sweeps it is what takes the time."""
+    for name in ("first", "second"):
+        fake_sweep(tmp_path / name, trials=1)
+    read, loaded = list[str](), files._loaded
+    monkeypatch.setattr(files, "_loaded", lambda text: read.append(text) or loaded(text))
+    assert cli.main(["status", str(tmp_path), "--json"]) == 0
+    assert len(read) == 2
+    read_runs(tmp_path / "first")
+    assert len(read) == 3
 
 
 def test_status_is_of_the_sweeps_that_are_here_by_default(

@@ -131,17 +131,21 @@ def test_a_link_among_the_trials_is_not_followed(planned: Sweep, tmp_path: Path)
 @pytest.mark.parametrize(
     "name", ["study.journal", "sweep.log", "trials", "trials/t0000/metrics.jsonl", "finalists/x"]
 )
-def test_a_sweep_that_writes_by_a_link_is_not_resumed(
-    planned: Sweep, tmp_path: Path, name: str
+@pytest.mark.parametrize("kind", ["a link", "a pipe or a device"])
+def test_a_sweep_that_writes_by_a_link_or_a_pipe_is_not_resumed(
+    planned: Sweep, tmp_path: Path, name: str, kind: str
 ) -> None:
     (tmp_path / "mine").write_text("kept")
     (planned.folder / name).parent.mkdir(parents=True, exist_ok=True)
     (planned.folder / name).unlink(missing_ok=True)
-    (planned.folder / name).symlink_to(tmp_path / "mine")
+    if kind == "a link":
+        (planned.folder / name).symlink_to(tmp_path / "mine")
+    else:
+        os.mkfifo(planned.folder / name)
     options = SweepOptions(
         space=tmp_path / "space.yaml", out=tmp_path / "out", name="s", resume=True
     )
-    with pytest.raises(SweepError, match=rf"{name} must be the sweep's own, got a link\. Remove"):
+    with pytest.raises(SweepError, match=rf"{name} must be the sweep's own, got {kind}\. Remove"):
         plan(options)
     (planned.folder / name).unlink()
     assert plan(options).folder == planned.folder

@@ -326,7 +326,7 @@ def test_every_space_that_is_promised_is_there() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_draw_from_a_shipped_space_is_a_run_that_fits(path: Path) -> None:
     shipped, corpus = load_space(path), tiny_corpus()
-    drawn = draws(shipped, 100)
+    drawn = list(draws(shipped, 100))
     assert {key for values in drawn for key in values} == {p.key for p in shipped.parameters}
     for values in drawn:
         config = shipped.config_of(values)
@@ -519,6 +519,15 @@ def test_what_is_named_as_held_is_what_is_in_effect() -> None:
             {FINE: {"int_uniform": [1, 4], "step": 0}},
             r"fine\.dim\.step must be a whole .* got 0\.$",
         ),
+        (
+            {FINE: {"int_uniform": [1, 5], "step": 2.0}},
+            r"dim\.step must be a whole .* got 2\.0\. Write whole numbers without a point\.$",
+        ),
+        ({FINE: {"int_uniform": [1, 5], "step": 1.5}}, r"dim\.step must be .* got 1\.5\.$"),
+        (
+            {LR: {"int_uniform": [1.0, 2]}},
+            r"must have whole bounds, got \[1\.0, 2\]\. Write whole numbers without a point\.$",
+        ),
         ({FINE: {"int_uniform": [1, 4], "log": 1}}, r"dim\.log must be true or false, got 1\.$"),
         ({FINE: {"int_uniform": [0, 4], "log": True}}, r"must have low >= 1 with log, got 0\.$"),
         (
@@ -543,7 +552,10 @@ def test_what_is_named_as_held_is_what_is_in_effect() -> None:
             },
             r"^optimizer\.lr must have ranges whose conditions exclude each other, got .*sigmoid",
         ),
-        ({LR: {"int_uniform": [1.5, 2]}}, r"int_uniform must have whole bounds, got \[1\.5, 2\]"),
+        (
+            {LR: {"int_uniform": [1.5, 2]}},
+            r"int_uniform must have whole bounds, got \[1\.5, 2\]\.$",
+        ),
         ({LR: {"choice": []}}, r"optimizer\.lr\.choice must list plain values, got \[\]\.$"),
         ({LR: {"choice": [[1, 2]]}}, r"lr\.choice must list plain values, got \[\[1, 2\]\]\.$"),
         ({LR: {"choice": [1], "when": 5}}, r"lr\.when must be a mapping such as .*, got 5\.$"),

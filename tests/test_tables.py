@@ -182,6 +182,19 @@ def test_status_shows_every_trial_and_reads_no_reason_as_markup() -> None:
     assert "t0002 failed 20/300 0:00:00 - - [Errno 28] no [bold]space" in wide
 
 
+def test_status_has_room_for_reasons_in_80_columns() -> None:
+    reason = "NeverSeenBeforeError: it is not finite"
+    long = TrialStatus(
+        trial="t0001", status="completed", step=20000, steps=20000, seconds=1e6, reason=reason
+    )
+    lines = drawn(status_table([long]))
+    begin = next(index for index, line in enumerate(lines) if line.startswith("t0001"))
+    assert lines[begin] == "t0001 completed 20000/20000 277:46:40 - - NeverSeenBeforeErr"
+    assert lines[begin + 1 : begin + 3] == ["or: it is not", "finite"], "none of it is cut off"
+    short = drawn(status_table([replace(long, step=0, steps=300, seconds=75.0)]))
+    assert any("NeverSeenBeforeError: it" in line for line in short)
+
+
 @pytest.mark.parametrize(
     ("params", "line"),
     [

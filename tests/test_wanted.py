@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,32 @@ def test_a_whole_configuration_that_makes_no_run_is_refused(
     words = [f"{key}=0" for key in dims]
     assert cli.main(["try", str(sweep), *words, f"{BETA}=1"]) == 2
     assert capfd.readouterr().err.count("\n") == 1
+    assert cli.main(["try", str(sweep), *words]) == 2, "whatever the other is"
+    said = capfd.readouterr().err
+    must = "aurl: try must be given values that make a run, got none in 1000 draws of the others. "
+    assert said.startswith(f"{must}The last: latent.levels must ")
+    assert said.count("\n") == 1
+    assert "global.dim=0; " in tried(capfd, sweep, words[0]), "a draw of the others makes it one"
     assert opened(sweep)
+
+
+def test_a_trial_whose_parameters_are_not_known_is_not_tried_again(
+    sweep: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> str:
+        assert cli.main(["try", str(sweep), "--again", "t0001"]) == 2
+        return capfd.readouterr().err
+
+    must = "aurl: --again must be a trial that is whole, got t0001: its status.json does not say"
+    was = json.loads((sweep / "trials/t0001/status.json").read_text())
+    (sweep / "trials/t0001/status.json").write_text('{"status": "completed"}')
+    assert said() == f"{must} its {SCHEDULE}.\n"
+    for lost in (BETA, FINE):
+        params = {key: value for key, value in was["params"].items() if key != lost}
+        write_status(sweep, "t0001", params=params)
+        assert said() == f"{must} its {lost}.\n"
+    write_status(sweep, "t0001", params={**was["params"], SCHEDULE: "linear", WARMUP: None})
+    assert said() == f"{must} its {WARMUP}.\n"
 
 
 def test_what_is_no_sweep_with_a_journal_is_one_line(
@@ -223,6 +249,9 @@ def test_what_is_no_sweep_with_a_journal_is_one_line(
     journal.symlink_to("elsewhere")
     assert said() == f"{must} a link.\n"
     journal.unlink()
+    os.mkfifo(journal)
+    assert said() == f"{must} no file.\n"
+    journal.unlink()
     journal.write_text("{\n")
     damaged = "aurl: SWEEP/study.journal must be a sweep's journal, got a damaged file."
     assert said().startswith(damaged)
@@ -232,10 +261,18 @@ def test_what_is_no_sweep_with_a_journal_is_one_line(
     assert said() == "aurl: SWEEP/sweep.log must be the sweep's own, got a link. Remove it.\n"
     assert not (tmp_path / "elsewhere").exists()
     log.unlink()
+    os.mkfifo(log)  # which would be waited for
+    assert said() == "aurl: SWEEP/sweep.log must be the sweep's own, got no file. Remove it.\n"
+    log.unlink()
     journal.write_text('{"op_code": 99}\n')
     with owned(sweep / "sweep.log"):
         assert said().startswith(damaged)
-    (sweep / "sweep.yaml").write_text("space: {}\n")
+    about = sweep / "sweep.yaml"
+    about.unlink()
+    os.mkfifo(about)
+    assert said() == "aurl: SWEEP/sweep.yaml must hold a mapping of settings, got NoneType.\n"
+    about.unlink()
+    about.write_text("space: {}\n")
     assert said().startswith("aurl: sweep.yaml has no search space that can be read: ")
     assert cli.main(["try", str(sweep / "x"), f"{FINE}=4"]) == 2
     assert "which is not there" in capfd.readouterr().err

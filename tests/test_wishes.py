@@ -1,12 +1,15 @@
 """Stopping or pausing a running sweep or a trial of it from elsewhere, by a file in its folder."""
 
+import fcntl
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aurl import cli
 from aurl.errors import SweepError
+from aurl.search.journal import owned
 from aurl.search.wishes import PAUSE, REASON, STOP, ask, is_asked, is_over
 
 
@@ -34,10 +37,18 @@ def test_a_wish_stands_in_the_folder_of_the_trial_and_nowhere_else(
     assert set(sweep.rglob("*")) - before == {sweep / trial / wish}
 
 
+@pytest.fixture
+def driven(sweep: Path) -> Iterator[Path]:
+    """The same, and a driver that has it."""
+    with owned(sweep / "sweep.log"):
+        yield sweep
+
+
 @pytest.mark.parametrize("wish", [STOP, PAUSE])
 def test_a_wish_about_a_sweep_stands_in_its_folder_and_nowhere_else(
-    sweep: Path, wish: str, capsys: pytest.CaptureFixture[str]
+    driven: Path, wish: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    sweep = driven
     before = set(sweep.rglob("*"))
     assert not is_over(sweep)
     command = {STOP: "stop", PAUSE: "pause"}[wish]
@@ -102,8 +113,9 @@ def test_what_cannot_be_stopped_is_said_in_one_line(
 
 
 def test_the_command_says_when_it_takes_effect(
-    sweep: Path, capsys: pytest.CaptureFixture[str]
+    driven: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    sweep = driven
     assert cli.main(["stop", str(sweep), "t0000"]) == 0
     assert capsys.readouterr().out.startswith("t0000 is asked to stop: it will at its next report")
     assert cli.main(["pause", str(sweep), "t0000"]) == 0
@@ -112,3 +124,47 @@ def test_the_command_says_when_it_takes_effect(
         "resumed.\n"
     )
     assert REASON == "asked by user"
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "later"),
+    [
+        (("stop",), "SWEEP is asked to end", "forgets this"),
+        (("pause",), "SWEEP is asked to pause", "forgets this"),
+        (("stop", "t0000"), "t0000 is asked to stop", "stops it then"),
+        (("pause", "t0000"), "t0000 is asked to pause", "forgets this"),
+    ],
+)
+@pytest.mark.parametrize("log", [True, False])
+def test_where_no_driver_seems_to_be_the_command_says_so(
+    sweep: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    asked: str,
+    later: str,
+    log: bool,
+) -> None:
+    """As after SIGKILL; a driver may still be where this machine knows of no lock."""
+    if log:
+        (sweep / "sweep.log").touch()
+    before = set(sweep.rglob("*"))
+    command, *trial = words
+    assert cli.main([command, str(sweep), *trial]) == 0
+    assert capsys.readouterr().out.replace(str(sweep), "SWEEP") == (
+        f"{asked}, but no process holds SWEEP/sweep.log, so the sweep seems to run no more. aurl "
+        f"resume SWEEP goes on with it, and {later}.\n"
+    )
+    (wish,) = set(sweep.rglob("*")) - before
+    assert wish.name == f"{command}.json"
+
+
+def test_a_disk_that_keeps_no_locks_is_not_taken_for_a_driver_that_is_gone(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    (sweep / "sweep.log").touch()
+    monkeypatch.setattr(fcntl, "flock", refused)
+    assert cli.main(["stop", str(sweep)]) == 0
+    assert "is asked to end: 2 trials will" in capsys.readouterr().out

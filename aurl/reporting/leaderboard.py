@@ -94,7 +94,8 @@ def sweep_record(sweep: Path) -> dict[str, Any]:
     """
     trials, question, problem = list[TrialStatus](), "", ""
     try:
-        trials, question = read_trials(sweep), str(read_yaml(sweep / ABOUT).get("question") or "")
+        about = read_yaml(sweep / ABOUT)
+        trials, question = read_trials(sweep, about), str(about.get("question") or "")
     except AurlError as error:
         problem = str(error)
     best = next((place.trial for place in ranked(trials) if place.rank == 1), None)

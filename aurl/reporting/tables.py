@@ -80,11 +80,12 @@ def status_table(
         trials: Those that are shown.
         among: All of the sweep, which the caption counts; by default those.
     """
-    table = Table(box=SIMPLE_HEAD, caption=_caption(trials, among))
+    caption = _caption(trials, among)
+    table = Table(box=SIMPLE_HEAD, caption=caption, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("trial", "status", "step", "time", "score", "kl_health"):
         justify = "left" if heading in ("trial", "status") else "right"
         table.add_column(heading, justify=justify, no_wrap=True)
-    table.add_column("reason")
+    table.add_column("reason", overflow="fold")
     for trial in trials:
         table.add_row(
             _shown(trial.trial),

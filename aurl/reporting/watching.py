@@ -9,11 +9,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from aurl.errors import ConfigError, SweepError
+from aurl.errors import AurlError, ConfigError, SweepError
 from aurl.files import read_yaml
 from aurl.reporting.progress import Progress
 from aurl.reporting.tables import duration, status_table
 from aurl.search.ranking import ABOUT, ENDS, TrialStatus, finalists, read_runs, silent_s
+from aurl.search.record import resuming
 from aurl.search.space import Space, recorded_space
 
 AT_REST = (*ENDS, "paused")
@@ -107,17 +108,17 @@ def how_to_go_on(sweep: Path, trials: Sequence[TrialStatus]) -> str:
         sweep: The sweep's folder.
         trials: All of it, the finalists' runs too.
     """
-    given = read_yaml(sweep / ABOUT).get("commands") if (sweep / ABOUT).exists() else None
-    if not isinstance(given, list) or not given or _is_ended(sweep, trials):
+    if _is_ended(sweep, trials):
         return ""
-    words, silent = str(given[-1]), silent_s(sweep)
-    is_running = any(trial.status == "running" for trial in trials)
+    silent, is_running = silent_s(sweep), any(trial.status == "running" for trial in trials)
     if is_running and silent < LONG_SILENCE_S:
         return ""
-    program = "python " if words.partition(" ")[0].endswith(".py") else ""
-    resume = "" if "--resume" in words.split() else " --resume"
+    try:
+        command = resuming(sweep)
+    except AurlError:  # of a record that is damaged, there is no way to go on
+        return ""
     news = f"no news for {duration(silent)}; if it does not run any more, " if is_running else ""
-    line = f"{news}go on with it: {program}{words}{resume}"
+    line = f"{news}go on with it: {command}"
     return line[0].upper() + line[1:]
 
 

@@ -113,7 +113,10 @@ def _bounds(at: str, values: list[Any]) -> tuple[float | int, float | int]:
 
 def _whole(key: str, low: float | int, high: float | int, entry: Mapping[str, Any]) -> IntUniform:
     if not isinstance(low, int) or not isinstance(high, int):
-        raise ConfigError(f"{key}.int_uniform must have whole bounds, got [{low}, {high}].")
+        raise ConfigError(
+            f"{key}.int_uniform must have whole bounds, got [{low}, {high}]."
+            f"{_without_point(low, high)}"
+        )
     step, log = entry.get("step", 1), entry.get("log", False)
     if type(log) is not bool:
         raise ConfigError(f"{key}.log must be true or false, got {log!r}.")
@@ -124,8 +127,15 @@ def _whole(key: str, low: float | int, high: float | int, entry: Mapping[str, An
     if type(step) is not int or step < 1 or (high - low) % step:
         raise ConfigError(
             f"{key}.step must be a whole number >= 1 that divides {high} - {low}, got {step!r}."
+            f"{_without_point(step)}"
         )
     return IntUniform(low, high, step, log)
+
+
+def _without_point(*numbers: Any) -> str:  # noqa: ANN401
+    """What to do about 2.0 where a whole number is meant; nothing where none is so written."""
+    is_whole = any(isinstance(each, float) and each.is_integer() for each in numbers)
+    return " Write whole numbers without a point." if is_whole else ""
 
 
 def read_choice(at: str, values: list[Any]) -> Choice:

@@ -42,6 +42,21 @@ def owned(path: Path) -> Generator[None]:
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the log of a sweep, as its driver does; True where nobody can say.
+
+    A file system that keeps each machine's locks apart knows of drivers on this one alone.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 @contextlib.contextmanager
 def journal(path: Path) -> Generator[None]:
     """Send this process's standard output and error to ``path`` while the block runs.

@@ -5,7 +5,6 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,16 @@ from aurl.data import corpus as corpora
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
-from aurl.plain import Plain, build, differences
+from aurl.plain import Plain, build
 from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
-from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG, finalists
+from aurl.search.ranking import ABOUT, FINALISTS, LOG, finalists
+from aurl.search.record import given_again, gone_on_with
 from aurl.search.recorder import statuses, unended
 from aurl.search.settings import with_trials
 from aurl.search.shape import Shape
-from aurl.search.space import Space, examples, load_space, space_of
+from aurl.search.space import Space, examples, load_space, recorded_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.seeding import stream_seed
 from aurl.training.fits import check_fits
@@ -33,7 +33,9 @@ from aurl.training.store import Remote, storage_at
 class SweepOptions:
     """What the command line says about a sweep."""
 
-    space: Path
+    space: Path | None
+    """None, for a sweep that is resumed by its name, is the one that its record holds."""
+
     out: Path = Path("sweeps")
     name: str = ""
     data: str = ""
@@ -52,9 +54,14 @@ class SweepOptions:
     """The command that was given, for the record."""
 
     @property
+    def called(self) -> str:
+        """The sweep's name."""
+        return self.name or (self.space.stem if self.space else "")
+
+    @property
     def folder(self) -> Path:
         """Where the sweep is kept."""
-        return self.out / (self.name or self.space.stem)
+        return self.out / self.called
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +105,11 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     _check_words(options)
     exists = _is_there(options)
     again = not exists and write and _is_there_again(options)
-    values = read_yaml(options.space)
-    overrides = _with_music(options.overrides, options.data)
     before = read_yaml(about) if exists or again else {}
+    values, overrides, place = _asked(options, before)
     trials = before.get("trials") if options.trials is None else options.trials
     values = with_trials(values, trials)
-    space, corpus = _on_corpus(space_of(values, overrides=overrides))
+    space, corpus = _on_corpus(space_of(values, overrides=overrides), place)
     space, note = within_budget(space, corpus, options.shape.workers_per_trial)
     for example in examples(space):
         check_fits(space.config_of(example), corpus, options.shape.workers_per_trial)
@@ -113,12 +119,14 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         "space": with_trials(values, space.budget.trials),
         "overrides": overrides,
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint},
+        "data": space.base["data"]["corpus"],
         "workers_per_trial": options.shape.workers_per_trial,
         "gpus_per_worker": options.shape.gpus_per_worker,
         "space_sha256": space_hash(values, overrides),
         "seeds": {"trials": space.base["seed"], "sampler": space.sampler.seed},
         **({"storage": options.storage} if options.storage else {}),
         **({"trials": trials} if trials is not None else {}),
+        **({"given": given} if (given := given_again(options.address, options.shape)) else {}),
         "made_by": provenance(),
         "commands": [options.command] if options.command else [],
     }
@@ -133,7 +141,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     if again:
         note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
     if exists or again:
-        record = _gone_on_with(before, record, folder)
+        record = gone_on_with(before, record, folder)
     remote = _kept_at(options, record) if options.storage and write else None
     if write:
         _write(options, record, remote, is_new=not (exists or again))
@@ -151,9 +159,18 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
     )
 
 
+def _asked(options: SweepOptions, before: Plain) -> tuple[Plain, Plain, str]:
+    """The space as a file has it, settings in its place, and where its corpus is, if not there."""
+    if options.space is not None:
+        return read_yaml(options.space), _with_music(options.overrides, options.data), ""
+    recorded_space(before)  # says what is wrong with it
+    overrides = _with_music(before.get("overrides") or {}, options.data)
+    return before["space"], overrides, "" if options.data else str(before.get("data") or "")
+
+
 def _check_words(options: SweepOptions) -> None:
     """Refuse a name that leads elsewhere, and a storage that is none."""
-    name = folder_name(options.name or options.space.stem)
+    name = folder_name(options.called)
     if options.storage:
         storage_at(options.storage)
     if options.address == "":
@@ -272,9 +289,12 @@ def _with_music(overrides: Mapping[str, Any], data: str) -> Plain:
     return {**overrides, **({"data.corpus": data} if data else {})}
 
 
-def _on_corpus(space: Space) -> tuple[Space, Corpus]:
-    """The space with its corpus named so that it is found from any folder, and the corpus."""
-    place = str(space.base["data"]["corpus"])
+def _on_corpus(space: Space, place: str = "") -> tuple[Space, Corpus]:
+    """The space with its corpus named so that it is found from any folder, and the corpus.
+
+    The corpus is where the space says, or at ``place``.
+    """
+    place = place or str(space.base["data"]["corpus"])
     corpus = corpora.load_named(place, build(MelodiesConfig, space.base["data"]["melodies"]))
     named = {"corpus": corpora.from_anywhere(place), "fingerprint": corpus.fingerprint}
     data = {**space.base["data"], **named}
@@ -301,78 +321,6 @@ def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, 
         f"{training['batch_size']} (budget.tokens_per_step {most})."
     )
     return replace(space, base={**space.base, "training": {**training, "batch_size": size}}), note
-
-
-def _gone_on_with(before: Plain, now: Plain, folder: Path) -> Plain:
-    """The record of a sweep that is resumed.
-
-    Raises:
-        SweepError: If it is another sweep, its record is damaged, or a link is among its files.
-    """
-    _check_own(folder)
-    try:
-        _check_same(before, now, folder)
-        return _resumed(before, now)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SweepError(
-            f"{folder / ABOUT} is damaged: it does not say what a sweep was begun with. "
-            "Bring back a whole one, or begin a sweep of another --name."
-        ) from error
-
-
-def _check_own(folder: Path) -> None:
-    """Refuse a link where a sweep writes: it may lead to where it must not."""
-    own = [folder / name for name in (ABOUT, JOURNAL, LOG, "trials", FINALISTS)]
-    inside = (path for kind in own[-2:] for path in kind.rglob("*"))
-    for path in chain(own, inside):
-        if path.is_symlink():
-            raise SweepError(f"{path} must be the sweep's own, got a link. Remove it.")
-
-
-def _resumed(before: Plain, now: Plain) -> Plain:
-    """The record of a sweep that goes on: what began it, and what else has worked on it since."""
-    makers = [before["made_by"], *before.get("resumed_by", [])]
-    if now["made_by"] != makers[-1]:
-        makers.append(now["made_by"])
-    since = {"resumed_by": makers[1:]} if len(makers) > 1 else {}
-    began = {name: before[name] for name in ("warm_start", "checkpoints") if name in before}
-    commands = [*before.get("commands", [])]
-    commands += [each for each in now["commands"] if each not in commands[-1:]]
-    return {**now, "made_by": makers[0], **since, **began, "commands": commands}
-
-
-def _check_same(before: Plain, now: Plain, folder: Path) -> None:
-    """Refuse to resume a sweep as a different one; more trials and finalists are welcome."""
-
-    def essence(record: Plain) -> Plain:
-        later = ("budget", "seeds")  # more trials, and finalists, may be asked for later
-        said = {key: value for key, value in record["space"].items() if value is not None}
-        space = {key: value for key, value in said.items() if key not in later}
-        budget = record["space"].get("budget", {})
-        steps = {key: value for key, value in budget.items() if key != "trials"}
-        given = {key: x for key, x in record["overrides"].items() if key != "data.corpus"}
-        same = ("corpus", "workers_per_trial", "storage")  # the corpus by what is in it
-        found = {key: record.get(key) for key in same}
-        return {"space": space, "steps": steps, "overrides": given, **found}
-
-    old, new = essence(before), essence(now)
-    for key, value in old.items():
-        if new[key] != value:
-            raise SweepError(
-                f"--resume must be given the {key} that {folder.name} was started with, got "
-                f"{differences(value, new[key])}. Start another sweep with --name."
-            )
-    began, asked = (record.get("warm_start", {}).get("from") for record in (before, now))
-    if asked not in (None, began):
-        raise SweepError(
-            f"--warm-start must be what {folder.name} was begun with, got {asked}, which comes "
-            "too late. Leave it out, or start a new sweep with --name."
-        )
-    if began != asked and not (folder / "trials").exists():
-        raise SweepError(
-            f"--warm-start must be given once more, got nothing: {folder.name} was ended before "
-            f"its first trial, and may not know what {began} says."
-        )
 
 
 def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:

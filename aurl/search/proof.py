@@ -5,7 +5,7 @@ settings decide that: those of encoder and decoder, and those of the prior, whic
 them and knows nothing of them. Each distinct one of either is built once, without values.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import optuna
@@ -58,18 +58,26 @@ def prove(space: Space, corpus: Corpus, *, samples: int) -> Proof:
     def check(values: Mapping[str, Value]) -> None:
         parts.check(space.config_of(values))
 
-    drawn = draws(space, samples)
+    drawn = list(draws(space, samples))
     problems = [problem for values in drawn if (problem := _problem(values, check))]
     return Proof(
         samples=drawn, trunks=len(parts.trunks), priors=len(parts.priors), problems=problems
     )
 
 
-def draws(space: Space, count: int, seed: int = 0) -> list[dict[str, Value]]:
-    """Parameters of random configurations, drawn by Optuna as a sweep would draw them."""
+def draws(
+    space: Space, count: int, seed: int = 0, *, asked: Mapping[str, Value] | None = None
+) -> Iterator[dict[str, Value]]:
+    """Parameters of random configurations, drawn by Optuna as a sweep would draw them.
+
+    All of them have the values that are ``asked`` for, by Optuna's names.
+    """
     optuna.logging.disable_default_handler()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return [space.suggest(study.ask()) for _ in range(count)]
+    for _ in range(count):
+        if asked:
+            study.enqueue_trial(dict(asked))
+        yield space.suggest(study.ask())
 
 
 class _Parts:

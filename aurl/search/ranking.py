@@ -151,8 +151,12 @@ def sweeps_in(folder: Path) -> list[Path]:
     return [] if (folder / ABOUT).exists() or (own.is_dir() and own not in found) else found
 
 
-def read_trials(sweep: Path) -> list[TrialStatus]:
+def read_trials(sweep: Path, about: Plain | None = None) -> list[TrialStatus]:
     """Read the status of every trial of a sweep, by trial id.
+
+    Args:
+        sweep: The sweep's folder.
+        about: Its record, where that has been read.
 
     Raises:
         SweepError: If the folder is not there, or is not a sweep's.
@@ -169,19 +173,20 @@ def read_trials(sweep: Path) -> list[TrialStatus]:
             "Give the folder that `aurl sweep` named."
         )
     folders = sorted(path for path in trials.glob("[!.]*") if path.is_dir())
-    constraints = _constraints(sweep)
+    constraints = _constraints(sweep, about)
     return [_read_trial(folder, constraints, _reruns(sweep, folder.name)) for folder in folders]
 
 
-def read_reruns(sweep: Path) -> list[TrialStatus]:
-    """Read the status of every run of a finalist with another seed, by its name."""
-    constraints = _constraints(sweep)
+def read_reruns(sweep: Path, about: Plain | None = None) -> list[TrialStatus]:
+    """Read the status of every run of a finalist with another seed, as :func:`read_trials`."""
+    constraints = _constraints(sweep, about)
     return [_read_trial(folder, constraints) for folder in _reruns(sweep)]
 
 
 def read_runs(sweep: Path) -> list[TrialStatus]:
     """Every trial of a sweep, then the finalists' runs with other seeds."""
-    return [*read_trials(sweep), *read_reruns(sweep)]
+    about = _about(sweep)
+    return [*read_trials(sweep, about), *read_reruns(sweep, about)]
 
 
 def silent_s(sweep: Path) -> float:
@@ -271,10 +276,13 @@ def _as_text(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _constraints(sweep: Path) -> Mapping[str, Bounds]:
+def _about(sweep: Path) -> Plain:
+    return read_yaml(sweep / ABOUT) if (sweep / ABOUT).exists() else {}
+
+
+def _constraints(sweep: Path, about: Plain | None) -> Mapping[str, Bounds]:
     """What the space that the sweep was started with demands."""
-    about = sweep / ABOUT
-    space = read_yaml(about).get("space", {}) if about.exists() else {}
+    space = (_about(sweep) if about is None else about).get("space", {})
     demands = cast("Plain", space).get("constraints") if isinstance(space, dict) else None
     return read_constraints(demands or {})
 

@@ -16,10 +16,14 @@ from aurl.plain import suggestion
 from aurl.search.distributions import Value, as_drawn, as_value, holds, in_words
 from aurl.search.journal import owned
 from aurl.search.parameter import Parameter
+from aurl.search.proof import draws
 from aurl.search.ranking import ABOUT, JOURNAL, LOG, folder_of, read_runs, read_trials
 from aurl.search.sampler import enqueue
 from aurl.search.space import Space, recorded_space
 from aurl.search.wishes import is_over
+
+DRAWS = 1000
+"""Of what is left out, none of which is valid before values are taken to make no run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,10 +59,12 @@ def queue(sweep: Path, values: Mapping[str, Any]) -> Queued:
     asked = {key: as_value(value) for key, value in values.items()}
     _check(asked, space)
     if journal.is_symlink() or not journal.is_file():
-        found = "a link" if journal.is_symlink() else "none: the sweep has yet to begin"
+        found = "no file" if journal.exists() else "none: the sweep has yet to begin"
+        found = "a link" if journal.is_symlink() else found
         raise SweepError(f"{journal} must be the sweep's own journal, got {found}.")
-    if log.is_symlink():
-        raise SweepError(f"{log} must be the sweep's own, got a link. Remove it.")
+    if log.is_symlink() or (log.exists() and not log.is_file()):  # a pipe would be waited for
+        found = "a link" if log.is_symlink() else "no file"
+        raise SweepError(f"{log} must be the sweep's own, got {found}. Remove it.")
     with contextlib.ExitStack() as stack:
         is_ours = False
         with contextlib.suppress(SweepError):  # its driver has it
@@ -84,7 +90,14 @@ def params_of(sweep: Path, name: str) -> Mapping[str, Any]:
     trial = next(run for run in read_runs(sweep) if run.trial == name)
     if trial.status == "unknown":
         raise SweepError(f"--again must be a trial that is whole, got {name}: {trial.reason}.")
-    return trial.params
+    params = trial.params
+    for each in recorded_space(read_yaml(sweep / ABOUT)).parameters:
+        if each.exists(params) and each.key not in params:
+            raise SweepError(
+                f"--again must be a trial that is whole, got {name}: its status.json does not say "
+                f"its {each.key}."
+            )
+    return params
 
 
 def _check(values: Mapping[str, Any], space: Space) -> None:
@@ -108,6 +121,24 @@ def _check(values: Mapping[str, Any], space: Space) -> None:
         drawn[key] = as_drawn(fitting[0], value)
     if all(each.key in values for each in space.parameters if each.exists(values)):
         space.config_of(drawn)
+    else:
+        _check_leaves_some(drawn, space)
+
+
+def _check_leaves_some(values: Mapping[str, Value], space: Space) -> None:
+    """Refuse values with which no configuration seems to be valid, whatever is proposed."""
+    why = ""
+    for others in draws(space, DRAWS, asked=space.named(values) or {}):
+        try:
+            space.config_of(others)
+        except ConfigError as error:
+            why = str(error)
+        else:
+            return
+    raise ConfigError(
+        f"try must be given values that make a run, got none in {DRAWS} draws of the others. The "
+        f"last: {why}"
+    )
 
 
 def _condition(parameter: Parameter) -> str:
