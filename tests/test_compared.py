@@ -22,13 +22,16 @@ from tests.tiny import tiny_corpus
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 KIND, BETA = "latent.prior.kind", "objective.beta.value"
 KINDS = ["standard", "mixture", "spline"]
+LAYERS = "latent.prior.layers"
+SOME = {"choice": [1, 2], "when": {KIND: "spline"}}
+OTHERS = {"choice": [3, 4], "when": {KIND: "mixture"}}
 HYPERBAND = {"name": "hyperband", "grace": 0.25, "reduction_factor": 2}
 
 
 def space(overrides: Mapping[str, Any] | None = None, **sections: Any) -> Space:
     varied = {
         KIND: {"choice": KINDS},
-        "latent.prior.layers": {"int_uniform": [1, 4], "when": {KIND: "spline"}},
+        LAYERS: {"int_uniform": [1, 4], "when": {KIND: "spline"}},
         BETA: {"log_uniform": [0.01, 1.0]},
     }
     values = {
@@ -62,9 +65,7 @@ def test_each_value_has_its_turn_whatever_the_results_and_who_is_killed(
     found = [params[KIND] for params in ended.values()]
     assert found == KINDS * 4
     assert len({params[BETA] for params in ended.values()}) == 12
-    assert all(
-        ("latent.prior.layers" in each) == (each[KIND] == "spline") for each in ended.values()
-    )
+    assert all((LAYERS in each) == (each[KIND] == "spline") for each in ended.values())
 
 
 def test_what_somebody_asks_for_is_its_values_turn(tmp_path: Path) -> None:
@@ -94,7 +95,10 @@ def test_what_somebody_asks_for_is_its_values_turn(tmp_path: Path) -> None:
             {"compare": BETA},
             r"^compare must be a choice that has no conditions, got objective.beta",
         ),
-        ({"compare": "latent.prior.layers"}, r"^compare must be a choice that has no conditions"),
+        (
+            {"compare": LAYERS, "scientific": {KIND: {"choice": KINDS}, LAYERS: [SOME, OTHERS]}},
+            r"^compare must be a choice that has no conditions, got latent.prior.layers, which",
+        ),
     ],
 )
 def test_what_cannot_take_turns_is_refused(changes: dict[str, Any], message: str) -> None:
