@@ -13,7 +13,7 @@ from rich.console import Console
 from aurl import cli, listings
 from aurl.files import read_json, read_yaml, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
-from aurl.reporting.watching import planned_trials, watch
+from aurl.reporting.watching import how_to_go_on, planned_trials, watch
 from aurl.search.wishes import PAUSED
 
 MEASURED = ("val/score", *OBJECTIVES)
@@ -254,3 +254,17 @@ def test_a_sweep_that_seems_to_run_no_more_says_how_to_go_on(
     write_yaml(sweep / "sweep.yaml", about)
     assert cli.main(["status", str(sweep)]) == 0
     assert "go on with" not in capsys.readouterr().out.lower(), "of one that Python began"
+
+
+@pytest.mark.parametrize(
+    ("command", "again"),
+    [
+        ("aurl sweep mine.yaml", "aurl sweep mine.yaml --resume"),
+        ("/a/run_sweep.py mine.yaml --resume", "python /a/run_sweep.py mine.yaml --resume"),
+        ("aurl sweep --resumed.yaml", "aurl sweep --resumed.yaml --resume"),
+    ],
+)
+def test_what_a_sweep_goes_on_with_is_a_command(tmp_path: Path, command: str, again: str) -> None:
+    about = {**read_yaml(sweep_of(tmp_path) / "sweep.yaml"), "commands": [command]}
+    write_yaml(tmp_path / "sweep.yaml", about)
+    assert how_to_go_on(tmp_path, []) == f"Go on with it: {again}"
