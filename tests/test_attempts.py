@@ -50,18 +50,17 @@ def test_machines_that_were_drained_cost_no_try_and_give_none(
     trial: Trial, error: RayActorError
 ) -> None:
     attempts = Attempts()
-    begin(attempts, trial, "first")
-    assert recovers(attempts, trial, LOST)
-    for slot in "abcd":
+    for slot in ("first", "second"):
         begin(attempts, trial, slot)
-        assert trial.run_metadata.num_failures == 1
+        assert recovers(attempts, trial, LOST)
+    for slot in "abcd":  # each would be the last
+        begin(attempts, trial, slot)
+        assert trial.run_metadata.num_failures == 2
         attempts.note_drain(trial)
         attempts.note_drain(trial)
         assert recovers(attempts, trial, error)
     begin(attempts, trial, "last")
-    assert trial.run_metadata.num_failures == 1
-    assert recovers(attempts, trial, LOST)
-    begin(attempts, trial, "very last")
+    assert trial.run_metadata.num_failures == 2
     assert not recovers(attempts, trial, LOST)
 
 

@@ -1,5 +1,6 @@
 """What a space compares: each value in turn, and stopped early only against its own."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,13 +23,16 @@ from tests.tiny import tiny_corpus
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 KIND, BETA = "latent.prior.kind", "objective.beta.value"
 KINDS = ["standard", "mixture", "spline"]
+LAYERS = "latent.prior.layers"
+SOME = {"choice": [1, 2], "when": {KIND: "spline"}}
+OTHERS = {"choice": [3, 4], "when": {KIND: "mixture"}}
 HYPERBAND = {"name": "hyperband", "grace": 0.25, "reduction_factor": 2}
 
 
 def space(overrides: Mapping[str, Any] | None = None, **sections: Any) -> Space:
     varied = {
         KIND: {"choice": KINDS},
-        "latent.prior.layers": {"int_uniform": [1, 4], "when": {KIND: "spline"}},
+        LAYERS: {"int_uniform": [1, 4], "when": {KIND: "spline"}},
         BETA: {"log_uniform": [0.01, 1.0]},
     }
     values = {
@@ -62,9 +66,14 @@ def test_each_value_has_its_turn_whatever_the_results_and_who_is_killed(
     found = [params[KIND] for params in ended.values()]
     assert found == KINDS * 4
     assert len({params[BETA] for params in ended.values()}) == 12
-    assert all(
-        ("latent.prior.layers" in each) == (each[KIND] == "spline") for each in ended.values()
-    )
+    assert all((LAYERS in each) == (each[KIND] == "spline") for each in ended.values())
+
+
+def test_a_proposal_warns_of_nothing(tmp_path: Path) -> None:
+    study = Proposals(tmp_path / "study.journal", space(sampler={"groups": True}), "study")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert study.propose()[1][KIND] == KINDS[0]
 
 
 def test_what_somebody_asks_for_is_its_values_turn(tmp_path: Path) -> None:
@@ -94,7 +103,10 @@ def test_what_somebody_asks_for_is_its_values_turn(tmp_path: Path) -> None:
             {"compare": BETA},
             r"^compare must be a choice that has no conditions, got objective.beta",
         ),
-        ({"compare": "latent.prior.layers"}, r"^compare must be a choice that has no conditions"),
+        (
+            {"compare": LAYERS, "scientific": {KIND: {"choice": KINDS}, LAYERS: [SOME, OTHERS]}},
+            r"^compare must be a choice that has no conditions, got latent.prior.layers, which",
+        ),
     ],
 )
 def test_what_cannot_take_turns_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -158,10 +170,14 @@ def test_brackets_are_filled_value_by_value_also_after_a_resume(
 
     A driver that resumes looks at the folders once: of thousands, each look takes its time.
     """
-    made = scheduled(tmp_path, KINDS * 8, **HYPERBAND)
+    made = scheduled(tmp_path, [], **HYPERBAND)
     names = [f"t{number:04d}" for number in range(24)]
     falling = {name: 1.0 - number / 100 for number, name in enumerate(names)}
-    found = ends(made, falling)
+    found: dict[str, int] = {}
+    for name, kind in zip(names, KINDS * 8, strict=True):
+        write_json(tmp_path / name / "status.json", {"params": {KIND: kind}})
+        found |= ends(made, {name: falling[name]})
+    (tmp_path / "t0024").mkdir()  # it has yet to be written
     # Of a value, the first four trials go to the first bracket, the next three to the second.
     wanted = [200, 50, 50, 50, 200, 100, 100, 200]
     assert [found[name] for name in names[::3]] == wanted
@@ -174,3 +190,26 @@ def test_brackets_are_filled_value_by_value_also_after_a_resume(
     )
     assert list(ends(again, later).values()) == [200] * 3 + [100] * 6 + [200] * 3
     assert looks == [tmp_path]
+
+
+@pytest.mark.parametrize(("how", "with_what"), [("complete", [{}]), ("remove", [])])
+def test_a_halving_is_told_of_the_end_of_its_trials(
+    tmp_path: Path, how: str, with_what: list[Any]
+) -> None:
+    made = scheduled(tmp_path, KINDS[:2] * 2, name="asha")
+    told: list[tuple[Any, ...]] = []
+    for number in range(4):
+        trial = SimpleNamespace(trial_id=f"t{number:04d}")
+        made.on_trial_add(None, trial)
+    for halving in made._halvings.values():  # pyrefly: ignore[protected-access]
+        setattr(
+            halving,
+            f"on_trial_{how}",
+            lambda _, trial, *result, of=halving: told.append((of, trial.trial_id)),
+        )
+    for number in range(4):
+        getattr(made, f"on_trial_{how}")(
+            None, SimpleNamespace(trial_id=f"t{number:04d}"), *with_what
+        )
+    assert [name for _, name in told] == ["t0000", "t0000", "t0001", "t0001"]
+    assert told[0][0] is told[2][0] is not told[1][0] is told[3][0]

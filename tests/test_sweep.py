@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import optuna
@@ -671,6 +672,31 @@ def test_a_trial_whose_slot_dies_before_it_begins_is_given_again(tmp_path: Path)
     assert dies("tune-9", tries_left=False) == "failed"
     status = read_json(made.trials_folder / supply.name_of("tune-9") / "status.json")
     assert status["reason"] == "its slot died"
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_tries_of_a_trial_are_counted_by_what_tune_says_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = mock.Mock()
+    attempts.are_left.return_value = False
+    monkeypatch.setattr(sweep, "Attempts", lambda: attempts)
+    supply = supply_of(planned(Place(tmp_path, NEVER_TOGETHER)))
+    supply.suggest("tune-0")
+    record: Any = sweep._Record(supply)
+    says = {"get_error": lambda: None, "get_pickled_error": lambda: None}
+    trial = SimpleNamespace(trial_id="tune-0", **says)
+    record.on_trial_start(0, [], trial)
+    for noted in (False, True):
+        record.on_trial_result(0, [], trial, {"noted": noted})
+    record.on_trial_recover(0, [], trial)
+    record.on_trial_error(0, [], trial)
+    assert attempts.mock_calls == [
+        mock.call.begin(trial),
+        mock.call.note_drain(trial),
+        mock.call.wait(trial),
+        mock.call.are_left(trial),
+    ]
 
 
 def test_what_a_killed_driver_left_half_made_is_removed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aurl import cli
+from aurl.errors import ConfigError
 from aurl.search import sampler
 from aurl.search.journal import owned
 from aurl.search.sampler import Proposals
@@ -69,6 +70,7 @@ def test_another_process_has_a_running_sweep_try_a_configuration_next(sweep: Pat
 
 
 def test_the_command_says_when_it_is_tried(sweep: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (sweep / "trials" / "t0002").mkdir()  # a killed driver left it half-made: it has not begun
     with owned(sweep / "sweep.log"):
         assert tried(capfd, sweep, f"{BETA}=0.1", f"{FINE}=4") == (
             f"queued in SWEEP: {BETA}=0.1, {FINE}=4; the next to begin, one of its 4 trials.\n"
@@ -107,13 +109,27 @@ def test_a_value_is_that_of_the_space_however_it_is_written(
 
 
 @pytest.mark.parametrize("status", ["completed", "failed"])
+@pytest.mark.parametrize(("kind", "name"), [("trials", "t0001"), ("finalists", "t0001.1")])
 def test_a_trial_is_tried_again_however_it_ended(
-    sweep: Path, capfd: pytest.CaptureFixture[str], status: str
+    sweep: Path, capfd: pytest.CaptureFixture[str], status: str, kind: str, name: str
 ) -> None:
     was = json.loads((sweep / "trials" / "t0001" / "status.json").read_text())["params"]
-    write_status(sweep, "t0001", status=status, params=was)
-    assert tried(capfd, sweep, "--again", "t0001").startswith(f"queued in SWEEP: {SCHEDULE}=")
+    write_status(sweep, name, kind, status=status, params=was)
+    assert tried(capfd, sweep, "--again", name).startswith(f"queued in SWEEP: {SCHEDULE}=")
     assert opened(sweep).propose() == (2, was)
+
+
+def test_what_makes_a_run_only_with_what_is_proposed_is_queued(
+    sweep: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError):
+        searched().config_of({SCHEDULE: "cyclical"})
+    assert tried(capfd, sweep, f"{SCHEDULE}=cyclical") == (
+        f"queued in SWEEP: {SCHEDULE}=cyclical; the next to begin when the sweep is resumed, one "
+        "of its 4 trials.\n"
+    )
+    _, params = opened(sweep).propose()
+    assert (params[SCHEDULE], CYCLES in params) == ("cyclical", True)
 
 
 def test_what_was_queued_twice_is_tried_twice_though_a_driver_was_killed(
@@ -200,7 +216,8 @@ def test_a_whole_configuration_that_makes_no_run_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     dims = {f"latent.levels.{name}.dim": {"choice": [4, 0]} for name in ("global", "local")}
-    changes = {"scientific": dims, "nuisance": {BETA: {"choice": [1.0]}}, "fixed": {FINE: 0}}
+    others = {BETA: {"choice": [1.0, 2.0]}, "seed": {"choice": [3], "when": {BETA: 2.0}}}
+    changes = {"scientific": dims, "nuisance": others, "fixed": {FINE: 0}}
     sweep = fake_sweep(tmp_path / "s", trials=1, changes={**CHANGES, **changes})
     words = [f"{key}=0" for key in dims]
     assert cli.main(["try", str(sweep), *words, f"{BETA}=1"]) == 2

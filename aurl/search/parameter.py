@@ -58,7 +58,7 @@ def compared(
         known = [each.key for each in parameters]
         hint = suggestion(key, known) if isinstance(key, str) else " Name one."
         raise ConfigError(f"compare must be a parameter that is searched, got {key!r}.{hint}")
-    if len(found) > 1 or found[0].when or not isinstance(found[0].distribution, Choice):
+    if found[0].when or not isinstance(found[0].distribution, Choice):
         raise ConfigError(
             f"compare must be a choice that has no conditions, got {key}, which is another kind. "
             "Name a choice, or leave it out."
