@@ -52,12 +52,14 @@ class Tried:
 
     @property
     def again(self) -> Place | None:
-        """Of those whose runs with other seeds all have a score, the best by the search's own.
+        """Of those that were trained again, the best by the search's own score.
 
-        Not the best by these runs: their mean would flatter it.
+        Not the best by these runs, nor of those that they spared: their mean would flatter it. So
+        None if not all runs of that one have a score, or none was trained again.
         """
-        seeded = [place for place in self.places if place.trial.score_low is not None]
-        return min(seeded, key=_order, default=None)
+        seeded = [place for place in self.places if place.trial.seed_scores]
+        best = min(seeded, key=_order, default=None)
+        return best if best and best.trial.score_low is not None else None
 
     @property
     def seed_scores(self) -> list[float]:
@@ -213,10 +215,12 @@ def _by_seeds(compared: Comparison) -> list[str]:
         verdicts.append(f"{best} is better than {', '.join(brief(each.value) for each in worse)}")
     if others:
         verdicts.append(f"{', '.join(others)} cannot be told from {best}")
+    none = ", ".join(brief(tried.value) for tried in compared.values if tried.again is None)
+    lacking = f"; no mean is known of {none}" if none else ""
     return [
-        f"With {len(near[0].seed_scores)} other seeds, the best of each value have in the mean: "
-        f"{told}. Means {number(compared.told_from)} apart are told apart (Tukey, 95 %): "
-        f"{'; '.join(verdicts)}."
+        f"With {len(near[0].seed_scores)} other seeds, of each value the best that was trained "
+        f"again has in the mean: {told}{lacking}. Means more than {number(compared.told_from)} "
+        f"apart are told apart (Tukey, 95 %): {'; '.join(verdicts)}."
     ]
 
 
