@@ -164,8 +164,8 @@ def _asked(options: SweepOptions, before: Plain) -> tuple[Plain, Plain, str]:
     if options.space is not None:
         return read_yaml(options.space), _with_music(options.overrides, options.data), ""
     recorded_space(before)  # says what is wrong with it
-    overrides = _with_music(before.get("overrides") or {}, options.data)
-    return before["space"], overrides, "" if options.data else str(before.get("data") or "")
+    place = options.data or str(before.get("data") or "")
+    return before["space"], before.get("overrides") or {}, place
 
 
 def _check_words(options: SweepOptions) -> None:
