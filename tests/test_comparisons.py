@@ -17,7 +17,7 @@ from aurl.reporting.comparisons import (
     least_difference,
     said,
 )
-from aurl.reporting.conclusions import answer, findings_record
+from aurl.reporting.conclusions import answer, caveats, findings_record
 from aurl.reporting.figures import seed_figure
 from aurl.reporting.findings import read_findings
 from aurl.reporting.page_trials import values
@@ -246,6 +246,8 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
         "than planar; mixture cannot be told from standard."
     )
     assert second in answer(read_findings(sweep))
+    only = f"Only the best of each {KIND} is trained with other seeds (3 each); every other"
+    assert any(line.startswith(only) for line in caveats(read_findings(sweep)))
     figure = seed_figure(read_findings(sweep))
     assert figure is not None
     drawn = figure.drawing.document()

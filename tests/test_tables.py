@@ -148,7 +148,7 @@ def test_a_space_says_of_a_grid_its_size_and_what_is_compared_and_trained_again(
         said.append("seed is compared: its values take turns, each stopped only by its own")
     for compare, line in (
         ("seed", "then the 2 best of each of its values, with 3 other seeds each: 6 runs at most"),
-        (None, "then the 1 best, with 3 other seeds each: 3 runs at most"),
+        (None, "then the best, with 3 other seeds each: 3 runs at most"),
     ):
         seeds = {"finalists": 2 if compare else 1, "runs": 3}
         asked = values | {

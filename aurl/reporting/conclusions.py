@@ -264,13 +264,15 @@ def _of_one_seed(space: Space) -> str:
     """Which scores say nothing of the seed's noise."""
     if space.seeds is None:
         return "One training seed a configuration: differences smaller than the seed's are noise."
-    best, each = f"Only the best {space.seeds.finalists}", ""
+    best, each = "Only the best", ""
+    if (count := space.seeds.finalists) > 1:
+        best += f" {count}"
     if space.compared is not None:
         best += f" of each {space.compared.key}"
         each = " These tell apart what was found, not what a longer search would find of each."
     return (
-        f"{best} are trained with other seeds ({space.seeds.runs} each); every other score is of "
-        f"one seed.{each}"
+        f"{best} {'is' if count == 1 else 'are'} trained with other seeds ({space.seeds.runs} "
+        f"each); every other score is of one seed.{each}"
     )
 
 

@@ -13,7 +13,7 @@ from aurl.data import corpus as corpora
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
-from aurl.plain import Plain, build
+from aurl.plain import Plain, build, many
 from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
@@ -137,7 +137,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         words = f"Begins with {told} known results and {tried} others to try."
         note = note if (folder / "trials").exists() else f"{note} {words}".strip()
     if trials != options.trials:
-        note = f"{note} {trials} trials, as --trials said before.".strip()
+        note = f"{note} {many(trials, 'trial')}, as --trials said before.".strip()
     if again:
         note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
     if exists or again:
