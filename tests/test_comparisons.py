@@ -16,6 +16,7 @@ from aurl.reporting.comparisons import (
     Comparison,
     least_difference,
     said,
+    spoiled,
 )
 from aurl.reporting.conclusions import answer, caveats, findings_record
 from aurl.reporting.figures import seed_figure
@@ -301,6 +302,15 @@ def test_a_finalist_that_another_seed_spoils_is_not_passed_over_for_one_that_it_
     found = compared(sweep)[KIND]
     assert [tried.value for tried in found.by_seeds] == ["mixture", "planar"]
     assert "; no mean is known of standard, spline. " in said([found])[1]
+    findings = read_findings(sweep)
+    assert findings.ranked[0].trial.trial == "t0000"
+    line = (
+        "t0001 has 0.600 in the search, and stands behind: of its 3 runs with other seeds 2 have "
+        "a score."
+    )
+    assert [each for each in answer(findings) if "stands behind" in each] == [line]
+    seeded(sweep, 1, 0.6, 0.6, 0.6)
+    assert spoiled(read_findings(sweep).places) == []
 
 
 def test_of_seeds_that_are_not_all_there_nothing_is_said(tmp_path: Path) -> None:

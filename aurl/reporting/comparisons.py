@@ -180,6 +180,24 @@ def said(compared: Sequence[Comparison]) -> list[str]:
     return lines
 
 
+def spoiled(places: Sequence[Place]) -> list[str]:
+    """Of trials that stand behind the first only because not all of their seeds have a score."""
+    first = next((place.trial for place in places if place.rank == 1), None)
+    if first is None or first.score_low is None:
+        return []
+    least = first.metrics.get(SCORE, -math.inf)
+    lines: list[str] = []
+    for trial in (place.trial for place in places if place.trial.feasible):
+        runs, score = trial.seed_scores, trial.metrics.get(SCORE, -math.inf)
+        if runs and trial.score_low is None and score > least:
+            scored = sum(each is not None for each in runs)
+            lines.append(
+                f"{trial.trial} has {number(score)} in the search, and stands behind: of its "
+                f"{len(runs)} runs with other seeds {scored} have a score."
+            )
+    return lines
+
+
 def _sentence(compared: Comparison) -> str:
     known = [(tried, best) for tried in compared.values if (best := tried.best)]
     known.sort(key=lambda each: _order(each[1]))

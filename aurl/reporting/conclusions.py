@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, many
-from aurl.reporting.comparisons import said
+from aurl.reporting.comparisons import said, spoiled
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import always_failed, duration, number, settings
@@ -88,7 +88,13 @@ def answer(found: Findings) -> list[str]:
         f"{on_front} of {len(found.ranked)} completed trials are on the Pareto front; {of} "
         f"planned{unsaid}: {told}."
     )
-    return [*lines, *_seeds(best), *_what_mattered(found), *_at_ends(found)]
+    return [
+        *lines,
+        *_seeds(best),
+        *spoiled(found.places),
+        *_what_mattered(found),
+        *_at_ends(found),
+    ]
 
 
 def _chosen(found: Findings, trial: TrialStatus) -> str:

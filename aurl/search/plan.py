@@ -137,7 +137,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         words = f"Begins with {told} known results and {tried} others to try."
         note = note if (folder / "trials").exists() else f"{note} {words}".strip()
     if trials != options.trials:
-        note = f"{note} {many(trials, 'trial')}, as --trials said before.".strip()
+        note = f"{note} {many(space.budget.trials, 'trial')}, as --trials said before.".strip()
     if again:
         note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
     if exists or again:
