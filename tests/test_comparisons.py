@@ -226,6 +226,21 @@ def test_values_that_are_equal_to_python_have_finalists_of_their_own(tmp_path: P
     assert len(finalists(sweep, 1, space.compared)) == 2
 
 
+def test_a_trial_of_no_value_is_no_finalist_of_one(tmp_path: Path) -> None:
+    sweep = sweep_of(
+        tmp_path, scientific={SIZE: {"choice": [8, 16]}}, **{**SEEDED, "compare": SIZE}
+    )
+    for number, size in enumerate((8, 8.0, 16, 12, None)):
+        score = 0.1 * (number + 1)
+        kept = dict.fromkeys((*OBJECTIVES, SCORE), score)
+        params = {SIZE: size, "objective.beta.value": score}
+        write_status(sweep, f"t{number:04}", metrics=kept, params=params)
+    space = read_findings(sweep).space
+    assert space is not None
+    again = [trial.trial for trial in finalists(sweep, 1, space.compared)]
+    assert again == ["t0002", "t0001"], "12 is none of them, and 8.0 is 8"
+
+
 def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
     sweep = searched(tmp_path)
     for trial, scores in {
@@ -311,6 +326,14 @@ def test_a_finalist_that_another_seed_spoils_is_not_passed_over_for_one_that_it_
     assert [each for each in answer(findings) if "stands behind" in each] == [line]
     seeded(sweep, 1, 0.6, 0.6, 0.6)
     assert spoiled(read_findings(sweep).places) == []
+
+
+def test_an_infeasible_trial_does_not_speak_for_its_value(tmp_path: Path) -> None:
+    sweep = searched(tmp_path, constraints={SCORE: {"at_least": 0.3}})
+    for trial in (1, 2, 5):  # as if the constraint had come later
+        seeded(sweep, trial, 0.4, 0.5, 0.6)
+    found = compared(sweep)[KIND]
+    assert [tried.value for tried in found.by_seeds] == ["standard", "mixture"], "planar has 0.2"
 
 
 def test_of_seeds_that_are_not_all_there_nothing_is_said(tmp_path: Path) -> None:

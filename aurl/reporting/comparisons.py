@@ -52,12 +52,13 @@ class Tried:
 
     @property
     def again(self) -> Place | None:
-        """Of those that were trained again, the best by the search's own score.
+        """Of those that are feasible and were trained again, the best by the search's own score.
 
         Not the best by these runs, nor of those that they spared: their mean would flatter it. So
         None if not all runs of that one have a score, or none was trained again.
         """
-        seeded = [place for place in self.places if place.trial.seed_scores]
+        feasible = (place for place in self.places if place.trial.feasible)
+        seeded = [place for place in feasible if place.trial.seed_scores]
         best = min(seeded, key=_order, default=None)
         return best if best and best.trial.score_low is not None else None
 
