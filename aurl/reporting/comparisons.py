@@ -118,7 +118,7 @@ def least_difference(groups: Sequence[Sequence[float]]) -> float | None:
 
     Where seeds alone made the groups differ, one pair or more would be as far apart in 5 % of
     sweeps, if all are as noisy as each other (2 to 7 groups of 3 or 5, 20,000 made sweeps each);
-    in up to 13 % if one of them is three times as noisy as the others, in 2 % or fewer if half
+    in up to 13 % if one of them is three times as noisy as the others, in 2.3 % or fewer if half
     of the noise is the seeds' own and common to all groups.
 
     Args:
