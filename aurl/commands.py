@@ -21,7 +21,7 @@ from aurl.files import parse_settings
 from aurl.model.generation import Sampling
 from aurl.plain import Plain, dotted, overridden, printable
 from aurl.reporting import export as exports
-from aurl.reporting.comparisons import comparisons, said
+from aurl.reporting.comparisons import comparisons, said, spoiled
 from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.listening import write_music
 from aurl.reporting.loading import Model, music_of, trained_model, trained_run
@@ -55,7 +55,7 @@ def conclude(planned: Sweep, console: Console, *, missed: int) -> int:
     """
     places = write_leaderboard(planned.folder)
     console.print(leaderboard_table(places))
-    for line in said(comparisons(planned.space, places)):
+    for line in (*said(comparisons(planned.space, places)), *spoiled(places)):
         console.print(printable(line), highlight=False, markup=False)
     runs = [*(place.trial for place in places), *read_reruns(planned.folder)]
     if paused := [run.trial for run in runs if run.status == "paused"]:

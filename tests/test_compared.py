@@ -107,6 +107,10 @@ def test_what_somebody_asks_for_is_its_values_turn(tmp_path: Path) -> None:
             {"compare": LAYERS, "scientific": {KIND: {"choice": KINDS}, LAYERS: [SOME, OTHERS]}},
             r"^compare must be a choice that has no conditions, got latent.prior.layers, which",
         ),
+        (
+            {"compare": "seed", "scientific": {"seed": {"choice": [1, 2]}}, "seeds": {"runs": 3}},
+            r"^compare must be a parameter that other seeds leave as it is, got seed\. Leave out",
+        ),
     ],
 )
 def test_what_cannot_take_turns_is_refused(changes: dict[str, Any], message: str) -> None:

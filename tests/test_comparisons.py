@@ -16,8 +16,9 @@ from aurl.reporting.comparisons import (
     Comparison,
     least_difference,
     said,
+    spoiled,
 )
-from aurl.reporting.conclusions import answer, findings_record
+from aurl.reporting.conclusions import answer, caveats, findings_record
 from aurl.reporting.figures import seed_figure
 from aurl.reporting.findings import read_findings
 from aurl.reporting.page_trials import values
@@ -193,7 +194,8 @@ def test_the_best_of_each_value_are_finalists_where_values_are_compared(tmp_path
     assert [each.trial for each in finalists(sweep, 1)] == ["t0001"]
     two = finalists(sweep, 2, space.compared)
     assert [each.trial for each in two] == ["t0001", "t0000", "t0002", "t0003", "t0005", "t0004"]
-    assert read_findings(sweep).planned_reruns == 9
+    names = [f"{trial}.{number}" for trial in ("t0001", "t0002", "t0005") for number in (1, 2, 3)]
+    assert read_findings(sweep).planned_reruns == set(names)
     assert space.n_runs == 9 + 4 * 3, "if each value has one"
     few = replace(space, budget=replace(space.budget, trials=2))
     assert few.n_runs == 2 + 2 * 3
@@ -224,6 +226,21 @@ def test_values_that_are_equal_to_python_have_finalists_of_their_own(tmp_path: P
     assert len(finalists(sweep, 1, space.compared)) == 2
 
 
+def test_a_trial_of_no_value_is_no_finalist_of_one(tmp_path: Path) -> None:
+    sweep = sweep_of(
+        tmp_path, scientific={SIZE: {"choice": [8, 16]}}, **{**SEEDED, "compare": SIZE}
+    )
+    for number, size in enumerate((8, 8.0, 16, 12, None)):
+        score = 0.1 * (number + 1)
+        kept = dict.fromkeys((*OBJECTIVES, SCORE), score)
+        params = {SIZE: size, "objective.beta.value": score}
+        write_status(sweep, f"t{number:04}", metrics=kept, params=params)
+    space = read_findings(sweep).space
+    assert space is not None
+    again = [trial.trial for trial in finalists(sweep, 1, space.compared)]
+    assert again == ["t0002", "t0001"], "12 is none of them, and 8.0 is 8"
+
+
 def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
     sweep = searched(tmp_path)
     for trial, scores in {
@@ -239,22 +256,45 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
     first, second = said([found])
     assert first.startswith(f"By {KIND}, the best score of those completed: standard 0.600")
     assert second == (
-        "With 3 other seeds, the best of each value have in the mean: standard 0.520 (t0001), "
-        "mixture 0.520 (t0002), planar 0.120 (t0005). Means 0.056 apart are told apart (Tukey, "
-        "95 %): standard is better than planar; mixture cannot be told from standard."
+        "With 3 other seeds, of each value the best that was trained again has in the mean: "
+        "standard 0.520 (t0001), mixture 0.520 (t0002), planar 0.120 (t0005); no mean is known of "
+        "spline. Means more than 0.056 apart are told apart (Tukey, 95 %): standard is better "
+        "than planar; mixture cannot be told from standard."
     )
     assert second in answer(read_findings(sweep))
+    only = f"Only the best of each {KIND} is trained with other seeds (3 each); every other"
+    assert any(line.startswith(only) for line in caveats(read_findings(sweep)))
     figure = seed_figure(read_findings(sweep))
     assert figure is not None
     drawn = figure.drawing.document()
     assert [drawn.count(f'class="{role}"') for role in ("best", "front", "other")] == [4, 4, 4]
     html = values(found)
+    again = html.index(">trained again<")
+    assert html.index(">score<") < again < html.index(">mean over other seeds<")
+    assert again < html.index(">kl_health<"), "it is seen without scrolling"
     assert "<td>0.520 ± 0.012</td>" in html
-    assert html.count("<td>-</td><td>-</td></tr>") == 1, "spline was not trained again"
+    assert html.count("<td>-</td>" * 9) == 1, "spline was not trained again"
     record = findings_record(read_findings(sweep))["comparisons"][0]
     assert record["told_from"] == found.told_from
     assert record["values"][0]["seed_scores"] == [0.50, 0.52, 0.54]
     assert record["values"][0]["trained_again"] == "t0001"
+
+
+def test_values_are_drawn_with_their_whole_names(tmp_path: Path) -> None:
+    space = Path(__file__).parents[1] / "search_spaces" / "beta_schedules.yaml"
+    budget = {"trials": 42, "steps_per_trial": 360}
+    sweep = fake_sweep(tmp_path, trials=0, space=space, changes={"budget": budget})
+    names = ("target_kl", "target_reconstruction", "exponential")
+    for number, name in enumerate(names):
+        metrics = dict.fromkeys((*OBJECTIVES, SCORE), 0.5)
+        params = {"objective.beta.schedule": name}
+        write_status(sweep, f"t{number:04}", params=params, metrics=metrics)
+        seeded(sweep, number, 0.4, 0.5, 0.6)
+    figure = seed_figure(read_findings(sweep))
+    assert figure is not None
+    drawn = figure.drawing.document()
+    order = sorted(names, key=lambda name: drawn.index(f">{name}<"))
+    assert order == ["exponential", "target_kl", "target_reconstruction"], "as the space has them"
 
 
 def test_of_several_finalists_of_a_value_the_seeds_do_not_choose_one(tmp_path: Path) -> None:
@@ -267,6 +307,35 @@ def test_of_several_finalists_of_a_value_the_seeds_do_not_choose_one(tmp_path: P
     assert (standard.again.trial.trial, standard.again.rank) == ("t0001", 2)
 
 
+def test_a_finalist_that_another_seed_spoils_is_not_passed_over_for_one_that_it_spared(
+    tmp_path: Path,
+) -> None:
+    sweep = searched(tmp_path)
+    for trial in (0, 2, 5):
+        seeded(sweep, trial, 0.5, 0.5, 0.4)
+    seeded(sweep, 1, 0.6, None, 0.6)  # the best of its value, before t0000
+    found = compared(sweep)[KIND]
+    assert [tried.value for tried in found.by_seeds] == ["mixture", "planar"]
+    assert "; no mean is known of standard, spline. " in said([found])[1]
+    findings = read_findings(sweep)
+    assert findings.ranked[0].trial.trial == "t0000"
+    line = (
+        "t0001 has 0.600 in the search, and stands behind: of its 3 runs with other seeds 2 have "
+        "a score."
+    )
+    assert [each for each in answer(findings) if "stands behind" in each] == [line]
+    seeded(sweep, 1, 0.6, 0.6, 0.6)
+    assert spoiled(read_findings(sweep).places) == []
+
+
+def test_an_infeasible_trial_does_not_speak_for_its_value(tmp_path: Path) -> None:
+    sweep = searched(tmp_path, constraints={SCORE: {"at_least": 0.3}})
+    for trial in (1, 2, 5):  # as if the constraint had come later
+        seeded(sweep, trial, 0.4, 0.5, 0.6)
+    found = compared(sweep)[KIND]
+    assert [tried.value for tried in found.by_seeds] == ["standard", "mixture"], "planar has 0.2"
+
+
 def test_of_seeds_that_are_not_all_there_nothing_is_said(tmp_path: Path) -> None:
     sweep = searched(tmp_path)
     seeded(sweep, 1, 0.5, 0.5, 0.5)
@@ -275,7 +344,9 @@ def test_of_seeds_that_are_not_all_there_nothing_is_said(tmp_path: Path) -> None
     seeded(sweep, 5, 0.1, 0.1, 0.1)
     found = compared(sweep)[KIND]
     assert [tried.value for tried in found.by_seeds] == ["standard", "planar"]
-    assert said([found])[1].endswith("standard is better than planar.")
+    told = said([found])[1]
+    assert "planar 0.100 (t0005); no mean is known of mixture, spline. Means more than 0" in told
+    assert told.endswith("standard is better than planar.")
     seeded(sweep, 5, 0.1, 0.1, 0.1, 0.1)
     assert compared(sweep)[KIND].told_from is None, "three seeds and four"
     assert seed_figure(read_findings(sweep)) is None

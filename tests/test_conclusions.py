@@ -157,7 +157,9 @@ def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
     rows = [(each.what, each.runs, each.device_hours) for each in costs(found)]
     assert rows == [("completed", 1, 1.0), ("other seeds", 3, 1.5)]
     assert device(found) == "GPU"
-    assert any("best 1 are trained with other seeds (3 each)" in line for line in caveats(found))
+    assert any(
+        "Only the best is trained with other seeds (3 each)" in line for line in caveats(found)
+    )
     assert not any("leaves out" in line for line in caveats(found))
     about = read_yaml(tmp_path / "sweep.yaml")
     about |= {"gpus_per_worker": 0.0, "overrides": {"objective.beta.value": 0.5}}

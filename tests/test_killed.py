@@ -170,7 +170,12 @@ def train(queue: Any, record: Any, task: Any, trial: Any) -> None:
     optimizer = torch.optim.AdamW(model.parameters())
     for step in range(checkpoint.step_of(task.checkpoint_folder) + 2, 2 * EVALUATIONS + 1, 2):
         rows = ({"step": step, "train/kl_nats": 1.0}, row(params, step))
-        result = {**scalars(rows[-1], 2 * EVALUATIONS), "rows": rows, "look": b"", "waited_s": 0.0}
+        result = {
+            **scalars(rows[-1], 2 * EVALUATIONS),
+            "rows": rows,
+            "media": None,
+            "waited_s": 0.0,
+        }
         record.on_trial_result(0, [], trial, result)
         is_stopped = queue.referee.on_trial_result(None, trial, result) == TrialScheduler.STOP
         if is_stopped:

@@ -144,6 +144,18 @@ def test_a_storage_and_a_beginning_are_kept_to(ran: list[Sweep]) -> None:
     assert read_yaml(Path("out/s/sweep.yaml"))["warm_start"]["from"] == "first.yaml"
 
 
+@pytest.mark.usefixtures("place")
+def test_music_that_was_moved_is_found_however_it_was_first_named(ran: list[Sweep]) -> None:
+    begun(data="", overrides={"data": {"corpus": "corpus"}})
+    Path("corpus").rename("moved")
+    assert cli.main(["resume", "out/s", "--data", "moved"]) == 1
+    assert ran[0].space.base["data"]["corpus"] == str(Path("moved").absolute())
+    about = read_yaml(Path("out/s/sweep.yaml"))
+    assert about["overrides"] == {"data": {"corpus": "corpus"}}, "what was given first"
+    assert cli.main(["resume", "out/s"]) == 1
+    assert ran[1].space == ran[0].space
+
+
 @pytest.mark.usefixtures("place", "ran")
 def test_what_is_no_sweep_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     Path("empty").mkdir()

@@ -872,7 +872,7 @@ def test_a_full_disk_ends_the_sweep_and_no_trial(tmp_path: Path) -> None:
     record.on_trial_start(0, [], trial)
     calls = (
         lambda: record.on_trial_result(
-            0, [], trial, {"rows": [row], "look": b"", "waited_s": 0.0}
+            0, [], trial, {"rows": [row], "media": None, "waited_s": 0.0}
         ),
         lambda: record.on_trial_complete(0, [], trial),  # as Tune goes on
         lambda: record.on_step_end(0, []),

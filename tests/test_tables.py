@@ -122,10 +122,11 @@ def test_a_parameter_stands_once_below_its_role_and_all_that_it_needs_beside_it(
 
 
 def test_a_space_says_of_a_grid_its_size_and_what_is_compared_and_trained_again() -> None:
+    size = "training.batch_size"
     values = {
         "question": "why?",
         "budget": {"trials": 2, "steps_per_trial": 9},
-        "nuisance": {"seed": {"choice": [1, 2, 3]}},
+        "nuisance": {size: {"choice": [8, 16, 32]}},
         "sampler": {"name": "grid", "groups": True},
         "scheduler": {"name": "none"},
     }
@@ -137,18 +138,18 @@ def test_a_space_says_of_a_grid_its_size_and_what_is_compared_and_trained_again(
         .splitlines()[-1]
         .endswith("2 trials of 9 steps, proposed by grid of 3 configurations, stopped by none")
     )
-    values["compare"] = "seed"
-    said = ["seed is compared: each of its values is stopped only by its own"]
+    values["compare"] = size
+    said = [f"{size} is compared: each of its values is stopped only by its own"]
     for name in ("grid", "tpe"):
         with console.capture() as capture:
             console.print(
                 parameter_tree(space_of(values | {"sampler": {"name": name}}, overrides={}))
             )
         assert capture.get().splitlines()[-1].endswith(said[-1])
-        said.append("seed is compared: its values take turns, each stopped only by its own")
+        said.append(f"{size} is compared: its values take turns, each stopped only by its own")
     for compare, line in (
-        ("seed", "then the 2 best of each of its values, with 3 other seeds each: 6 runs at most"),
-        (None, "then the 1 best, with 3 other seeds each: 3 runs at most"),
+        (size, "then the 2 best of each of its values, with 3 other seeds each: 6 runs at most"),
+        (None, "then the best, with 3 other seeds each: 3 runs at most"),
     ):
         seeds = {"finalists": 2 if compare else 1, "runs": 3}
         asked = values | {

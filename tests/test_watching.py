@@ -13,6 +13,7 @@ from rich.console import Console
 from aurl import cli, listings
 from aurl.files import read_json, read_yaml, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
+from aurl.reporting.findings import read_findings
 from aurl.reporting.watching import planned_trials, watch
 from aurl.search.wishes import PAUSED
 
@@ -132,6 +133,30 @@ def test_a_run_of_a_finalist_is_not_one_of_the_trials_that_are_planned(tmp_path:
     events = [lambda: write(tmp_path, "t0002", "completed", 8)]
     watched(tmp_path, events, terminal=False)
     assert not events
+
+
+def test_runs_of_those_who_were_finalists_before_are_not_those_of_finalists(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_of(tmp_path, seeds={"finalists": 1})  # of two trials, when it had one
+    for name in ("t0000", "t0000.1", "t0000.2", "t0000.3", "t0001"):
+        write(tmp_path, name, "completed", 8)
+    better = read_json(tmp_path / "trials/t0001/status.json")
+    better["metrics"] = dict.fromkeys(MEASURED, 0.6)
+    write_json(tmp_path / "trials/t0001/status.json", {**better, "params": {"lr": 0.2}})
+    assert read_findings(tmp_path).is_running
+    about = read_yaml(tmp_path / "sweep.yaml")
+    write_yaml(tmp_path / "sweep.yaml", {**about, "workers_per_trial": 1, "gpus_per_worker": 0})
+    assert cli.main(["status", str(tmp_path)]) == 0
+    assert "Go on with it: aurl resume" in capsys.readouterr().out
+    events = [
+        lambda: write(tmp_path, "t0001.1", "completed", 8),
+        lambda: write(tmp_path, "t0001.2", "completed", 8),
+        lambda: write(tmp_path, "t0001.3", "completed", 8),
+    ]
+    watched(tmp_path, events, terminal=False)
+    assert not events
+    assert not read_findings(tmp_path).is_running
 
 
 def test_a_watch_does_not_wait_for_what_is_paused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from aurl import cli
 from aurl.errors import SweepError
-from aurl.search.journal import owned
+from aurl.search.journal import is_held, owned
 from aurl.search.wishes import PAUSE, REASON, STOP, ask, is_asked, is_over
 
 
@@ -156,6 +156,18 @@ def test_where_no_driver_seems_to_be_the_command_says_so(
     )
     (wish,) = set(sweep.rglob("*")) - before
     assert wish.name == f"{command}.json"
+
+
+def test_a_log_of_somebody_else_may_be_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "sweep.log").touch()
+    assert not is_held(tmp_path / "sweep.log")
+    monkeypatch.setattr(Path, "open", refused)
+    assert is_held(tmp_path / "sweep.log"), "nobody can say"
 
 
 def test_a_disk_that_keeps_no_locks_is_not_taken_for_a_driver_that_is_gone(

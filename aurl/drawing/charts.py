@@ -102,9 +102,8 @@ def scatter(
         title: Above it, if it is of more than both values; then ``up`` is named beside it.
         legend: Below it.
     """
-    places, below = _flow([text for _, text in legend])
     label = f"{title or up.name} against {across.name}, {len(marks)} dots"
-    drawing = Drawing(WIDTH, HEIGHT + below, label)
+    drawing = _above(legend, HEIGHT, label)
     right, bottom = WIDTH - RIGHT, HEIGHT - BELOW
     for place, text in up.labels():
         y = bottom + (TOP - bottom) * place
@@ -131,9 +130,16 @@ def scatter(
         y = bottom + (TOP - bottom) * up.place(mark.y)
         radius = {"other": 4.0, "front": 5.0, "first": 6.0, "best": 6.0}.get(mark.role, 3.0)
         drawing.dot((x, y), radius, mark.role, key=mark.key, tip=mark.tip)
+    return drawing
+
+
+def _above(legend: Legend, height: float, label: str) -> Drawing:
+    """A sheet with room for a drawing of some height, and a legend below that."""
+    places, below = _flow([text for _, text in legend])
+    drawing = Drawing(WIDTH, height + below, label)
     for (x, y), (role, text) in zip(places, legend, strict=True):
-        drawing.sign((x + 4, HEIGHT + y + 8), role)
-        drawing.words(x + 12, HEIGHT + y + 12, text, role="pale")
+        drawing.sign((x + 4, height + y + 8), role)
+        drawing.words(x + 12, height + y + 12, text, role="pale")
     return drawing
 
 
@@ -178,10 +184,10 @@ class Track:
     """Whether an end of it is where the best is."""
 
 
-def tracks(title: str, rows: Sequence[Track]) -> Drawing:
-    """A line for each range, with dots where the trials are."""
+def tracks(title: str, rows: Sequence[Track], *, legend: Legend = ()) -> Drawing:
+    """A line for each range, with dots where the trials are; the legend is below."""
     high = 52
-    drawing = Drawing(WIDTH, TOP + high * len(rows) + 4, f"{title}: {len(rows)} ranges")
+    drawing = _above(legend, TOP + high * len(rows) + 4, f"{title}: {len(rows)} ranges")
     drawing.words(8, 15, title)
     left, right = 14, WIDTH - 14
     for row, track in enumerate(rows):

@@ -52,12 +52,15 @@ class Tried:
 
     @property
     def again(self) -> Place | None:
-        """Of those whose runs with other seeds all have a score, the best by the search's own.
+        """Of those that are feasible and were trained again, the best by the search's own score.
 
-        Not the best by these runs: their mean would flatter it.
+        Not the best by these runs, nor of those that they spared: their mean would flatter it. So
+        None if not all runs of that one have a score, or none was trained again.
         """
-        seeded = [place for place in self.places if place.trial.score_low is not None]
-        return min(seeded, key=_order, default=None)
+        feasible = (place for place in self.places if place.trial.feasible)
+        seeded = [place for place in feasible if place.trial.seed_scores]
+        best = min(seeded, key=_order, default=None)
+        return best if best and best.trial.score_low is not None else None
 
     @property
     def seed_scores(self) -> list[float]:
@@ -115,7 +118,7 @@ def least_difference(groups: Sequence[Sequence[float]]) -> float | None:
 
     Where seeds alone made the groups differ, one pair or more would be as far apart in 5 % of
     sweeps, if all are as noisy as each other (2 to 7 groups of 3 or 5, 20,000 made sweeps each);
-    in up to 13 % if one of them is three times as noisy as the others, in 2 % or fewer if half
+    in up to 13 % if one of them is three times as noisy as the others, in 2.3 % or fewer if half
     of the noise is the seeds' own and common to all groups.
 
     Args:
@@ -178,6 +181,24 @@ def said(compared: Sequence[Comparison]) -> list[str]:
     return lines
 
 
+def spoiled(places: Sequence[Place]) -> list[str]:
+    """Of trials that stand behind the first only because not all of their seeds have a score."""
+    first = next((place.trial for place in places if place.rank == 1), None)
+    if first is None or first.score_low is None:
+        return []
+    least = first.metrics.get(SCORE, -math.inf)
+    lines: list[str] = []
+    for trial in (place.trial for place in places if place.trial.feasible):
+        runs, score = trial.seed_scores, trial.metrics.get(SCORE, -math.inf)
+        if runs and trial.score_low is None and score > least:
+            scored = sum(each is not None for each in runs)
+            lines.append(
+                f"{trial.trial} has {number(score)} in the search, and stands behind: of its "
+                f"{len(runs)} runs with other seeds {scored} have a score."
+            )
+    return lines
+
+
 def _sentence(compared: Comparison) -> str:
     known = [(tried, best) for tried in compared.values if (best := tried.best)]
     known.sort(key=lambda each: _order(each[1]))
@@ -213,10 +234,12 @@ def _by_seeds(compared: Comparison) -> list[str]:
         verdicts.append(f"{best} is better than {', '.join(brief(each.value) for each in worse)}")
     if others:
         verdicts.append(f"{', '.join(others)} cannot be told from {best}")
+    none = ", ".join(brief(tried.value) for tried in compared.values if tried.again is None)
+    lacking = f"; no mean is known of {none}" if none else ""
     return [
-        f"With {len(near[0].seed_scores)} other seeds, the best of each value have in the mean: "
-        f"{told}. Means {number(compared.told_from)} apart are told apart (Tukey, 95 %): "
-        f"{'; '.join(verdicts)}."
+        f"With {len(near[0].seed_scores)} other seeds, of each value the best that was trained "
+        f"again has in the mean: {told}{lacking}. Means more than {number(compared.told_from)} "
+        f"apart are told apart (Tukey, 95 %): {'; '.join(verdicts)}."
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, many
-from aurl.reporting.comparisons import said
+from aurl.reporting.comparisons import said, spoiled
 from aurl.reporting.findings import Findings
 from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import always_failed, duration, number, settings
@@ -88,7 +88,13 @@ def answer(found: Findings) -> list[str]:
         f"{on_front} of {len(found.ranked)} completed trials are on the Pareto front; {of} "
         f"planned{unsaid}: {told}."
     )
-    return [*lines, *_seeds(best), *_what_mattered(found), *_at_ends(found)]
+    return [
+        *lines,
+        *_seeds(best),
+        *spoiled(found.places),
+        *_what_mattered(found),
+        *_at_ends(found),
+    ]
 
 
 def _chosen(found: Findings, trial: TrialStatus) -> str:
@@ -264,13 +270,15 @@ def _of_one_seed(space: Space) -> str:
     """Which scores say nothing of the seed's noise."""
     if space.seeds is None:
         return "One training seed a configuration: differences smaller than the seed's are noise."
-    best, each = f"Only the best {space.seeds.finalists}", ""
+    best, each = "Only the best", ""
+    if (count := space.seeds.finalists) > 1:
+        best += f" {count}"
     if space.compared is not None:
         best += f" of each {space.compared.key}"
         each = " These tell apart what was found, not what a longer search would find of each."
     return (
-        f"{best} are trained with other seeds ({space.seeds.runs} each); every other score is of "
-        f"one seed.{each}"
+        f"{best} {'is' if count == 1 else 'are'} trained with other seeds ({space.seeds.runs} "
+        f"each); every other score is of one seed.{each}"
     )
 
 

@@ -107,30 +107,41 @@ def sliced(places: Sequence[Place]) -> list[Place]:
 
 
 def seed_figure(found: Findings) -> Figure | None:
-    """Scores of the best of each value that is compared, trained again with other seeds."""
+    """Scores of the best of each value that is compared, trained again with other seeds.
+
+    A line for each value, so that its name has room.
+    """
     compared = next((each for each in found.comparisons if each.told_from is not None), None)
     if compared is None:
         return None
     near, worse = compared.told_apart
-    marks = [
-        Mark(
-            x=_position(compared.parameter, tried.value),
-            y=score,
-            key=tried.again.trial.trial,
-            tip=f"{tried.again.trial.trial} with another seed, score {number(score)}",
-            role="other" if tried in worse else "best" if tried is near[0] else "front",
+    seeded = [tried for tried in compared.values if tried in (*near, *worse)]
+    scores = axis_around(short(SCORE), [score for each in seeded for score in each.seed_scores])
+    rows = [
+        Track(
+            name=brief(tried.value),
+            low=number(scores.low),
+            high=number(scores.high),
+            marks=[
+                Mark(
+                    x=scores.place(score),
+                    y=0.0,
+                    key=tried.again.trial.trial,
+                    tip=f"{tried.again.trial.trial} with another seed, score {number(score)}",
+                    role="other" if tried in worse else "best" if tried is near[0] else "front",
+                )
+                for score in tried.seed_scores
+            ],
         )
-        for tried in (*near, *worse)
+        for tried in seeded
         if tried.again
-        for score in tried.seed_scores
     ]
-    up = axis_around(short(SCORE), [mark.y for mark in marks])
     legend: Legend = (
         ("best", "best in the mean"),
         ("front", "not told from it"),
         ("other", "worse"),
     )
-    drawing = scatter(marks, _axis(compared.parameter), up, legend=legend)
+    drawing = tracks("score with other seeds", rows, legend=legend)
     return Figure(name="seeds", drawing=drawing, title=compared.parameter.name)
 
 

@@ -55,7 +55,9 @@ class Findings:
     reruns: tuple[TrialStatus, ...]
     """Runs of finalists with other seeds."""
 
-    planned_reruns: int
+    planned_reruns: frozenset[str]
+    """Those that there are to be, as the trials stand."""
+
     importances: tuple[Importance, ...]
     notes: tuple[str, ...]
     """What could not be read."""
@@ -91,7 +93,7 @@ class Findings:
         return (
             any(run.status in UNENDED for run in (*self.trials, *self.reruns))
             or len(self.trials) < (self.planned or 0)
-            or len(self.reruns) < self.planned_reruns
+            or not self.planned_reruns <= {run.trial for run in self.reruns}
         )
 
 

@@ -16,15 +16,14 @@ from aurl.search.ranking import SCORE, Place
 SHOWN_ROWS = 10
 """Ranked trials that the table shows before it is asked for more."""
 
-HEADINGS = (
-    *("value", "completed", "others", "best", "rank", "score"),
-    *(short(name) for name in OBJECTIVES),
-    "median score",
-)
-"""Of the table of a parameter's values."""
+HEADINGS = ("value", "completed", "others", "best", "rank", "score")
+"""Of the table of a parameter's values: what comes first."""
 
 SEEDED = ("trained again", "mean over other seeds")
-"""... and of those whose best were trained again."""
+"""... then, of those whose best were trained again, what is to be seen without scrolling."""
+
+MORE = (*(short(name) for name in OBJECTIVES), "median score")
+"""... and last."""
 
 
 def ranking(places: Sequence[Place]) -> Html:
@@ -62,7 +61,7 @@ def values(compared: Comparison) -> Html:
     """A parameter's values, each with the trials that had it."""
     seeded = bool(compared.by_seeds)
     rows = (_tried_cells(tried, seeded=seeded) for tried in compared.values)
-    return table((*HEADINGS, *(SEEDED if seeded else ())), rows)
+    return table((*HEADINGS, *(SEEDED if seeded else ()), *MORE), rows)
 
 
 def _tried_cells(tried: Tried, *, seeded: bool) -> list[str]:
@@ -75,9 +74,10 @@ def _tried_cells(tried: Tried, *, seeded: bool) -> list[str]:
         others or "-",
         _pick(best.trial.trial) if best else "-",
         f"{best.rank}{_mark(best)}" if best else "-",
-        *(number(scores.get(name)) for name in (SCORE, *OBJECTIVES)),
-        number(tried.median),
+        number(scores.get(SCORE)),
         *(_seeded_cells(tried) if seeded else ()),
+        *(number(scores.get(name)) for name in OBJECTIVES),
+        number(tried.median),
     ]
 
 

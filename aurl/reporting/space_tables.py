@@ -56,7 +56,8 @@ def _how(space: Space) -> list[str]:
         by_order = f"{key} is compared: each of its values is stopped only by its own"
         lines.append(by_order if sampler.name == "grid" else turns)
     if space.seeds is not None:
-        best = f"{space.seeds.finalists} best"
+        count = space.seeds.finalists
+        best = f"{count} best" if count > 1 else "best"
         best += " of each of its values" if space.compared is not None else ""
         lines.append(
             f"then the {best}, with {space.seeds.runs} other seeds each: "

@@ -1,6 +1,5 @@
 """A sweep watched from its folder alone, by a process that has nothing to do with it."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -92,13 +91,15 @@ def _table(trials: Sequence[TrialStatus], height: int) -> Table:
 
 
 def _is_over(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
-    at_rest = Counter(trial.is_rerun for trial in trials if trial.status in AT_REST)
+    at_rest = {trial.trial: trial for trial in trials if trial.status in AT_REST}
+    searched = [trial for trial in at_rest.values() if not trial.is_rerun]
     planned = planned_trials(sweep)
     begun = sum(not trial.is_rerun for trial in trials)
-    if at_rest[False] < (max(1, begun) if planned is None else planned):
+    if len(searched) < (max(1, begun) if planned is None else planned):
         return False
-    waits = any(trial.status == "paused" and not trial.is_rerun for trial in trials)
-    return at_rest[True] >= (0 if waits else planned_reruns(sweep))
+    if any(trial.status == "paused" for trial in searched):  # the finalists are not known
+        return True
+    return at_rest.keys() >= planned_reruns(sweep) | {run.trial for run in trials if run.is_rerun}
 
 
 def how_to_go_on(sweep: Path, trials: Sequence[TrialStatus]) -> str:
@@ -126,13 +127,17 @@ def _is_ended(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
     return _is_over(sweep, trials) and all(trial.status != "paused" for trial in trials)
 
 
-def planned_reruns(sweep: Path) -> int:
-    """Runs with other seeds that the sweep's finalists are to have, as its trials stand now."""
+def planned_reruns(sweep: Path) -> frozenset[str]:
+    """Runs with other seeds that the sweep's finalists are to have, as its trials stand now.
+
+    What has been run for those of before, when it had fewer trials, does not count for them.
+    """
     space = _space_with_seeds(sweep)
     if space is None or space.seeds is None:
-        return 0
+        return frozenset()
     again = finalists(sweep, space.seeds.finalists, space.compared)
-    return space.seeds.runs * len(again)
+    numbers = range(1, space.seeds.runs + 1)
+    return frozenset(f"{trial.trial}.{number}" for trial in again for number in numbers)
 
 
 def _planned_runs(sweep: Path) -> int | None:

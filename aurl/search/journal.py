@@ -49,11 +49,11 @@ def is_held(path: Path) -> bool:
     """
     if not path.is_file():
         return False
-    with path.open("rb") as log:
-        try:
+    try:
+        with path.open("rb") as log:
             fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
+    except OSError:
+        return True
     return False
 
 

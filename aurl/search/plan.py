@@ -13,7 +13,7 @@ from aurl.data import corpus as corpora
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
-from aurl.plain import Plain, build
+from aurl.plain import Plain, build, many
 from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
@@ -137,7 +137,7 @@ def plan(options: SweepOptions, *, write: bool = True) -> Sweep:
         words = f"Begins with {told} known results and {tried} others to try."
         note = note if (folder / "trials").exists() else f"{note} {words}".strip()
     if trials != options.trials:
-        note = f"{note} {trials} trials, as --trials said before.".strip()
+        note = f"{note} {many(space.budget.trials, 'trial')}, as --trials said before.".strip()
     if again:
         note = f"{note} Its folder was gone, and was made again of the copies there are.".strip()
     if exists or again:
@@ -164,8 +164,8 @@ def _asked(options: SweepOptions, before: Plain) -> tuple[Plain, Plain, str]:
     if options.space is not None:
         return read_yaml(options.space), _with_music(options.overrides, options.data), ""
     recorded_space(before)  # says what is wrong with it
-    overrides = _with_music(before.get("overrides") or {}, options.data)
-    return before["space"], overrides, "" if options.data else str(before.get("data") or "")
+    place = options.data or str(before.get("data") or "")
+    return before["space"], before.get("overrides") or {}, place
 
 
 def _check_words(options: SweepOptions) -> None:

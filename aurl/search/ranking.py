@@ -26,6 +26,7 @@ from aurl.metrics.pareto import non_dominated_fronts
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.constraints import Bounds, read_constraints, violation
+from aurl.search.distributions import Value, is_same, values_of
 from aurl.search.parameter import Parameter
 
 SCORE = "val/score"
@@ -246,7 +247,8 @@ def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> lis
         sweep: The sweep's folder.
         count: How many; with ``compared``, of each of its values.
         compared: The parameter that the space compares. Its values are held against each other by
-            their scores, so these alone choose: what is best of a value may be on no front.
+            their scores, so these alone choose: what is best of a value may be on no front. A
+            trial of which nobody knows which of them it had is none.
 
     Returns:
         The best first.
@@ -254,7 +256,8 @@ def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> lis
     trials = [replace(trial, seed_scores=()) for trial in read_trials(sweep)]
     chosen: list[TrialStatus] = []
     seen: set[str] = set()
-    had: Counter[str] = Counter()
+    values = values_of(compared.distribution) if compared else ()
+    had: Counter[int] = Counter()
     best = [place.trial for place in ranked(trials) if place.front is not None]
     best = [trial for trial in best if SCORE in trial.metrics]
     if compared is not None:
@@ -264,11 +267,19 @@ def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> lis
         if configuration in seen:
             continue
         seen.add(configuration)
-        value = _as_text(trial.params.get(compared.key)) if compared else ""
-        had[value] += 1
-        if had[value] <= count:
+        of = _had_by(trial, compared, values) if compared else 0
+        had[of] += 1
+        if of >= 0 and had[of] <= count:
             chosen.append(trial)
     return chosen
+
+
+def _had_by(trial: TrialStatus, compared: Parameter, values: Sequence[Value]) -> int:
+    """Which of the values a trial had; -1 if none, which a damaged record may say."""
+    had = compared.value_in(trial.params)
+    return next(
+        (n for n, value in enumerate(values) if had is not None and is_same(had, value)), -1
+    )
 
 
 def _as_text(value: object) -> str:

@@ -215,6 +215,11 @@ def _check(space: Space) -> None:
         for other in above.setdefault(key, []):
             _check_exclusive(parameter, other, space)
         above[key].append(parameter)
+    if space.seeds is not None and space.compared is not None and space.compared.key == "seed":
+        raise ConfigError(
+            "compare must be a parameter that other seeds leave as it is, got seed. Leave out "
+            "compare, or seeds."
+        )
     configs = [space.config_of(example) for example in examples(space)]
     check_metrics(space.constraints, [level.name for level in configs[0].latent.levels])
 
