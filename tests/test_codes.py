@@ -23,7 +23,7 @@ FACTORS = RNG.integers(0, 2, size=(12, 2))
 def write(tmp_path: Path) -> Callable[..., Path]:
     def write(**arrays: Any) -> Path:
         path = tmp_path / "codes.npz"
-        np.savez(path, **arrays, allow_pickle=True)
+        np.savez(path, **arrays)
         return path
 
     return write

@@ -27,7 +27,7 @@ def non_dominated_fronts(
         fronts[_not_dominated(distinct, left)] = number
         left = left[fronts[left] < 0]
         number += 1
-    return fronts[row_of.reshape(-1)]
+    return fronts[row_of]
 
 
 def _not_dominated(
