@@ -190,7 +190,7 @@ class Meter:
 
     def trial_started(self, trial_id: str, params: Mapping[str, Any], step: int) -> None:
         """The first one ends what is start-up."""
-        self._first = self._first or (time.perf_counter(), time.process_time())
+        self._first = self._first or (time.perf_counter(), self._cpu_s())
         self._running += 1
         if self._running > self.most_running:
             self.most_running = self._running
@@ -208,7 +208,7 @@ class Meter:
         if self._ended in MARKS and self._first is not None:
             ours = self._costs.seconds
             wall = time.perf_counter() - self._first[0]
-            cpu = time.process_time() - self._first[1] - ours["counting"]
+            cpu = self._cpu_s() - self._first[1]
             last = self._costs.decisions[-20:]
             self.lines.append(
                 f"| {self._ended} | {wall:.0f} | {1e3 * cpu / self._ended:.0f} "
@@ -217,6 +217,10 @@ class Meter:
                 f"| {1e3 * sum(last) / len(last):.0f} | {resident_mib(os.getpid()):.0f} "
                 f"| {bytes_below(self._folder) / self._ended / 1024:.0f} |"
             )
+
+    def _cpu_s(self) -> float:
+        """Processor seconds of this process, without the benchmark's own."""
+        return time.process_time() - self._costs.seconds["counting"]
 
     def message(self, text: str) -> None:
         """Not noted."""

@@ -114,6 +114,20 @@ def test_log_prob_of_a_sample_is_its_density_on_the_way_forward(
     assert (to_base(exact, x.double()) - start).abs().max() < 1e-3
 
 
+def test_the_same_weights_are_the_same_splines_whatever_zuko_prefers() -> None:
+    # zuko 1.4, whose own least slope is another, and 1.5 and 1.6 gave these numbers.
+    density = density_of("spline", 2, PriorConfig(layers=1))
+    with torch.no_grad():
+        for parameter in density.parameters():
+            numbers = torch.arange(parameter.numel(), dtype=torch.float32)
+            parameter.copy_(torch.sin(numbers).reshape(parameter.shape))
+    x = torch.tensor([[0.5, -1.0], [2.5, -4.5], [6.0, -7.0]])
+    normal = torch.tensor([[-0.93480, -4.95851], [1.56452, -4.99985], [6.0, -7.0]])
+    torch.testing.assert_close(density.to_normal(x), normal, atol=1e-4, rtol=0.0)
+    log_prob = torch.tensor([-28.8126, -28.0371, -44.3379])
+    torch.testing.assert_close(density.log_prob(x), log_prob, atol=1e-3, rtol=0.0)
+
+
 def test_samples_of_steep_splines_are_exact_in_single_precision() -> None:
     with seeded(1, "density"):
         density = density_of("spline", 48, PriorConfig())

@@ -7,6 +7,7 @@ the inverse is found only where samples are drawn.
 
 import copy
 import math
+from functools import partial
 from typing import cast
 
 import torch
@@ -265,6 +266,9 @@ class Planar(Density):
 class Spline(Density):
     """A normal density pulled back through autoregressive rational-quadratic splines (zuko).
 
+    Each has 8 bins over [-5, 5], is the identity beyond them, and has a slope of 1e-3 at least.
+    Exports depend on these numbers, so none is left to zuko, which has changed one before.
+
     Args:
         dim: Dimensions.
         n_layers: Transforms; the order of dimensions is reversed from one to the next.
@@ -278,7 +282,13 @@ class Spline(Density):
         import zuko  # most runs need no flow
 
         with torch.device("cpu"):  # it computes its masks, which the meta device cannot
-            flow = zuko.flows.NSF(dim, transforms=n_layers, hidden_features=(64, 64))
+            flow = zuko.flows.MAF(
+                dim,
+                transforms=n_layers,
+                hidden_features=(64, 64),
+                univariate=partial(zuko.transforms.MonotonicRQSTransform, bound=5.0, slope=1e-3),
+                shapes=[(8,), (8,), (7,)],  # widths, heights, slopes between bins
+            )
         self.transform = cast("nn.Module", flow.transform)
 
     def log_prob(self, x: Float[Tensor, "*slot dim"]) -> Float[Tensor, " *slot"]:
