@@ -26,7 +26,7 @@ from aurl.metrics.pareto import non_dominated_fronts
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain
 from aurl.search.constraints import Bounds, read_constraints, violation
-from aurl.search.distributions import Value, is_same, values_of
+from aurl.search.distributions import as_drawn
 from aurl.search.parameter import Parameter
 
 SCORE = "val/score"
@@ -256,30 +256,27 @@ def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> lis
     trials = [replace(trial, seed_scores=()) for trial in read_trials(sweep)]
     chosen: list[TrialStatus] = []
     seen: set[str] = set()
-    values = values_of(compared.distribution) if compared else ()
-    had: Counter[int] = Counter()
+    had: Counter[str] = Counter()
     best = [place.trial for place in ranked(trials) if place.front is not None]
     best = [trial for trial in best if SCORE in trial.metrics]
     if compared is not None:
         best.sort(key=lambda trial: -trial.metrics[SCORE])
     for trial in best:
+        of = "all" if compared is None else _value_of(trial, compared)
         configuration = _as_text({k: x for k, x in trial.params.items() if k != "seed"})
-        if configuration in seen:
+        if not of or configuration in seen:
             continue
         seen.add(configuration)
-        of = _had_by(trial, compared, values) if compared else 0
         had[of] += 1
-        if of >= 0 and had[of] <= count:
+        if had[of] <= count:
             chosen.append(trial)
     return chosen
 
 
-def _had_by(trial: TrialStatus, compared: Parameter, values: Sequence[Value]) -> int:
-    """Which of the values a trial had; -1 if none, which a damaged record may say."""
-    had = compared.value_in(trial.params)
-    return next(
-        (n for n, value in enumerate(values) if had is not None and is_same(had, value)), -1
-    )
+def _value_of(trial: TrialStatus, compared: Parameter) -> str:
+    """What a trial had of a parameter, as text; empty if none of its values."""
+    value = compared.value_in(trial.params)
+    return "" if value is None else _as_text(as_drawn(compared.distribution, value))
 
 
 def _as_text(value: object) -> str:
