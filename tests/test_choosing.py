@@ -124,7 +124,7 @@ def test_a_filter_that_leaves_nothing_is_no_sweep_without_trials(
     assert "no trials yet" in capsys.readouterr().out
     write_status(tmp_path, "t0000")
     assert main([command, str(tmp_path), "--filter", "status=failed"]) == 0
-    assert capsys.readouterr().out == "No trial fulfils the filter; there are 1.\n"
+    assert capsys.readouterr().out.splitlines()[0] == "No trial fulfils the filter; there are 1."
     for trial, score in (("t0000", 0.2), ("t0001", 0.4)):
         write_status(tmp_path, trial, metrics={SCORE: score})
     assert main([command, str(tmp_path), "--filter", "score<0.3"]) == 0
