@@ -113,10 +113,8 @@ def stop(args: argparse.Namespace) -> int:
     """Ask for one trial of a running sweep to be stopped, or for the sweep to begin no other."""
     if args.trial is None:
         running = many(ask_all(args.sweep, STOP), "trial")
-        so = f"{running} will come to an end, and no other begins."
-        return _told(
-            args, "end", f"{so}\nThe best is exported then. --resume goes on with the rest."
-        )
+        so = f"{running} will come to an end, and no other begins.\nThe best is exported then."
+        return _told(args, "end", f"{so} {_again(args)} with the rest.")
     ask(args.sweep, args.trial, STOP)
     status = f"aurl status {shlex.quote(str(args.sweep))}"
     return _told(args, "stop", f"it will at its next report. See {status}", later="stops it then")
@@ -127,7 +125,7 @@ def pause(args: argparse.Namespace) -> int:
     if args.trial is None:
         running = many(ask_all(args.sweep, PAUSE), "trial")
         so = f"{running} will at the next report, no other begins."
-        return _told(args, "pause", f"{so}\n--resume goes on with them and the rest.")
+        return _told(args, "pause", f"{so}\n{_again(args)} with them and the rest.")
     ask(args.sweep, args.trial, PAUSE)
     so = "it will at its next report, and goes on when the sweep is resumed."
     return _told(args, "pause", so)
@@ -140,9 +138,12 @@ def _told(args: argparse.Namespace, wish: str, so: str, *, later: str = "forgets
         print(f"{asked}: {so}")
     else:
         gone = f"no process holds {args.sweep / LOG}, so the sweep seems to run no more"
-        again = f"aurl resume {shlex.quote(str(args.sweep))} goes on with it"
-        print(f"{asked}, but {gone}. {again}, and {later}.")
+        print(f"{asked}, but {gone}. {_again(args)} with it, and {later}.")
     return 0
+
+
+def _again(args: argparse.Namespace) -> str:
+    return f"aurl resume {shlex.quote(str(args.sweep))} goes on"
 
 
 def try_next(args: argparse.Namespace) -> int:
@@ -158,7 +159,7 @@ def try_next(args: argparse.Namespace) -> int:
     trials = many(queued.budget, "trial")
     if queued.trials > queued.budget:
         turn += f", but all of the sweep's {trials} have begun or are queued: "
-        turn += f"--resume --trials {queued.trials} runs it"
+        turn += f"aurl resume {shlex.quote(str(args.sweep))} --trials {queued.trials} runs it"
     else:
         turn += f"{'' if queued.is_running else ' when the sweep is resumed'}, one of its {trials}"
     said = ", ".join(f"{key}={value}" for key, value in values.items()) or "nothing varies"

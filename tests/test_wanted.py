@@ -82,7 +82,7 @@ def test_the_command_says_when_it_is_tried(sweep: Path, capfd: pytest.CaptureFix
         )
     assert tried(capfd, sweep, f"{FINE}=6") == (
         f"queued in SWEEP: {FINE}=6; after 2 queued before it, but all of the sweep's 4 trials "
-        "have begun or are queued: --resume --trials 5 runs it.\n"
+        "have begun or are queued: aurl resume SWEEP --trials 5 runs it.\n"
     )
     study = opened(sweep)
     study.fail_unknown({0, 1})  # as a resumed driver does

@@ -59,7 +59,7 @@ def test_a_wish_about_a_sweep_stands_in_its_folder_and_nowhere_else(
         PAUSE: f"{sweep} is asked to pause: 2 trials will at the next report, no other begins.",
     }
     assert first == said[wish]
-    assert "--resume goes on with" in second
+    assert f"aurl resume {sweep} goes on with" in second
     assert set(sweep.rglob("*")) - before == {sweep / wish}
     assert is_over(sweep)
     other = {STOP: "pause", PAUSE: "stop"}[wish]

@@ -115,8 +115,8 @@ def seed_figure(found: Findings) -> Figure | None:
     if compared is None:
         return None
     near, worse = compared.told_apart
-    seeded = [tried for tried in compared.values if tried in (*near, *worse)]
-    scores = axis_around(short(SCORE), [score for each in seeded for score in each.seed_scores])
+    all_scores = [score for tried in compared.values for score in tried.seed_scores]
+    scores = axis_around(short(SCORE), all_scores)
     rows = [
         Track(
             name=brief(tried.value),
@@ -133,7 +133,7 @@ def seed_figure(found: Findings) -> Figure | None:
                 for score in tried.seed_scores
             ],
         )
-        for tried in seeded
+        for tried in compared.values
         if tried.again
     ]
     legend: Legend = (
