@@ -75,9 +75,9 @@ def conclude(planned: Sweep, console: Console, *, missed: int) -> int:
     elif so:
         console.print(f"No completed trial has every objective{so}.")
     elif first.seed_scores and first.score_low is None:
-        scored = sum(score is not None for score in first.seed_scores)
-        runs_of = f"Of {best}'s {len(first.seed_scores)} runs with other seeds"
-        console.print(f"{runs_of} {scored} have a score, so its own one alone ranks it.")
+        scored, runs = len(first.known_seed_scores), len(first.seed_scores)
+        lead = f"Of {best}'s {runs} runs with other seeds {scored} have a score"
+        console.print(f"{lead}, so its own one alone ranks it.")
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)

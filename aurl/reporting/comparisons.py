@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import mean, median
 
 import numpy as np
@@ -29,7 +30,7 @@ MOST_SAID = 3
 """Parameters whose values are compared in sentences."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Tried:
     """The trials that had one value."""
 
@@ -50,7 +51,7 @@ class Tried:
         ranked = [place for place in self.places if place.rank is not None]
         return min(ranked, key=_order, default=None)
 
-    @property
+    @cached_property
     def again(self) -> Place | None:
         """Of those that are feasible and were trained again, the best by the search's own score.
 
@@ -65,8 +66,7 @@ class Tried:
     @property
     def seed_scores(self) -> list[float]:
         """Scores of these runs, which chose nothing."""
-        scores = self.again.trial.seed_scores if self.again else ()
-        return [score for score in scores if score is not None]
+        return self.again.trial.known_seed_scores if self.again else []
 
     @property
     def median(self) -> float | None:
@@ -76,7 +76,7 @@ class Tried:
         return median(known) if known else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """A parameter that the question is about, value by value."""
 
@@ -94,7 +94,7 @@ class Comparison:
         seeded.sort(key=lambda tried: -mean(tried.seed_scores))
         return seeded if len(seeded) > 1 else []
 
-    @property
+    @cached_property
     def told_from(self) -> float | None:
         """How far apart two means over seeds must be to be told apart; None if there are none."""
         return least_difference([tried.seed_scores for tried in self.by_seeds])
@@ -191,10 +191,9 @@ def spoiled(places: Sequence[Place]) -> list[str]:
     for trial in (place.trial for place in places if place.trial.feasible):
         runs, score = trial.seed_scores, trial.metrics.get(SCORE, -math.inf)
         if runs and trial.score_low is None and score > least:
-            scored = sum(each is not None for each in runs)
             lines.append(
                 f"{trial.trial} has {number(score)} in the search, and stands behind: of its "
-                f"{len(runs)} runs with other seeds {scored} have a score."
+                f"{len(runs)} runs with other seeds {len(trial.known_seed_scores)} have a score."
             )
     return lines
 

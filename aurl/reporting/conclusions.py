@@ -118,7 +118,7 @@ def _chosen(found: Findings, trial: TrialStatus) -> str:
 
 
 def _seeds(best: TrialStatus) -> list[str]:
-    scores = [score for score in best.seed_scores if score is not None]
+    scores = best.known_seed_scores
     if not best.seed_scores:
         return []
     if best.score_low is None:

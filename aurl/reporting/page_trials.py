@@ -1,8 +1,7 @@
 """Trials on a report's page: tables of them, and what its script knows of each."""
 
-import math
 from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from aurl.metrics.score import OBJECTIVES
@@ -82,11 +81,11 @@ def _tried_cells(tried: Tried, *, seeded: bool) -> list[str]:
 
 
 def _seeded_cells(tried: Tried) -> list[str]:
-    if tried.again is None:
+    trial = tried.again and tried.again.trial
+    if not trial or trial.score_low is None:
         return ["-", "-"]
-    scores = tried.seed_scores
-    error = stdev(scores) / math.sqrt(len(scores))
-    return [_pick(tried.again.trial.trial), f"{number(mean(scores))} ± {number(error)}"]
+    middle = mean(tried.seed_scores)
+    return [_pick(trial.trial), f"{number(middle)} ± {number(middle - trial.score_low)}"]
 
 
 def _pick(trial: str) -> Html:

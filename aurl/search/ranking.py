@@ -96,9 +96,14 @@ class TrialStatus:
         return "." in self.trial
 
     @property
+    def known_seed_scores(self) -> list[float]:
+        """The scores of those of its runs with other seeds that have one."""
+        return [score for score in self.seed_scores if score is not None]
+
+    @property
     def score_low(self) -> float | None:
         """:func:`lower_bound` of its runs with other seeds; None unless all have a score."""
-        scores = [score for score in self.seed_scores if score is not None]
+        scores = self.known_seed_scores
         whole = len(scores) == len(self.seed_scores) >= 2
         return lower_bound(scores) if whole else None
 
