@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aurl.config import RunConfig, from_plain, to_plain
-from aurl.data import corpus as corpora
+from aurl.data import corpora
 from aurl.data.context import in_words
 from aurl.data.corpus import Corpus
 from aurl.data.prepare import PrepareOptions, Summary, prepare

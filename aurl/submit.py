@@ -5,7 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from aurl.commands import shape_of
-from aurl.data import corpus as corpora
+from aurl.data import corpora
+from aurl.data.corpus import read_manifest
 from aurl.errors import SweepError
 from aurl.files import parse_settings, read_yaml
 from aurl.search.jobs import Jobs, token, travels_in_the_clear
@@ -77,7 +78,7 @@ def _job_of(args: Namespace) -> tuple[list[str], list[Path]]:
         folder = Path(args.data)
         uploaded = args.data not in corpora.BUNDLED and folder.is_dir()
         if uploaded:
-            corpora.read_manifest(folder)  # or it is no corpus, which the cluster would say later
+            read_manifest(folder)  # or it is no corpus, which the cluster would say later
             files.append(folder.resolve())
         given["data"] = f"./{folder.resolve().name}" if uploaded else args.data
     if args.warm_start is not None:

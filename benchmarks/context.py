@@ -19,7 +19,8 @@ from jaxtyping import Float, Int
 
 from aurl.config import from_plain, to_plain
 from aurl.data.context import in_words, parse_context
-from aurl.data.corpus import Corpus, load_named
+from aurl.data.corpora import load_named
+from aurl.data.corpus import Corpus
 from aurl.data.piece import Piece
 from aurl.files import write_yaml
 from aurl.latent_config import ContextName

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from aurl.data.corpus import load_named
+from aurl.data.corpora import load_named
 from aurl.search.plan import within_budget
 from aurl.search.space import load_space
 from aurl.training import evaluate

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from aurl.analysis.subject import Subject
-from aurl.data.corpus import Corpus, load_named
+from aurl.data.corpora import load_named
+from aurl.data.corpus import Corpus
 from aurl.model import generation
 from aurl.reporting.export import TrainedModel
 from aurl.reporting.loading import Model, load

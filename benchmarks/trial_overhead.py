@@ -29,7 +29,8 @@ from ray.train import report as train_report
 from ray.train.torch import TorchTrainer, get_device
 
 from aurl.config import RunConfig
-from aurl.data.corpus import Corpus, load_named
+from aurl.data.corpora import load_named
+from aurl.data.corpus import Corpus
 from aurl.files import write_yaml
 from aurl.search import sweep
 from aurl.search.cluster import connected

@@ -14,11 +14,11 @@ import numpy as np
 
 from aurl.data.bars import with_pickup
 from aurl.data.clock import TICKS_PER_SECOND, seconds
-from aurl.data.corpus import TUNES
+from aurl.data.corpora import TUNES
 from aurl.data.events import Events
+from aurl.data.metrical import choose_vocabulary
 from aurl.data.midi import read_midi
 from aurl.data.piece import Piece, quantized
-from aurl.data.tokenizer import choose_vocabulary
 
 
 def main() -> None:

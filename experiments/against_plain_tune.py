@@ -30,7 +30,7 @@ import ray
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from aurl.data.corpus import load_named
+from aurl.data.corpora import load_named
 from aurl.files import append_lines, read_json, read_yaml, write_yaml
 from aurl.search import sweep
 from aurl.search.plan import SweepOptions, plan

@@ -15,7 +15,8 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from aurl.config import RunConfig, from_plain
-from aurl.data.corpus import Corpus, load_named
+from aurl.data.corpora import load_named
+from aurl.data.corpus import Corpus
 from aurl.plain import overridden
 from aurl.training.loop import DivergedError, Run, train
 from aurl.training.messages import Row

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from aurl.data.corpus import load_named
+from aurl.data.corpora import load_named
 from aurl.files import append_lines, read_json
 from aurl.search.provenance import read_config
 from aurl.training.loop import Run, train

@@ -22,7 +22,8 @@ import torch
 
 from aurl.config import RunConfig, from_plain, to_plain
 from aurl.data.batches import TokenStore
-from aurl.data.corpus import Corpus, load_named
+from aurl.data.corpora import load_named
+from aurl.data.corpus import Corpus
 from aurl.model.vae import Vae
 from aurl.plain import merged, overridden
 from aurl.training import checkpoint

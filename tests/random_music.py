@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Int
 
 from aurl.data.grammar import Grammar
-from aurl.data.metrical import BAR_TICKS, DRUMS, METRES, Metrical, tempos
+from aurl.data.metrical import Metrical
+from aurl.data.metrical_layout import BAR_TICKS, DRUMS, METRES, tempos
 from aurl.data.piece import NOTE, Metre, Piece, Tempo, sorted_notes
 from aurl.data.vocabulary import GrammarState, Vocabulary
 

@@ -15,7 +15,7 @@ from aurl.data.attributes import (
     attributes,
     discretized,
 )
-from aurl.data.metrical import METRES
+from aurl.data.metrical_layout import METRES
 from aurl.data.piece import NOTE, Key, Metre, Piece, Tempo, sorted_notes
 
 NAN = float("nan")

@@ -15,7 +15,8 @@ from torch import Tensor
 from aurl.config import AugmentationConfig
 from aurl.data.batches import TokenStore, TrainingBatches, check_batches
 from aurl.data.corpus import Corpus
-from aurl.data.metrical import Kind, Metrical
+from aurl.data.metrical import Metrical
+from aurl.data.metrical_layout import Kind
 from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError
 from tests.tiny import VOCABULARY, random_piece, tiny_corpus

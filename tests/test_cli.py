@@ -18,7 +18,8 @@ from rich.console import Console
 
 from aurl import cli
 from aurl.config import to_plain
-from aurl.data import corpus as corpora
+from aurl.data import corpora
+from aurl.data.corpus import save
 from aurl.errors import StorageError, SweepError
 from aurl.files import read_yaml, write_text, write_yaml
 from aurl.reporting.watching import planned_trials
@@ -62,7 +63,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("code.yaml").write_text("question: !!python/object/apply:os.system ['touch ran']\n")
     Path("twice.yaml").write_text("question: Who?\nquestion: Why?\n")
     Path("no_budget.yaml").write_text("question: q\nbudget: 5\n")
-    corpora.save(tiny_corpus(), Path("corpus"))
+    save(tiny_corpus(), Path("corpus"))
     write_yaml(Path("run.yaml"), to_plain(small_config()))
     return tmp_path
 

@@ -14,7 +14,8 @@ from aurl.data.attributes import ATTRIBUTES, attributes
 from aurl.data.batches import TokenStore, TrainingBatches
 from aurl.data.context import CLASSES, check_context, context_classes, in_words, parse_context
 from aurl.data.corpus import Corpus
-from aurl.data.metrical import METRES, Kind, Metrical, tempos
+from aurl.data.metrical import Metrical
+from aurl.data.metrical_layout import METRES, Kind, tempos
 from aurl.data.piece import Tempo
 from aurl.data.tokenizer import encode
 from aurl.errors import ConfigError, DataError

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from made_pieces import random_tune, tune
 
-from aurl.data import corpus as corpora
+from aurl.data import corpora
 from aurl.data.attributes import ATTRIBUTES
-from aurl.data.corpus import ARRAYS, TARGET_RATE_NATS_PER_BAR, Corpus, load, load_named, save
+from aurl.data.corpora import load_named
+from aurl.data.corpus import ARRAYS, TARGET_RATE_NATS_PER_BAR, Corpus, load, save
 from aurl.data.events import Events
 from aurl.data.metrical import Metrical
 from aurl.data.piece import Piece

@@ -167,21 +167,6 @@ def test_search_space_loads(path: Path) -> None:
     assert load_space(path).question
 
 
-def test_readme_maps_every_module() -> None:
-    text = next(block for block in code_blocks(README, "text") if "aurl/data/" in block)
-    mapped: set[str] = set()
-    folder = ""
-    for line in text.splitlines():
-        if line.startswith("aurl/") and line.endswith("/"):
-            folder = line
-        elif line.startswith("aurl/"):
-            mapped.add(line.split()[0])
-        else:
-            mapped |= {folder + name for name in re.findall(r"(?<!\S)\w+\.py(?!\S)", line)}
-    modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("aurl/**/*.py")}
-    assert mapped == {name for name in modules if not name.endswith("__init__.py")}
-
-
 def test_constraints_pin_what_the_project_asks_for_and_name_no_place() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if not line.startswith("#")]

@@ -9,7 +9,8 @@ import torch
 
 from aurl.config import MelodiesConfig, RunConfig
 from aurl.data.batches import TokenStore
-from aurl.data.corpus import Corpus, load_named
+from aurl.data.corpora import load_named
+from aurl.data.corpus import Corpus
 from aurl.data.grid import Grid
 from aurl.data.melodies import ENTROPY_NATS, FACTORS
 from aurl.data.metrical import Metrical

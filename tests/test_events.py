@@ -16,7 +16,8 @@ from aurl.data.events import Events
 from aurl.data.events_layout import TEMPOS
 from aurl.data.events_reader import EventsReader
 from aurl.data.piece import NOTE, Metre, Piece, Tempo, sliced, sorted_notes
-from aurl.data.vocabulary import Vocabulary, vocabulary_from
+from aurl.data.vocabularies import vocabulary_from
+from aurl.data.vocabulary import Vocabulary
 from aurl.errors import DataError
 
 EVENTS = Events()

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from random_music import VOCABULARIES, Plan, advance, planned, plans, random_walks
 
 from aurl.data.grammar import Grammar, accepted, is_valid
-from aurl.data.metrical import BAR_TICKS, METRES, Kind, Metrical
+from aurl.data.metrical import Metrical
+from aurl.data.metrical_layout import BAR_TICKS, METRES, Kind
 from aurl.data.tokenizer import encode
 
 each_vocabulary = pytest.mark.parametrize("name", list(VOCABULARIES))

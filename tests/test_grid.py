@@ -10,7 +10,8 @@ from random_music import advance, knows_where_it_is
 
 from aurl.data.grid import BAR, Grid
 from aurl.data.piece import NOTE, Metre, Piece, sorted_notes
-from aurl.data.vocabulary import Vocabulary, vocabulary_from
+from aurl.data.vocabularies import vocabulary_from
+from aurl.data.vocabulary import Vocabulary
 from aurl.errors import ConfigError, DataError
 
 EIGHTHS = Grid(steps_per_bar=8, lowest=60, highest=109)

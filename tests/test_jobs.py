@@ -18,7 +18,7 @@ import ray
 from aiohttp import web
 
 from aurl import cli, submit
-from aurl.data import corpus as corpora
+from aurl.data.corpus import save
 from aurl.search import jobs
 from aurl.search.jobs import Jobs, token, travels_in_the_clear
 from tests.tiny import tiny_corpus
@@ -231,7 +231,7 @@ def test_what_is_submitted_is_a_command_of_ours_whatever_its_words_begin_with(
 
 
 def test_a_corpus_that_is_here_goes_along(dashboard: Dashboard) -> None:
-    corpora.save(tiny_corpus(), Path("tunes"))
+    save(tiny_corpus(), Path("tunes"))
     Path("elsewhere").mkdir()
     cli.main(["submit", dashboard.address, "space.yaml", "--data", "elsewhere/../tunes"])
     ((_, asked),) = dashboard.jobs.items()

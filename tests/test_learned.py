@@ -10,7 +10,8 @@ import torch
 
 from aurl.config import MelodiesConfig, RunConfig
 from aurl.data.batches import TokenStore
-from aurl.data.corpus import Corpus, load_named
+from aurl.data.corpora import load_named
+from aurl.data.corpus import Corpus
 from aurl.data.events import Events
 from aurl.data.events_layout import NOTE_OFF, NOTE_ON, PITCHES
 from aurl.model.generation import Sampling, drawn

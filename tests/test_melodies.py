@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from aurl.config import MelodiesConfig
-from aurl.data.corpus import load_named
+from aurl.data.corpora import load_named
 from aurl.data.melodies import (
     ENTROPY_NATS,
     FACTORS,

@@ -11,10 +11,11 @@ from hypothesis import example, given, settings
 from random_music import VOCABULARIES, Plan, planned, plans, random_walks
 
 from aurl.data.grammar import is_valid
-from aurl.data.metrical import BAR_TICKS, Kind, Metrical, tempo_value, tempos
+from aurl.data.metrical import Metrical
+from aurl.data.metrical_layout import BAR_TICKS, Kind, tempo_value, tempos
 from aurl.data.piece import Piece, Tempo
 from aurl.data.tokenizer import decode, encode
-from aurl.data.vocabulary import vocabulary_from
+from aurl.data.vocabularies import vocabulary_from
 from aurl.errors import ConfigError, DataError
 
 each_vocabulary = pytest.mark.parametrize("name", list(VOCABULARIES))

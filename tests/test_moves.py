@@ -6,7 +6,7 @@ import pytest
 from aurl.analysis.moves import LEAST, REACH, WINDOWS, Graded, moved_by_dimension
 from aurl.analysis.readings import musical_readings
 from aurl.analysis.traversal import Effect
-from aurl.data.metrical import METRES
+from aurl.data.metrical_layout import METRES
 from aurl.metrics.bootstrap import Interval
 from aurl.studio.controls import WORDS, titles
 from tests.made_studio import made_studio

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from aurl.data.metrical import METRES
+from aurl.data.metrical_layout import METRES
 from aurl.drawing.svg import KINDS, LEVELS
 from aurl.reporting.planes import MOST_DOTS, maps
 from tests.test_charts import shapes, texts

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aurl.config import MelodiesConfig, RunConfig
-from aurl.data.corpus import load_named
+from aurl.data.corpora import load_named
 from aurl.errors import ConfigError
 from aurl.model.latents import LatentLayout
 from aurl.objectives.objective import Terms

@@ -5,7 +5,8 @@ import torch
 from random_music import VOCABULARIES, knows_where_it_is, random_walks
 
 from aurl.data.grammar import Grammar
-from aurl.data.metrical import FEW, Kind
+from aurl.data.metrical import FEW
+from aurl.data.metrical_layout import Kind
 from aurl.data.step_grammar import StepGrammar
 
 BUDGET = 60

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from random_music import VOCABULARIES, Plan, planned, plans, random_walks
 
 from aurl.data.grammar import is_valid
-from aurl.data.metrical import DRUMS, Kind, Metrical, tempos
+from aurl.data.metrical import Metrical, choose_vocabulary
+from aurl.data.metrical_layout import DRUMS, Kind, tempos
 from aurl.data.piece import NOTE, Key, Metre, Piece, Tempo, sliced, sorted_notes
-from aurl.data.tokenizer import choose_vocabulary, decode, encode
+from aurl.data.tokenizer import decode, encode
 from aurl.errors import DataError
 
 each_vocabulary = pytest.mark.parametrize("name", list(VOCABULARIES))

@@ -16,11 +16,11 @@ import pytest
 
 from aurl.data.bars import with_pickup
 from aurl.data.clock import seconds
-from aurl.data.corpus import TUNES
+from aurl.data.corpora import TUNES
 from aurl.data.events import Events
+from aurl.data.metrical import choose_vocabulary
 from aurl.data.midi import read_midi
 from aurl.data.piece import Piece, bar_length, quantized
-from aurl.data.tokenizer import choose_vocabulary
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tunes")]  # they are read once
 HALF_STEP_S = 1 / 128

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from made_pieces import Plan, made, notes_of, plans, random_tune, tune
 
 from aurl.data.attributes import attributes
+from aurl.data.metrical import choose_vocabulary
 from aurl.data.piece import Metre, Piece, quantized, sliced
-from aurl.data.tokenizer import choose_vocabulary, decode
+from aurl.data.tokenizer import decode
 from aurl.data.windows import WindowRequest, Windows, cut, first_bars
 
 

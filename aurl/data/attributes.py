@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from aurl.data.metrical import METRES
+from aurl.data.metrical_layout import METRES
 from aurl.data.piece import Metre, Piece, bar_length
 
 CATEGORICAL: tuple[str, ...] = ("tonic", "mode", "metre")

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aurl.data.attributes import NEAR_CONSTANT
-from aurl.data.metrical import METRES, TEMPO_BINS, tempo_value, tempos
+from aurl.data.metrical_layout import METRES, TEMPO_BINS, tempo_value, tempos
 from aurl.errors import ConfigError, DataError
 from aurl.latent_config import ContextName
 

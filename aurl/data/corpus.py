@@ -5,12 +5,8 @@ with their hashes, the vocabulary, where each piece came from, and the summary o
 Loading maps the arrays into memory and compares the hashes: what trains is what was prepared.
 """
 
-import fcntl
 import hashlib
 import json
-import os
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +15,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from aurl.config import MelodiesConfig
 from aurl.data.duplicates import SPLITS
 from aurl.data.piece import Piece, sliced
-from aurl.data.vocabulary import Vocabulary, vocabulary_from
+from aurl.data.vocabularies import vocabulary_from
+from aurl.data.vocabulary import Vocabulary
 from aurl.errors import AurlError, ConfigError, DataError
-from aurl.files import atomic, file_hash, read_json, write_json
+from aurl.files import atomic, read_json, write_json
 from aurl.plain import printable
 
 SCHEMA = 1
@@ -39,11 +35,6 @@ ARRAYS = {
 }
 TARGET_RATE_NATS_PER_BAR = 6.7
 """Of music as it is found; docs/decisions/0003 argues for it."""
-
-TUNES = Path(__file__).with_name("tunes.zip")
-TUNES_LICENCE = "Public domain (Ryan's Mammoth Collection, 1883)"
-BUNDLED = ("tunes", "melodies")
-"""The corpora that have a name and no folder."""
 
 Split: TypeAlias = Literal["train", "val", "test"]
 
@@ -222,67 +213,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def from_anywhere(name: str) -> str:
-    """The name of a corpus, so that it is found from any folder."""
-    return name if name in BUNDLED else str(Path(name).absolute())
-
-
-def load_named(name: str, melodies: MelodiesConfig | None = None) -> Corpus:
-    """The corpus that ``--data`` names: ``tunes``, ``melodies``, or a folder by ``aurl prepare``.
-
-    ``melodies`` is built in memory, as much of it as its settings say.
-
-    ``tunes`` is built from the bundled files on first use, into ``$XDG_CACHE_HOME/aurl`` (by
-    default ``~/.cache/aurl``), once for each version of the files and of the code; processes that
-    ask for it at the same time wait for one of them to build it.
-
-    Raises:
-        DataError: As :func:`load`, or if the cache folder cannot be written.
-    """
-    if name == "melodies":
-        from aurl.data.melodies import melodies_corpus  # it builds on this module
-
-        return melodies_corpus(melodies or MelodiesConfig())
-    if name != "tunes":
-        return load(Path(name))
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aurl"
-    folder = cache / f"tunes-{_tunes_version()}"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / f"{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / MANIFEST).is_file():
-                build_tunes(folder)
-    except OSError as error:
-        raise DataError(
-            f"{printable(str(cache))} cannot be written: {error.strerror}. "
-            "Set XDG_CACHE_HOME to a folder that can."
-        ) from error
-    return load(folder)
-
-
-def build_tunes(out: Path) -> None:
-    """Prepare the bundled tunes: windows of 2 bars, no velocities (they are a converter's)."""
-    from aurl.data.prepare import PrepareOptions, prepare  # it builds on this module
-
-    options = PrepareOptions(
-        velocity_bins=0, groups_by="content", name="tunes", licence=TUNES_LICENCE
-    )
-    with tempfile.TemporaryDirectory(dir=out.parent) as midi, zipfile.ZipFile(TUNES) as archive:
-        archive.extractall(midi)
-        prepare(Path(midi), out, options)
-
-
 def code_version() -> str:
     """A hash of the code that makes corpora: the modules of this folder."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _tunes_version() -> str:
-    return hashlib.sha256((file_hash(TUNES) + code_version()).encode()).hexdigest()[:16]
 
 
 def array_hashes(corpus: Corpus) -> dict[str, str]:

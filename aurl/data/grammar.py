@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aurl.data.metrical import KEEP, NONE, Kind, Metrical, place
+from aurl.data.metrical_layout import KEEP, NONE, Kind, MetricalLayout, place
 
 N_KINDS = len(Kind)
 NOTHING, FIRST_BAR, FIRST_METRE, FULL_DURATION = range(N_KINDS, N_KINDS + 4)
@@ -69,7 +69,11 @@ class Grammar:
     """
 
     def __init__(
-        self, vocabulary: Metrical, batch: int, n_bars: int, device: torch.device | str = "cpu"
+        self,
+        vocabulary: MetricalLayout,
+        batch: int,
+        n_bars: int,
+        device: torch.device | str = "cpu",
     ) -> None:
         if n_bars < 1:
             raise ValueError(f"n_bars must be >= 1, got {n_bars}.")
@@ -122,7 +126,7 @@ class Grammar:
         self._phase = phase.where(tokens != Kind.PAD, self._phase)
 
     def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Bar and phase after what was read: the last of :meth:`Metrical.positions`."""
+        """Bar and phase after what was read: the last of :meth:`MetricalLayout.positions`."""
         metre, position = self._force[:, Kind.METRE], self._force[:, Kind.POSITION]
         return place(self._tables, self._bars, metre, position)
 
@@ -136,7 +140,7 @@ class Grammar:
 class Rules:
     """The grammar of one vocabulary as tensors on one device."""
 
-    def __init__(self, vocabulary: Metrical, device: torch.device) -> None:
+    def __init__(self, vocabulary: MetricalLayout, device: torch.device) -> None:
         tables = vocabulary.tables(device)
         self.becomes = tables.becomes.T.contiguous()
         self.values = tables.value.to(torch.int16)[:, None]
@@ -157,13 +161,13 @@ class Rules:
 
 
 @lru_cache(maxsize=64)
-def rules_of(vocabulary: Metrical, device: torch.device) -> Rules:
+def rules_of(vocabulary: MetricalLayout, device: torch.device) -> Rules:
     """The grammar of a vocabulary; built once."""
     return Rules(vocabulary, device)
 
 
 def accepted(
-    vocabulary: Metrical, tokens: Int[Tensor, "batch token"], n_bars: int
+    vocabulary: MetricalLayout, tokens: Int[Tensor, "batch token"], n_bars: int
 ) -> Int[Tensor, " batch"]:
     """How many tokens at the beginning of each sequence the grammar accepts.
 
@@ -186,7 +190,7 @@ def accepted(
 
 
 def is_valid(
-    vocabulary: Metrical, tokens: Int[Tensor, "batch token"], n_bars: int
+    vocabulary: MetricalLayout, tokens: Int[Tensor, "batch token"], n_bars: int
 ) -> Bool[Tensor, " batch"]:
     """Whether each sequence is a whole one, ``START`` to ``END`` and then ``PAD``."""
     whole = (tokens == Kind.END).any(dim=1)

@@ -25,9 +25,9 @@ from aurl.data.duplicates import SPLITS, grouped, split_of_groups
 from aurl.data.events import Events
 from aurl.data.intake import Effort, Kept, Progress, Refusal, cut_all, read_all
 from aurl.data.isolation import Limits
+from aurl.data.metrical import choose_vocabulary
 from aurl.data.piece import Piece
 from aurl.data.sources import Source, found_sources, read_counted
-from aurl.data.tokenizer import choose_vocabulary
 from aurl.data.vocabulary import Vocabulary
 from aurl.data.windows import WindowRequest, Windows
 from aurl.errors import ConfigError, DataError

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aurl.data.grammar import FIRST_BAR, FIRST_METRE, FOLLOWS, NOTHING, Rules, rules_of
-from aurl.data.metrical import KEEP, NONE, Kind, Metrical
+from aurl.data.metrical_layout import KEEP, NONE, Kind, MetricalLayout
 
 END, BAR = int(Kind.END), int(Kind.BAR)
 METRE, TEMPO = int(Kind.METRE), int(Kind.TEMPO)
@@ -33,7 +33,7 @@ class StepGrammar:
         ValueError: If ``n_bars`` is not positive.
     """
 
-    def __init__(self, vocabulary: Metrical, batch: int, n_bars: int) -> None:
+    def __init__(self, vocabulary: MetricalLayout, batch: int, n_bars: int) -> None:
         if n_bars < 1:
             raise ValueError(f"n_bars must be >= 1, got {n_bars}.")
         self._said = _said(vocabulary)
@@ -67,14 +67,16 @@ class StepGrammar:
             row.read(token)
 
     def place(self) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Bar and phase after what was read: the last of :meth:`Metrical.positions`."""
+        """Bar and phase after what was read: the last of :meth:`MetricalLayout.positions`."""
         places = [row.place() for row in self._rows]
         bar, position, ticks = np.array(places, np.int64).reshape(-1, 3).T
         phase = position.astype(np.float32) / ticks.astype(np.float32)
         return torch.from_numpy(bar.copy()), torch.from_numpy(phase)
 
 
-def accepted_of_one(vocabulary: Metrical, tokens: Int[np.ndarray, " token"], n_bars: int) -> int:
+def accepted_of_one(
+    vocabulary: MetricalLayout, tokens: Int[np.ndarray, " token"], n_bars: int
+) -> int:
     """How many tokens at the beginning of one sequence the grammar accepts.
 
     As :func:`aurl.data.grammar.accepted`, without its some hundred operations of torch.
@@ -91,7 +93,7 @@ def accepted_of_one(vocabulary: Metrical, tokens: Int[np.ndarray, " token"], n_b
 class _Said:
     """What each id of a vocabulary says, as lists."""
 
-    def __init__(self, vocabulary: Metrical, rules: Rules) -> None:
+    def __init__(self, vocabulary: MetricalLayout, rules: Rules) -> None:
         tables = vocabulary.tables(torch.device("cpu"))
         self.initial: list[int] = tables.initial.tolist()
         self.bar_ticks: list[int] = tables.bar_ticks.tolist()
@@ -119,7 +121,7 @@ class _Said:
 
 
 @lru_cache(maxsize=64)
-def _said(vocabulary: Metrical) -> _Said:
+def _said(vocabulary: MetricalLayout) -> _Said:
     return _Said(vocabulary, rules_of(vocabulary, torch.device("cpu")))
 
 

@@ -10,9 +10,8 @@ bar the last one holds from its start. A bar that a change of metre cuts short i
 of the length it has.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
@@ -20,13 +19,14 @@ import numpy as np
 import torch
 from jaxtyping import Int, Integer, Shaped, UInt16
 
-from aurl.data.metrical import (
+from aurl.data.metrical_layout import (
     BAR_TICKS,
     DRUMS,
     MAX_DURATION,
     METRES,
     Kind,
-    Metrical,
+    MetricalLayout,
+    program_values,
     tempo_value,
     tempos,
 )
@@ -46,7 +46,7 @@ class _Bar:
 
 
 def encode(
-    piece: Piece, vocabulary: Metrical, n_bars: int | None = None
+    piece: Piece, vocabulary: MetricalLayout, n_bars: int | None = None
 ) -> UInt16[np.ndarray, " token"]:
     """The piece as tokens, ``START`` to ``END``.
 
@@ -92,7 +92,7 @@ def encode(
     return np.asarray(ids, np.uint16)
 
 
-def decode(tokens: Integer[np.ndarray, " token"], vocabulary: Metrical) -> Piece:
+def decode(tokens: Integer[np.ndarray, " token"], vocabulary: MetricalLayout) -> Piece:
     """The piece that a sequence says; what comes after its ``END`` is not read.
 
     Notes keep the order and time they were written at; its ``length`` reaches the last bar line.
@@ -139,53 +139,7 @@ def decode(tokens: Integer[np.ndarray, " token"], vocabulary: Metrical) -> Piece
     )
 
 
-def choose_vocabulary(pieces: Iterable[Piece], velocity_bins: int) -> Metrical:
-    """The vocabulary that costs a corpus the fewest tokens.
-
-    The defaults are the commonest program and velocity. There is no PROGRAM where all notes are of
-    one program and none is a drum, and no TEMPO where one TEMPO would say every tempo.
-
-    Args:
-        pieces: All of the corpus; what is not in them may turn out not to be sayable.
-        velocity_bins: Steps of loudness, or 0 to leave it out.
-    """
-    programs, velocities, speeds = Counter[int](), Counter[int](), Counter[float]()
-    for piece in pieces:
-        programs.update(_program_values(piece.notes).tolist())
-        velocities.update(piece.notes["velocity"].tolist())
-        speeds.update(tempo.bpm for tempo in piece.tempos)
-    vocabulary = Metrical(
-        velocity_bins=velocity_bins,
-        programs=len(programs) > 1 or DRUMS in programs,
-        tempo=len({tempo_value(bpm) for bpm in speeds}) > 1,
-    )
-    if speeds:
-        vocabulary = replace(vocabulary, default_tempo=float(_commonest(speeds)))
-    if not programs:
-        return vocabulary
-    loudness = Counter[int]()
-    for velocity, count in velocities.items():
-        loudness[_said_velocity(velocity, vocabulary)] += count
-    return replace(
-        vocabulary,
-        default_program=_commonest(programs),
-        default_velocity=_commonest(loudness),
-    )
-
-
 _SAID_ONCE = (Kind.METRE, Kind.POSITION, Kind.PROGRAM, Kind.VELOCITY, Kind.TEMPO)
-
-
-def _commonest(counts: Counter[Number]) -> Number:
-    """The value counted most; the least of several."""
-    return min(counts, key=lambda value: (-counts[value], value))
-
-
-def _said_velocity(velocity: int, vocabulary: Metrical) -> int:
-    if not vocabulary.velocity_bins:
-        return velocity
-    value = vocabulary.velocity_values(np.asarray([velocity]))[0]
-    return int(vocabulary.velocities()[value])
 
 
 def _changes(values: Int[np.ndarray, " bar"]) -> list[tuple[int, int]]:
@@ -198,7 +152,7 @@ def _changes(values: Int[np.ndarray, " bar"]) -> list[tuple[int, int]]:
 
 
 def _whole(
-    tokens: Integer[np.ndarray, " token"], vocabulary: Metrical
+    tokens: Integer[np.ndarray, " token"], vocabulary: MetricalLayout
 ) -> Int[np.ndarray, " read"]:
     """The tokens up to END, checked."""
     ids = tokens.astype(np.int64)
@@ -221,15 +175,13 @@ def _whole(
     return ids
 
 
-def _program_values(notes: Shaped[np.ndarray, " note"]) -> Int[np.ndarray, " note"]:
-    return np.where(notes["is_drum"], DRUMS, notes["program"].astype(np.int64))
-
-
 _Note = tuple[int, int, int, int, int]  # onset, program value, velocity value, pitch, duration
 
 
-def _notes_as_values(notes: Shaped[np.ndarray, " note"], vocabulary: Metrical) -> list[_Note]:
-    programs = _program_values(notes)
+def _notes_as_values(
+    notes: Shaped[np.ndarray, " note"], vocabulary: MetricalLayout
+) -> list[_Note]:
+    programs = program_values(notes)
     other = programs != vocabulary.default_program
     if not vocabulary.programs and other.any():
         found = "drums" if programs[other][0] == DRUMS else programs[other][0]
@@ -249,7 +201,7 @@ def _notes_as_values(notes: Shaped[np.ndarray, " note"], vocabulary: Metrical) -
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _bar_tokens(notes: Sequence[_Note], start: int, vocabulary: Metrical) -> Iterator[int]:
+def _bar_tokens(notes: Sequence[_Note], start: int, vocabulary: MetricalLayout) -> Iterator[int]:
     position_ids, pitch_ids = vocabulary.ids(Kind.POSITION), vocabulary.ids(Kind.PITCH)
     program_ids, velocity_ids = vocabulary.ids(Kind.PROGRAM), vocabulary.ids(Kind.VELOCITY)
     duration_ids = vocabulary.ids(Kind.DURATION)

@@ -9,7 +9,6 @@
 A sequence begins with ``start``, which is given, and is padded with ``pad`` after its last token.
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,8 +17,6 @@ from jaxtyping import Bool, Float, Int, Integer, UInt16
 from torch import Tensor
 
 from aurl.data.piece import Piece
-from aurl.data.settings import rebuilt
-from aurl.errors import DataError
 
 
 @runtime_checkable
@@ -151,22 +148,3 @@ class Vocabulary(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``vocabulary.json``: ``kind``, ``version`` and the settings."""
         ...
-
-
-def vocabulary_from(data: Mapping[str, Any]) -> Vocabulary:
-    """The vocabulary that its ``to_dict`` described.
-
-    Raises:
-        DataError: If its kind or version is not known, a key is missing or unknown, or a value has
-            the wrong type.
-        ConfigError: If a value is out of range.
-    """
-    from aurl.data.events import Events  # they build on this module
-    from aurl.data.grid import Grid
-    from aurl.data.metrical import Metrical
-
-    kinds = {"metrical": Metrical, "grid": Grid, "events": Events}
-    kind = data.get("kind")
-    if not isinstance(kind, str) or kind not in kinds:
-        raise DataError(f"vocabulary.kind must be one of {', '.join(kinds)}, got {kind!r}.")
-    return rebuilt(kinds[kind], data)

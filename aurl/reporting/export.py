@@ -23,7 +23,8 @@ from aurl.data.context import in_words, parse_context
 from aurl.data.corpus import Corpus
 from aurl.data.midi import write_midi
 from aurl.data.piece import Piece
-from aurl.data.vocabulary import Vocabulary, vocabulary_from
+from aurl.data.vocabularies import vocabulary_from
+from aurl.data.vocabulary import Vocabulary
 from aurl.errors import ConfigError, DataError, SweepError
 from aurl.files import atomic_folder, read_json, write_json, write_text
 from aurl.latent_config import ContextName

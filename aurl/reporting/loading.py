@@ -17,13 +17,14 @@ from torch import Tensor
 from aurl.analysis.interpolation import linear
 from aurl.audio import write_wav
 from aurl.config import RunConfig
-from aurl.data import corpus as corpora
+from aurl.data import corpora
 from aurl.data.arrange import in_sequence, on_one_instrument
 from aurl.data.clock import clocked
 from aurl.data.corpus import Corpus
 from aurl.data.events import Events
 from aurl.data.grid import Grid
-from aurl.data.metrical import DRUMS, Metrical
+from aurl.data.metrical import Metrical
+from aurl.data.metrical_layout import DRUMS
 from aurl.data.midi import write_midi
 from aurl.data.piece import Piece, quantized, sliced
 from aurl.data.sources import read_source

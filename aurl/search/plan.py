@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aurl.config import MelodiesConfig, RunConfig
-from aurl.data import corpus as corpora
+from aurl.data import corpora
 from aurl.data.corpus import Corpus
 from aurl.errors import SweepError
 from aurl.files import read_yaml, write_yaml
