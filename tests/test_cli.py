@@ -22,8 +22,9 @@ from aurl.data import corpora
 from aurl.data.corpus import save
 from aurl.errors import StorageError, SweepError
 from aurl.files import read_yaml, write_text, write_yaml
-from aurl.reporting.watching import planned_trials
+from aurl.reporting.intent import intent_of
 from aurl.search import full_run, plan
+from aurl.search.ranking import read_about
 from aurl.search.shape import Shape
 from tests.tiny import small_config, tiny_corpus
 
@@ -391,10 +392,10 @@ def test_a_grid_has_as_many_trials_as_configurations_and_its_record_says_how_man
     grid = SPACE.replace("trials: 2, ", "").replace("log_uniform: [", "choice: [5e-3, ")
     Path("space.yaml").write_text(f"{grid}\nsampler: {{name: grid}}\n")
     plan.plan(options())
-    assert planned_trials(Path("out/space")) == 3
+    assert intent_of(read_about(Path("out/space"))).trials == 3
     assert plan.plan(options(resume=True)).space.budget.trials == 3
     plan.plan(options(resume=True, trials=2))
-    assert planned_trials(Path("out/space")) == 2
+    assert intent_of(read_about(Path("out/space"))).trials == 2
     assert plan.plan(options(resume=True)).note == "2 trials, as --trials said before."
 
 

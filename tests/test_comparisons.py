@@ -22,7 +22,7 @@ from aurl.reporting.conclusions import answer, caveats, findings_record
 from aurl.reporting.figures import seed_figure
 from aurl.reporting.findings import read_findings
 from aurl.reporting.page_trials import values
-from aurl.search.ranking import SCORE, finalists
+from aurl.search.ranking import SCORE, finalists, read_trials
 from tests.fake_sweep import fake_sweep, write_status
 
 KIND, LAYERS, SIZE = "latent.prior.kind", "latent.prior.layers", "latent.levels.global.dim"
@@ -189,10 +189,10 @@ def test_the_best_of_each_value_are_finalists_where_values_are_compared(tmp_path
     sweep = searched(tmp_path)
     space = read_findings(sweep).space
     assert space is not None
-    chosen = finalists(sweep, 1, space.compared)
+    chosen = finalists(read_trials(sweep), 1, space.compared)
     assert [each.trial for each in chosen] == ["t0001", "t0002", "t0005"], "the best first"
-    assert [each.trial for each in finalists(sweep, 1)] == ["t0001"]
-    two = finalists(sweep, 2, space.compared)
+    assert [each.trial for each in finalists(read_trials(sweep), 1)] == ["t0001"]
+    two = finalists(read_trials(sweep), 2, space.compared)
     assert [each.trial for each in two] == ["t0001", "t0000", "t0002", "t0003", "t0005", "t0004"]
     names = [f"{trial}.{number}" for trial in ("t0001", "t0002", "t0005") for number in (1, 2, 3)]
     assert read_findings(sweep).planned_reruns == set(names)
@@ -211,9 +211,9 @@ def test_of_a_value_that_is_compared_the_best_score_is_the_finalist(tmp_path: Pa
     write_status(sweep, "t0000", metrics=metrics, params=params)  # on the front, for its KL health
     space = read_findings(sweep).space
     assert space is not None
-    again = [trial.trial for trial in finalists(sweep, 1, space.compared)]
+    again = [trial.trial for trial in finalists(read_trials(sweep), 1, space.compared)]
     assert again == ["t0002", "t0001"]
-    assert [trial.trial for trial in finalists(sweep, 2)] == ["t0002", "t0000"]
+    assert [trial.trial for trial in finalists(read_trials(sweep), 2)] == ["t0002", "t0000"]
 
 
 def test_values_that_are_equal_to_python_have_finalists_of_their_own(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_values_that_are_equal_to_python_have_finalists_of_their_own(tmp_path: P
     ended(sweep, 1, 0.4, top_down=False)
     space = read_findings(sweep).space
     assert space is not None
-    assert len(finalists(sweep, 1, space.compared)) == 2
+    assert len(finalists(read_trials(sweep), 1, space.compared)) == 2
 
 
 def test_a_trial_of_no_value_is_no_finalist_of_one(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_trial_of_no_value_is_no_finalist_of_one(tmp_path: Path) -> None:
         write_status(sweep, f"t{number:04}", metrics=kept, params=params)
     space = read_findings(sweep).space
     assert space is not None
-    again = [trial.trial for trial in finalists(sweep, 1, space.compared)]
+    again = [trial.trial for trial in finalists(read_trials(sweep), 1, space.compared)]
     assert again == ["t0002", "t0001"], "12 is none of them, and 8.0 is 8"
 
 

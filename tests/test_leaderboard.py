@@ -499,11 +499,15 @@ def test_finalists_are_the_best_by_the_search_alone(tmp_path: Path) -> None:
     write_status(tmp_path, "t0004", status="failed", **with_score(0.99))
     again = with_score(0.85)  # the best configuration with another seed
     write_status(tmp_path, "t0005", params={"optimizer.lr": 0.9, "seed": 5}, **again)
-    assert [trial.trial for trial in finalists(tmp_path, 2)] == ["t0001", "t0002"]
+    assert [trial.trial for trial in finalists(read_trials(tmp_path), 2)] == ["t0001", "t0002"]
     for number in (1, 2, 3):
         write_rerun(tmp_path, f"t0002.{number}", 0.99)
-    assert [trial.trial for trial in finalists(tmp_path, 2)] == ["t0001", "t0002"]
-    assert [trial.trial for trial in finalists(tmp_path, 9)] == ["t0001", "t0002", "t0000"]
+    assert [trial.trial for trial in finalists(read_trials(tmp_path), 2)] == ["t0001", "t0002"]
+    assert [trial.trial for trial in finalists(read_trials(tmp_path), 9)] == [
+        "t0001",
+        "t0002",
+        "t0000",
+    ]
 
 
 def test_a_rank_is_that_of_a_completed_trial(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from aurl import cli, listings
 from aurl.files import read_json, read_yaml, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.findings import read_findings
-from aurl.reporting.watching import planned_trials, watch
+from aurl.reporting.intent import intent_of
+from aurl.reporting.watching import watch
+from aurl.search.ranking import read_about
 from aurl.search.wishes import PAUSED
 
 MEASURED = ("val/score", *OBJECTIVES)
@@ -84,7 +86,7 @@ def test_anything_else_has_a_line_for_each_piece_of_news(tmp_path: Path) -> None
 def test_a_watch_of_a_sweep_whose_plan_is_damaged_makes_up_none(tmp_path: Path) -> None:
     for space in (None, {"budget": {"trials": 0}}, {"budget": {"trials": "two"}}):
         write_yaml(tmp_path / "sweep.yaml", {"space": space})
-        assert planned_trials(tmp_path) is None
+        assert intent_of(read_about(tmp_path)).trials is None
 
     def begin() -> None:
         write(tmp_path, "t0000", "stopped", 4)
@@ -160,7 +162,7 @@ def test_runs_of_those_who_were_finalists_before_are_not_those_of_finalists(
 
 
 def test_a_watch_does_not_wait_for_what_is_paused(tmp_path: Path) -> None:
-    assert planned_trials(sweep_of(tmp_path, trials=1)) == 1
+    assert intent_of(read_about(sweep_of(tmp_path, trials=1))).trials == 1
     sweep_of(tmp_path, seeds={"finalists": 5})
     events = [
         lambda: write(tmp_path, "t0000", "running", 4),

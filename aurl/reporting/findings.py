@@ -11,7 +11,7 @@ from aurl.files import read_yaml
 from aurl.plain import Plain
 from aurl.reporting.boundaries import Range, ranges_of
 from aurl.reporting.comparisons import Comparison, comparisons
-from aurl.reporting.watching import planned_reruns, planned_trials, silent_s
+from aurl.reporting.intent import intent_of
 from aurl.search.importance import LEAST_TRIALS, Importance, importances
 from aurl.search.ranking import (
     ABOUT,
@@ -23,6 +23,7 @@ from aurl.search.ranking import (
     ranked,
     read_reruns,
     read_trials,
+    silent_s,
 )
 from aurl.search.space import Space, recorded_space
 
@@ -113,17 +114,18 @@ def read_findings(sweep: Path) -> Findings:
             shares = importances(sweep / JOURNAL)
     except AurlError as error:
         notes.append(str(error))
+    intent = intent_of(about)
     return Findings(
         name=sweep.resolve().name,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         about=about,
         space=space,
-        planned=planned_trials(sweep),
+        planned=intent.trials,
         silent_s=silent_s(sweep),
         trials=tuple(trials),
         places=tuple(places),
         reruns=tuple(read_reruns(sweep)),
-        planned_reruns=planned_reruns(sweep),
+        planned_reruns=intent.reruns(trials),
         importances=tuple(shares),
         notes=tuple(notes),
     )

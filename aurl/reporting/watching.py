@@ -8,13 +8,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from aurl.errors import AurlError, ConfigError, SweepError
-from aurl.files import read_yaml
+from aurl.errors import AurlError
+from aurl.reporting.intent import Intent, intent_of
 from aurl.reporting.progress import Progress
 from aurl.reporting.tables import duration, status_table
-from aurl.search.ranking import ABOUT, ENDS, TrialStatus, finalists, read_runs, silent_s
+from aurl.search.ranking import ENDS, TrialStatus, read_about, read_runs, silent_s
 from aurl.search.record import resuming
-from aurl.search.space import Space, recorded_space
 
 AT_REST = (*ENDS, "paused")
 """Statuses of what does not go on by itself."""
@@ -42,11 +41,11 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
     Raises:
         SweepError: If the folder is not a sweep's.
     """
-    trials = read_runs(sweep)
+    trials, intent = _look(sweep)
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                is_over = _is_over(sweep, trials)
+                is_over = _is_over(intent, trials)
                 table = _table(trials, console.height)
                 if not is_over:
                     news = f"last news {duration(silent_s(sweep))} ago"
@@ -56,16 +55,20 @@ def watch(sweep: Path, console: Console, *, pause_s: float, wait: Callable[[floa
                 if is_over:
                     return
                 wait(pause_s)
-                trials = read_runs(sweep)
-    steps = _budget(sweep, "steps_per_trial")
-    with Progress(console, _planned_runs(sweep), steps) as lines:
+                trials, intent = _look(sweep)
+    with Progress(console, intent.runs, intent.steps) as lines:
         known: dict[str, TrialStatus] = {}
         while True:
             _tell(lines, known, trials)
-            if _is_over(sweep, trials):
+            if _is_over(intent, trials):
                 return
             wait(pause_s)
-            trials = read_runs(sweep)
+            trials, intent = _look(sweep)
+
+
+def _look(sweep: Path) -> tuple[list[TrialStatus], Intent]:
+    about = read_about(sweep)
+    return read_runs(sweep, about), intent_of(about)
 
 
 def _tell(lines: Progress, known: dict[str, TrialStatus], trials: Sequence[TrialStatus]) -> None:
@@ -90,16 +93,15 @@ def _table(trials: Sequence[TrialStatus], height: int) -> Table:
     return status_table(shown, among=trials)
 
 
-def _is_over(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
+def _is_over(intent: Intent, trials: Sequence[TrialStatus]) -> bool:
     at_rest = {trial.trial: trial for trial in trials if trial.status in AT_REST}
     searched = [trial for trial in at_rest.values() if not trial.is_rerun]
-    planned = planned_trials(sweep)
     begun = sum(not trial.is_rerun for trial in trials)
-    if len(searched) < (max(1, begun) if planned is None else planned):
+    if len(searched) < (intent.trials or max(1, begun)):
         return False
     if any(trial.status == "paused" for trial in searched):  # the finalists are not known
         return True
-    return at_rest.keys() >= planned_reruns(sweep) | {run.trial for run in trials if run.is_rerun}
+    return at_rest.keys() >= intent.reruns(trials) | {run.trial for run in trials if run.is_rerun}
 
 
 def how_to_go_on(sweep: Path, trials: Sequence[TrialStatus]) -> str:
@@ -109,7 +111,8 @@ def how_to_go_on(sweep: Path, trials: Sequence[TrialStatus]) -> str:
         sweep: The sweep's folder.
         trials: All of it, the finalists' runs too.
     """
-    if _is_ended(sweep, trials):
+    is_over = _is_over(intent_of(read_about(sweep)), trials)
+    if is_over and all(trial.status != "paused" for trial in trials):
         return ""
     silent, is_running = silent_s(sweep), any(trial.status == "running" for trial in trials)
     if is_running and silent < LONG_SILENCE_S:
@@ -121,48 +124,3 @@ def how_to_go_on(sweep: Path, trials: Sequence[TrialStatus]) -> str:
     news = f"no news for {duration(silent)}; if it does not run any more, " if is_running else ""
     line = f"{news}go on with it: {command}"
     return line[0].upper() + line[1:]
-
-
-def _is_ended(sweep: Path, trials: Sequence[TrialStatus]) -> bool:
-    return _is_over(sweep, trials) and all(trial.status != "paused" for trial in trials)
-
-
-def planned_reruns(sweep: Path) -> frozenset[str]:
-    """Runs with other seeds that the sweep's finalists are to have, as its trials stand now.
-
-    What has been run for those of before, when it had fewer trials, does not count for them.
-    """
-    space = _space_with_seeds(sweep)
-    if space is None or space.seeds is None:
-        return frozenset()
-    again = finalists(sweep, space.seeds.finalists, space.compared)
-    numbers = range(1, space.seeds.runs + 1)
-    return frozenset(f"{trial.trial}.{number}" for trial in again for number in numbers)
-
-
-def _planned_runs(sweep: Path) -> int | None:
-    """The sweep's trials, and as many runs with other seeds as its finalists may have."""
-    space = _space_with_seeds(sweep)
-    return planned_trials(sweep) if space is None else space.n_runs
-
-
-def _space_with_seeds(sweep: Path) -> Space | None:
-    """What is searched, if the best are trained again; None where the record is damaged, too."""
-    try:
-        about = read_yaml(sweep / ABOUT)
-        return recorded_space(about) if about["space"].get("seeds") else None
-    except (ConfigError, SweepError, AttributeError, KeyError, TypeError):
-        return None
-
-
-def planned_trials(sweep: Path) -> int | None:
-    """Trials that the sweep is to have; None where its record does not say."""
-    return _budget(sweep, "trials")
-
-
-def _budget(sweep: Path, name: str) -> int | None:
-    try:
-        value = read_yaml(sweep / ABOUT)["space"]["budget"][name]
-    except (ConfigError, KeyError, TypeError):
-        return None
-    return value if type(value) is int and value >= 1 else None

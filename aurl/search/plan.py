@@ -17,7 +17,7 @@ from aurl.plain import Plain, build, many
 from aurl.search.copies import copy_about, restored
 from aurl.search.journal import owned
 from aurl.search.provenance import config_in, provenance, space_hash
-from aurl.search.ranking import ABOUT, FINALISTS, LOG, finalists
+from aurl.search.ranking import ABOUT, FINALISTS, LOG, finalists, read_trials, rerun_names
 from aurl.search.record import given_again, gone_on_with
 from aurl.search.recorder import statuses, unended
 from aurl.search.settings import with_trials
@@ -336,11 +336,11 @@ def final_runs(sweep: Sweep) -> list[tuple[str, Mapping[str, Any], RunConfig]]:
     seeds = sweep.space.seeds
     if seeds is None:
         return runs
-    for trial in finalists(sweep.folder, seeds.finalists, sweep.space.compared):
+    trials = read_trials(sweep.folder)
+    for trial in finalists(trials, seeds.finalists, sweep.space.compared):
         config = config_in(sweep.trials_folder / trial.trial)
-        for number in range(1, seeds.runs + 1):
+        for number, name in enumerate(rerun_names(trial, seeds.runs), start=1):
             seed = stream_seed(sweep.space.base["seed"], "finalist", number) % 2**31
-            name = f"{trial.trial}.{number}"
             if name not in found:
                 runs.append((name, trial.params, replace(config, seed=seed)))
     return runs

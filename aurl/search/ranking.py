@@ -189,9 +189,9 @@ def read_reruns(sweep: Path, about: Plain | None = None) -> list[TrialStatus]:
     return [_read_trial(folder, constraints) for folder in _reruns(sweep)]
 
 
-def read_runs(sweep: Path) -> list[TrialStatus]:
-    """Every trial of a sweep, then the finalists' runs with other seeds."""
-    about = _about(sweep)
+def read_runs(sweep: Path, about: Plain | None = None) -> list[TrialStatus]:
+    """As :func:`read_trials` every trial, then the finalists' runs with other seeds."""
+    about = read_about(sweep) if about is None else about
     return [*read_trials(sweep, about), *read_reruns(sweep, about)]
 
 
@@ -241,7 +241,9 @@ def counts(trials: Sequence[TrialStatus]) -> dict[Status, int]:
     return {status: found[status] for status in STATUSES}
 
 
-def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> list[TrialStatus]:
+def finalists(
+    trials: Sequence[TrialStatus], count: int, compared: Parameter | None = None
+) -> list[TrialStatus]:
     """The best feasible completed trials, by the run that the search made of each.
 
     That run alone chooses, so that a sweep that is resumed trains the same ones again. Of a
@@ -249,7 +251,7 @@ def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> lis
     no other configuration, for other seeds are what a finalist gets.
 
     Args:
-        sweep: The sweep's folder.
+        trials: All of the sweep.
         count: How many; with ``compared``, of each of its values.
         compared: The parameter that the space compares. Its values are held against each other by
             their scores, so these alone choose: what is best of a value may be on no front. A
@@ -258,11 +260,11 @@ def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> lis
     Returns:
         The best first.
     """
-    trials = [replace(trial, seed_scores=()) for trial in read_trials(sweep)]
+    searched = [replace(trial, seed_scores=()) for trial in trials if not trial.is_rerun]
     chosen: list[TrialStatus] = []
     seen: set[str] = set()
     had: Counter[str] = Counter()
-    best = [place.trial for place in ranked(trials) if place.front is not None]
+    best = [place.trial for place in ranked(searched) if place.front is not None]
     best = [trial for trial in best if SCORE in trial.metrics]
     if compared is not None:
         best.sort(key=lambda trial: -trial.metrics[SCORE])
@@ -278,6 +280,11 @@ def finalists(sweep: Path, count: int, compared: Parameter | None = None) -> lis
     return chosen
 
 
+def rerun_names(finalist: TrialStatus, runs: int) -> list[str]:
+    """What a finalist's runs with other seeds are called, by the number of the seed, from 1."""
+    return [f"{finalist.trial}.{number}" for number in range(1, runs + 1)]
+
+
 def _value_of(trial: TrialStatus, compared: Parameter) -> str:
     """What a trial had of a parameter, as text; empty if none of its values."""
     value = compared.value_in(trial.params)
@@ -289,13 +296,18 @@ def _as_text(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _about(sweep: Path) -> Plain:
+def read_about(sweep: Path) -> Plain:
+    """What ``sweep.yaml`` says; empty where it is not there.
+
+    Raises:
+        ConfigError: If it is no YAML mapping.
+    """
     return read_yaml(sweep / ABOUT) if (sweep / ABOUT).exists() else {}
 
 
 def _constraints(sweep: Path, about: Plain | None) -> Mapping[str, Bounds]:
     """What the space that the sweep was started with demands."""
-    space = (_about(sweep) if about is None else about).get("space", {})
+    space = (read_about(sweep) if about is None else about).get("space", {})
     demands = cast("Plain", space).get("constraints") if isinstance(space, dict) else None
     return read_constraints(demands or {})
 

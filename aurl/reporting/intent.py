@@ -1,0 +1,62 @@
+"""What a sweep is to do, by its record: how many trials, and which runs of its finalists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aurl.errors import ConfigError, SweepError
+from aurl.plain import Plain
+from aurl.search.ranking import TrialStatus, finalists, rerun_names
+from aurl.search.space import Space, recorded_space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """What a sweep is to do; what its record does not say, nobody knows."""
+
+    trials: int | None
+    steps: int | None
+    """Of each."""
+
+    space: Space | None
+    """What is searched, if the best are trained again."""
+
+    @property
+    def runs(self) -> int | None:
+        """The trials, and as many runs with other seeds as the finalists may have."""
+        return self.trials if self.space is None else self.space.n_runs
+
+    def reruns(self, trials: Sequence[TrialStatus]) -> frozenset[str]:
+        """Runs with other seeds that the finalists are to have, as the trials stand now.
+
+        What has been run for those of before, when there were fewer trials, does not count.
+        """
+        if self.space is None or self.space.seeds is None:
+            return frozenset()
+        seeds = self.space.seeds
+        again = finalists(trials, seeds.finalists, self.space.compared)
+        return frozenset(name for trial in again for name in rerun_names(trial, seeds.runs))
+
+
+def intent_of(about: Plain) -> Intent:
+    """What ``sweep.yaml`` says, whoever wrote it."""
+    return Intent(
+        trials=_budget(about, "trials"),
+        steps=_budget(about, "steps_per_trial"),
+        space=_with_seeds(about),
+    )
+
+
+def _budget(about: Plain, name: str) -> int | None:
+    try:
+        value: Any = about["space"]["budget"][name]
+    except (KeyError, TypeError):
+        return None
+    return value if type(value) is int and value >= 1 else None
+
+
+def _with_seeds(about: Plain) -> Space | None:
+    try:
+        return recorded_space(about) if about["space"].get("seeds") else None
+    except (ConfigError, SweepError, AttributeError, KeyError, TypeError):
+        return None
