@@ -12,7 +12,7 @@ from aurl.files import parse_settings, read_yaml
 from aurl.search.jobs import Jobs, token, travels_in_the_clear
 from aurl.search.plan import folder_name
 from aurl.search.settings import with_trials
-from aurl.search.space import space_of
+from aurl.search.space_file import space_of
 from aurl.training.store import storage_at
 
 

@@ -18,7 +18,7 @@ import torch
 
 from aurl.data.corpora import load_named
 from aurl.search.plan import within_budget
-from aurl.search.space import load_space
+from aurl.search.space_file import load_space
 from aurl.training import evaluate
 from aurl.training.evaluate import Evaluator
 from aurl.training.loop import Run, Trainer

@@ -23,7 +23,8 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.search.proof import draws
 from aurl.search.sampler import Proposals
 from aurl.search.settings import SamplerConfig
-from aurl.search.space import Space, load_space, optuna_distribution
+from aurl.search.space import Space, optuna_distribution
+from aurl.search.space_file import load_space
 
 SAMPLERS = {
     "tpe": SamplerConfig(name="tpe"),

@@ -23,7 +23,7 @@ from aurl.model import generation
 from aurl.reporting.export import TrainedModel
 from aurl.reporting.loading import Model, load
 from aurl.search.plan import within_budget
-from aurl.search.space import load_space
+from aurl.search.space_file import load_space
 from aurl.studio.move import Move
 from aurl.studio.studio import Studio
 from aurl.training.loop import Run, Trainer

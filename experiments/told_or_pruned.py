@@ -28,7 +28,8 @@ from aurl.search.ranking import End
 from aurl.search.sampler import Proposals
 from aurl.search.scheduling import scheduler_of
 from aurl.search.slot import scalars
-from aurl.search.space import Space, load_space
+from aurl.search.space import Space
+from aurl.search.space_file import load_space
 from experiments.against_plain_tune import hypervolume
 
 WAYS: dict[str, End] = {"pruned": "stopped", "told": "completed", "failed": "failed"}

@@ -13,7 +13,7 @@ from aurl.plain import merged
 from aurl.search.ranking import SCORE
 from aurl.search.recorder import trial_id
 from aurl.search.sampler import Proposals
-from aurl.search.space import space_of
+from aurl.search.space_file import space_of
 
 QUICK = Path(__file__).parents[1] / "search_spaces" / "quick.yaml"
 

@@ -7,7 +7,8 @@ import pytest
 from aurl.files import read_yaml
 from aurl.reporting.boundaries import Range, ranges_of
 from aurl.search.ranking import TrialStatus
-from aurl.search.space import Space, space_of
+from aurl.search.space import Space
+from aurl.search.space_file import space_of
 from tests.fake_sweep import QUICK
 
 SEARCHED: dict[str, Any] = {

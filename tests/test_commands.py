@@ -15,7 +15,7 @@ from aurl.model.vae import Vae
 from aurl.options import parser
 from aurl.search.plan import Sweep
 from aurl.search.shape import Shape
-from aurl.search.space import space_of
+from aurl.search.space_file import space_of
 from tests.fake_sweep import fake_sweep
 from tests.tiny import small_config, tiny_corpus
 

@@ -17,7 +17,8 @@ from aurl.search.recorder import trial_folders
 from aurl.search.sampler import Proposals, enqueue
 from aurl.search.scheduling import Apart, Referee, scheduler_of
 from aurl.search.slot import scalars
-from aurl.search.space import Space, space_of
+from aurl.search.space import Space
+from aurl.search.space_file import space_of
 from tests.tiny import tiny_corpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -14,7 +14,7 @@ from aurl import cli
 from aurl.config import RunConfig
 from aurl.data.corpus import TARGET_RATE_NATS_PER_BAR
 from aurl.files import read_yaml
-from aurl.search.space import load_space
+from aurl.search.space_file import load_space
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("cluster/*.md")])

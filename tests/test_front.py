@@ -12,7 +12,7 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.search import front
 from aurl.search.constraints import Bounds
 from aurl.search.front import FrontPicture, conditional, domains
-from aurl.search.space import space_of
+from aurl.search.space_file import space_of
 from aurl.training.reporters import Interval, Options, write_experiment
 from tests.fake_sweep import QUICK
 

@@ -17,7 +17,8 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.search.distributions import Value
 from aurl.search.ranking import End
 from aurl.search.sampler import Proposals, Repeats
-from aurl.search.space import Space, space_of
+from aurl.search.space import Space
+from aurl.search.space_file import space_of
 from aurl.search.warm_start import Beginning
 from tests.tiny import small_config
 

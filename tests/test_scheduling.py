@@ -19,7 +19,8 @@ from aurl.search.scheduling import (
 )
 from aurl.search.settings import SchedulerConfig, StopperConfig
 from aurl.search.slot import scalars
-from aurl.search.space import Space, space_of
+from aurl.search.space import Space
+from aurl.search.space_file import space_of
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import PAUSE, PAUSED, REASON, STOP
 from aurl.training.evaluate import target_rate_nats

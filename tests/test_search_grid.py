@@ -15,7 +15,8 @@ from aurl.search.distributions import Value
 from aurl.search.grid import cells
 from aurl.search.sampler import Proposals
 from aurl.search.settings import with_trials
-from aurl.search.space import Space, space_of
+from aurl.search.space import Space
+from aurl.search.space_file import space_of
 from aurl.search.warm_start import Beginning
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

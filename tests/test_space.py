@@ -17,7 +17,9 @@ from aurl.search.distributions import Choice, IntUniform, LogUniform, Uniform
 from aurl.search.parameter import Parameter
 from aurl.search.proof import draws, prove
 from aurl.search.settings import SamplerConfig, SchedulerConfig
-from aurl.search.space import Space, examples, load_space, optuna_distribution, space_of
+from aurl.search.space import Space, optuna_distribution
+from aurl.search.space_checks import examples
+from aurl.search.space_file import load_space, space_of
 from aurl.training.fits import check_fits
 from tests.tiny import tiny_corpus
 

@@ -17,7 +17,7 @@ from aurl.reporting.tables import (
     status_table,
 )
 from aurl.search.ranking import TrialStatus, ranked
-from aurl.search.space import space_of
+from aurl.search.space_file import space_of
 
 METRICS = {
     "val/kl_health": 0.9,

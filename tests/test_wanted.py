@@ -13,7 +13,8 @@ from aurl.errors import ConfigError
 from aurl.search import sampler
 from aurl.search.journal import owned
 from aurl.search.sampler import Proposals
-from aurl.search.space import Space, space_of
+from aurl.search.space import Space
+from aurl.search.space_file import space_of
 from aurl.search.wishes import STOP
 from tests.fake_sweep import fake_sweep, write_status
 

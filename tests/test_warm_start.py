@@ -17,7 +17,8 @@ from aurl.files import write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import overridden
 from aurl.search.sampler import Proposals
-from aurl.search.space import Space, space_of
+from aurl.search.space import Space
+from aurl.search.space_file import space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 
 LR, SCHEDULE, WARMUP = "optimizer.lr", "objective.beta.schedule", "objective.beta.warmup"

@@ -25,7 +25,8 @@ from aurl.search.ranking import (
     read_trials,
     silent_s,
 )
-from aurl.search.space import Space, recorded_space
+from aurl.search.space import Space
+from aurl.search.space_file import recorded_space
 
 BEST = 3
 """Trials that are looked at and listened to."""

@@ -7,7 +7,8 @@ from typing import Any
 from aurl.errors import ConfigError, SweepError
 from aurl.plain import Plain
 from aurl.search.ranking import TrialStatus, finalists, rerun_names
-from aurl.search.space import Space, recorded_space
+from aurl.search.space import Space
+from aurl.search.space_file import recorded_space
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,9 @@ from aurl.search.record import given_again, gone_on_with
 from aurl.search.recorder import statuses, unended
 from aurl.search.settings import with_trials
 from aurl.search.shape import Shape
-from aurl.search.space import Space, examples, load_space, recorded_space, space_of
+from aurl.search.space import Space
+from aurl.search.space_checks import examples
+from aurl.search.space_file import load_space, recorded_space, space_of
 from aurl.search.warm_start import Beginning, read_beginnings
 from aurl.seeding import stream_seed
 from aurl.training.fits import check_fits

@@ -19,7 +19,8 @@ from aurl.search.parameter import Parameter
 from aurl.search.proof import draws
 from aurl.search.ranking import ABOUT, JOURNAL, LOG, folder_of, read_runs, read_trials
 from aurl.search.sampler import enqueue
-from aurl.search.space import Space, recorded_space
+from aurl.search.space import Space
+from aurl.search.space_file import recorded_space
 from aurl.search.wishes import is_over
 
 DRAWS = 1000

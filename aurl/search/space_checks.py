@@ -1,0 +1,117 @@
+"""What a search space must keep to: keys that stand once, conditions that can be, valid runs."""
+
+from collections.abc import Mapping
+
+from aurl.errors import ConfigError
+from aurl.plain import Plain
+from aurl.search.constraints import check_metrics
+from aurl.search.distributions import Value, can_be, ends, holds
+from aurl.search.parameter import Parameter
+from aurl.search.space import Space
+
+
+def check(space: Space) -> None:
+    """Keys and conditions, then one configuration for each end of each parameter's range.
+
+    Raises:
+        ConfigError: Of the first that is wrong.
+    """
+    above: dict[str, list[Parameter]] = {}
+    for parameter in space.parameters:
+        key = parameter.key
+        if key in space.fixed or (key in above and not parameter.alternative):
+            where = "searched and fixed" if key in space.fixed else "searched twice"
+            raise ConfigError(f"{key} must stand once in a search space, got it {where}.")
+        if key == "training.steps" or key.startswith(("data.", "evaluation.")):
+            raise ConfigError(f"{key} must be the same for all trials: it cannot be searched.")
+        _check_not_held(key, space.fixed)
+        _check_conditions(parameter, above)
+        if not all(_implied(parameter, space).values()):
+            raise ConfigError(
+                f"{key}.when must be possible, got conditions that exclude each other: "
+                f"{dict(parameter.when)}, and what these parameters stand on."
+            )
+        for other in above.setdefault(key, []):
+            _check_exclusive(parameter, other, space)
+        above[key].append(parameter)
+    if space.seeds is not None and space.compared is not None and space.compared.key == "seed":
+        raise ConfigError(
+            "compare must be a parameter that other seeds leave as it is, got seed. Leave out "
+            "compare, or seeds."
+        )
+    configs = [space.config_of(example) for example in examples(space)]
+    check_metrics(space.constraints, [level.name for level in configs[0].latent.levels])
+
+
+def _check_not_held(key: str, fixed: Plain) -> None:
+    """Refuse a searched key of a list that is held as a whole."""
+    for held in fixed:
+        if key.startswith(f"{held}."):
+            raise ConfigError(
+                f"{held} must not be held while {key} is searched. Hold single settings, such as "
+                f"{key}, or take it out of the search."
+            )
+
+
+def _check_conditions(parameter: Parameter, above: Mapping[str, list[Parameter]]) -> None:
+    at = f"{parameter.key}.when"
+    for other, values in parameter.when.items():
+        if other not in above or other == parameter.key:
+            raise ConfigError(f"{at} must name a parameter above it, got {other!r}.")
+        for value in values:
+            if not any(can_be(each.distribution, value) for each in above[other]):
+                raise ConfigError(f"{at} must list values that {other} can have, got {value!r}.")
+
+
+def _check_exclusive(parameter: Parameter, other: Parameter, space: Space) -> None:
+    """Refuse two ranges of one key that could exist together."""
+    first, second = (_implied(each, space) for each in (other, parameter))
+    if not any(set(first[key]).isdisjoint(second[key]) for key in first.keys() & second.keys()):
+        raise ConfigError(
+            f"{parameter.key} must have ranges whose conditions exclude each other, got "
+            f"{dict(other.when)} and {dict(parameter.when)}."
+        )
+
+
+def _implied(parameter: Parameter, space: Space) -> dict[str, tuple[Value, ...]]:
+    """What must hold for a parameter to exist: its conditions, and what these stand on in turn."""
+    found: dict[str, tuple[Value, ...]] = dict(parameter.when)
+    for other in reversed(space.parameters):
+        if other.key in found and not _has_alternatives(other, space):
+            for key, values in other.when.items():
+                found[key] = tuple(v for v in values if v in found.get(key, values))
+    return found
+
+
+def _has_alternatives(parameter: Parameter, space: Space) -> bool:
+    return any(each.key == parameter.key and each.alternative for each in space.parameters)
+
+
+def examples(space: Space) -> list[dict[str, Value]]:
+    """Parameter values that take each parameter to each end of its range, or each option."""
+    found = [
+        _example(space, parameter, value)
+        for parameter in space.parameters
+        for value in ends(parameter.distribution)
+    ]
+    return found or [{}]
+
+
+def _example(space: Space, parameter: Parameter, value: Value) -> dict[str, Value]:
+    """Values of all parameters that exist when ``parameter`` has ``value``."""
+    allowed: dict[str, tuple[Value, ...]] = {parameter.key: (value,)}
+    met: set[str] = set()
+    for other in reversed(space.parameters):  # a condition names parameters above its own
+        wanted = allowed.get(other.key, ())
+        is_it = other is parameter or other.key != parameter.key
+        if is_it and other.key not in met and any(holds(other.distribution, v) for v in wanted):
+            met.add(other.key)
+            for key, values in other.when.items():
+                allowed[key] = tuple(v for v in values if v in allowed.get(key, values))
+    chosen: dict[str, Value] = {}
+    for other in space.parameters:
+        if other.exists(chosen):
+            wanted = allowed.get(other.key, ())
+            fitting = [v for v in wanted if holds(other.distribution, v)]
+            chosen[other.key] = (*fitting, *ends(other.distribution))[0]
+    return chosen

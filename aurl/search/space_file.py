@@ -1,0 +1,182 @@
+"""Search spaces as they are written: a YAML file, read and checked, with what ``--set`` says."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from aurl.config import RunConfig, to_plain
+from aurl.errors import AurlError, ConfigError, SweepError
+from aurl.files import read_yaml
+from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion
+from aurl.search.constraints import read_constraints
+from aurl.search.distributions import Value, as_value, can_be, read_choice, read_distribution
+from aurl.search.grid import n_cells
+from aurl.search.parameter import Parameter, Role, compared
+from aurl.search.ranking import ABOUT
+from aurl.search.settings import (
+    Budget,
+    SamplerConfig,
+    SchedulerConfig,
+    SeedsConfig,
+    StopperConfig,
+    with_settings,
+)
+from aurl.search.space import Space
+from aurl.search.space_checks import check
+
+
+def load_space(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Space:
+    """Read a search space and check every key it names.
+
+    Args:
+        path: The YAML file.
+        overrides: ``--set`` values; they win over the file, and hold a searched key fixed.
+
+    Raises:
+        ConfigError: If the file, a key, a distribution or a range is wrong.
+    """
+    return space_of(read_yaml(path), overrides=overrides or {})
+
+
+def recorded_space(about: Plain) -> Space:
+    """The space of a sweep, by its record.
+
+    Raises:
+        SweepError: If the record has none that can be read.
+    """
+    try:
+        return space_of(about["space"], overrides=about.get("overrides") or {})
+    except (AurlError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SweepError(f"{ABOUT} has no search space that can be read: {error}") from error
+
+
+def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
+    """Build a space from plain data; arguments and errors as in :func:`load_space`."""
+    values, overrides = with_settings(values, overrides)
+    known = ["question", "base", "scientific", "nuisance", "fixed", "budget"]
+    known += ["compare", "sampler", "scheduler", "stopper", "constraints", "seeds"]
+    for key in _text_keys(values, "a search space"):
+        if key not in known:
+            raise ConfigError(f"{key} is not a section of a search space.{suggestion(key, known)}")
+    question = values.get("question")
+    if not isinstance(question, str) or not question.strip():
+        raise ConfigError(f"question must be a sentence, got {question!r}.")
+    base, fixed = _mapping(values, "base"), _mapping(values, "fixed")
+    given = dotted(overrides)
+    held = {**dotted(fixed), **given}
+    if "training.steps" in {**dotted(base), **held}:
+        raise ConfigError(
+            "training.steps must be left out of a search space, and of --set: "
+            "budget.steps_per_trial sets it, as in --set budget.steps_per_trial=50."
+        )
+    base = overridden(overridden(merged(to_plain(RunConfig()), base), fixed), overrides)
+    roles: tuple[Role, ...] = ("scientific", "nuisance")
+    parameters = tuple(
+        parameter
+        for role in roles
+        for key, entry in _mapping(values, role).items()
+        if key not in given
+        for parameter in _alternatives(key, entry, role)
+    )
+    parameters = _with_held_conditions(parameters, given)
+    sampler = build(SamplerConfig, _mapping(values, "sampler"), at="sampler")
+    all_of_them = {"trials": n_cells(parameters)} if sampler.name == "grid" else {}
+    space = Space(
+        question=question.strip(),
+        base=base,
+        parameters=parameters,
+        fixed=_in_effect(held, base),
+        budget=build(Budget, {**all_of_them, **_mapping(values, "budget")}, at="budget"),
+        sampler=sampler,
+        scheduler=build(SchedulerConfig, _mapping(values, "scheduler"), at="scheduler"),
+        stopper=build(StopperConfig, _mapping(values, "stopper"), at="stopper"),
+        constraints=read_constraints(_mapping(values, "constraints")),
+        compared=compared(values.get("compare"), parameters, given),
+        seeds=(
+            build(SeedsConfig, _mapping(values, "seeds"), at="seeds")
+            if values.get("seeds") is not None
+            else None
+        ),
+    )
+    check(space)
+    return space
+
+
+def _in_effect(held: Plain, base: Plain) -> Plain:
+    """What is held, as it is in the end: not by a section that another one took the place of."""
+    found = {key: setting(base, key) for key in held}
+    return {key: value for key, value in found.items() if value is not None or held[key] is None}
+
+
+def _alternatives(key: str, entry: Any, role: Role) -> list[Parameter]:  # noqa: ANN401
+    """The parameter in an entry, or each of a list of them."""
+    if not isinstance(entry, list) or not entry:
+        return [_parameter(key, entry, role)]
+    entries = cast("list[Any]", entry)
+    return [
+        replace(_parameter(key, each, role), alternative=index)
+        for index, each in enumerate(entries)
+    ]
+
+
+def _parameter(key: str, entry: Any, role: Role) -> Parameter:  # noqa: ANN401
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{key} must be a mapping such as {{choice: [...]}}, got {entry!r}.")
+    entry = _text_keys(cast("Mapping[Any, Any]", entry), key)
+    distribution = read_distribution(key, entry)
+    when = entry.get("when", {})
+    if not isinstance(when, Mapping):
+        raise ConfigError(f"{key}.when must be a mapping such as {{other.key: 1}}, got {when!r}.")
+    conditions = {
+        other: read_choice(
+            f"{key}.when.{other}", allowed if isinstance(allowed, list) else [allowed]
+        )
+        for other, allowed in _text_keys(cast("Mapping[str, Any]", when), f"{key}.when").items()
+    }
+    return Parameter(
+        key,
+        distribution,
+        role,
+        {other: choice.options for other, choice in conditions.items()},
+    )
+
+
+def _with_held_conditions(
+    parameters: tuple[Parameter, ...], held: Mapping[str, Any]
+) -> tuple[Parameter, ...]:
+    """Resolve conditions on parameters that ``--set`` holds fixed, and on what goes with them."""
+    kept: list[Parameter] = []
+    gone = set[str]()
+
+    def left(key: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Of the values that a condition lists, those that the parameter may still have."""
+        if key in held:
+            return tuple(value for value in values if value == as_value(held[key]))
+        ranges = [each.distribution for each in kept if each.key == key]
+        return tuple(v for v in values if key not in gone or any(can_be(r, v) for r in ranges))
+
+    for parameter in parameters:
+        when = {key: left(key, values) for key, values in parameter.when.items()}
+        if all(when.values()):
+            when = {key: values for key, values in when.items() if key not in held}
+            kept.append(replace(parameter, when=when))
+        else:
+            gone.add(parameter.key)
+    return tuple(kept)
+
+
+def _text_keys(section: Mapping[Any, Any], at: str) -> Plain:
+    for key in section:
+        if not isinstance(key, str):
+            raise ConfigError(f"{at} must have text for its keys, got {key!r}.")
+    return dict(section)
+
+
+def _mapping(values: Plain, key: str) -> Plain:
+    section = values.get(key, {})
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{key} must be a mapping, got {section!r}.")
+    return _text_keys(cast("Plain", section), key)
