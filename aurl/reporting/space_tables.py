@@ -28,7 +28,7 @@ def parameter_tree(space: Space) -> Tree:
                 last = next(
                     (nodes[key] for key in reversed([*parameter.when]) if key in nodes), None
                 )
-                nodes[parameter.key] = (last or branch).add(Text(printable(_line(parameter))))
+                nodes[parameter.key] = _add(parameter, last or branch)
         if not nodes:
             branch.add(Text("nothing", style="dim"))
     if space.fixed:
@@ -38,6 +38,16 @@ def parameter_tree(space: Space) -> Tree:
     for line in _how(space):
         tree.add(Text(line))
     return tree
+
+
+def _add(parameter: Parameter, branch: Tree) -> Tree:
+    """A parameter below a branch, and below it what its variants set."""
+    node = branch.add(Text(printable(_line(parameter))))
+    for name, settings in parameter.variants.items():
+        if settings:
+            said = ", ".join(f"{key}={value}" for key, value in settings.items())
+            node.add(Text(printable(f"{name}: {said}"), style="dim"))
+    return node
 
 
 def _how(space: Space) -> list[str]:
@@ -75,6 +85,7 @@ def space_record(space: Space) -> dict[str, Any]:
                 "key": parameter.key,
                 "role": parameter.role,
                 "values": in_words(parameter.distribution),
+                **({"variants": parameter.variants} if parameter.variants else {}),
                 "when": {key: list(values) for key, values in parameter.when.items()},
             }
             for parameter in space.parameters

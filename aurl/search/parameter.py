@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from aurl.errors import ConfigError
-from aurl.plain import suggestion
+from aurl.plain import Plain, suggestion
 from aurl.search.distributions import Choice, Distribution, Value, holds
 
 Role: TypeAlias = Literal["scientific", "nuisance"]
@@ -24,10 +24,24 @@ class Parameter:
     alternative: int = 0
     """Which of the key's ranges this is, if it has several under different conditions."""
 
+    variants: Mapping[str, Plain] = field(default_factory=dict[str, Plain])
+    """What its values stand for, if they are names of several settings: these, by dotted key."""
+
     @property
     def name(self) -> str:
         """What Optuna calls it: the key, and ``key (2)`` for its second range."""
         return f"{self.key} ({self.alternative + 1})" if self.alternative else self.key
+
+    @property
+    def settings(self) -> set[str]:
+        """The settings of a configuration that it changes, by dotted key."""
+        if not self.variants:
+            return {self.key}
+        return {key for settings in self.variants.values() for key in settings}
+
+    def changes(self, value: Value) -> Plain:
+        """What a value of it makes of these."""
+        return dict(self.variants[str(value)]) if self.variants else {self.key: value}
 
     def exists(self, chosen: Mapping[str, Any]) -> bool:
         """Whether the values chosen so far call for this parameter."""

@@ -310,7 +310,7 @@ def within_budget(space: Space, corpus: Corpus, n_workers: int) -> tuple[Space, 
     command line, stays as it is.
     """
     most, training = space.budget.tokens_per_step, space.base["training"]
-    chosen = {*space.fixed, *(parameter.key for parameter in space.parameters)}
+    chosen = {*space.fixed, *(key for each in space.parameters for key in each.settings)}
     if most is None or "training.batch_size" in chosen:
         return space, ""
     together = n_workers * training["accumulate"]  # parts of a step are equal, for each worker

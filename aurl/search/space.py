@@ -12,7 +12,7 @@ from typing import Any, assert_never, cast
 import optuna
 
 from aurl.config import RunConfig, from_plain
-from aurl.plain import Plain, overridden
+from aurl.plain import Plain, overridden, setting
 from aurl.search.constraints import Bounds
 from aurl.search.distributions import (
     Choice,
@@ -72,8 +72,26 @@ class Space:
         Raises:
             ConfigError: If they make no valid run.
         """
-        changes = {**values, "training.steps": self.budget.steps_per_trial}
+        changes: Plain = {"training.steps": self.budget.steps_per_trial}
+        known = {parameter.key: parameter for parameter in self.parameters}
+        for key, value in values.items():
+            changes |= known[key].changes(value) if key in known else {key: value}
         return from_plain(overridden(self.base, changes))
+
+    def value_in(self, config: Plain, parameter: Parameter) -> Value | None:
+        """What a whole configuration, of any origin, has of a parameter; None if nothing of it.
+
+        Of variants the first with which all that they set is as it is there.
+        """
+        if not parameter.variants:
+            value = setting(config, parameter.key)
+            return value if holds(parameter.distribution, value) else None
+        had = {key: setting(config, key) for key in parameter.settings}
+        for name, settings in parameter.variants.items():
+            made = overridden(self.base, settings)
+            if had and all(setting(made, key) == value for key, value in had.items()):
+                return name
+        return None
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, Value]:
         """Ask Optuna for a value of each parameter that exists, in the file's order."""

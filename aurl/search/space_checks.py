@@ -22,9 +22,13 @@ def check(space: Space) -> None:
         if key in space.fixed or (key in above and not parameter.alternative):
             where = "searched and fixed" if key in space.fixed else "searched twice"
             raise ConfigError(f"{key} must stand once in a search space, got it {where}.")
-        if key == "training.steps" or key.startswith(("data.", "evaluation.")):
-            raise ConfigError(f"{key} must be the same for all trials: it cannot be searched.")
+        for each in sorted(parameter.settings):
+            if each == "training.steps" or each.startswith(("data.", "evaluation.")):
+                raise ConfigError(
+                    f"{each} must be the same for all trials: it cannot be searched."
+                )
         _check_not_held(key, space.fixed)
+        _check_variants(parameter, space)
         _check_conditions(parameter, above)
         if not all(_implied(parameter, space).values()):
             raise ConfigError(
@@ -53,6 +57,35 @@ def _check_not_held(key: str, fixed: Plain) -> None:
             )
 
 
+def _check_variants(parameter: Parameter, space: Space) -> None:
+    """Refuse variants of a setting that something else decides."""
+    for name, settings in parameter.variants.items():
+        at = f"{parameter.key} {name}"
+        here = {**_implied(parameter, space), parameter.key: (name,)}
+        if _has_alternatives(parameter, space):
+            raise ConfigError(f"{parameter.key} must have its variants once, got a list of them.")
+        if "seed" in settings:
+            raise ConfigError(f"seed must be left out of variants, got it in {at}.")
+        for key in settings:
+            if held := [each for each in space.fixed if _overlap(each, key)]:
+                raise ConfigError(
+                    f"{held[0]} must not be held while {at} sets {key}. Hold {parameter.key}, or "
+                    "leave it out of the variants."
+                )
+            for other in space.parameters:
+                met = other is not parameter and any(_overlap(key, e) for e in other.settings)
+                if met and not _exclude(here, _implied(other, space)):
+                    raise ConfigError(
+                        f"{key} must stand once in a search space, got it in {at} and in "
+                        f"{other.key}."
+                    )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two settings are one, or one of them is in the other."""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+
+
 def _check_conditions(parameter: Parameter, above: Mapping[str, list[Parameter]]) -> None:
     at = f"{parameter.key}.when"
     for other, values in parameter.when.items():
@@ -65,12 +98,16 @@ def _check_conditions(parameter: Parameter, above: Mapping[str, list[Parameter]]
 
 def _check_exclusive(parameter: Parameter, other: Parameter, space: Space) -> None:
     """Refuse two ranges of one key that could exist together."""
-    first, second = (_implied(each, space) for each in (other, parameter))
-    if not any(set(first[key]).isdisjoint(second[key]) for key in first.keys() & second.keys()):
+    if not _exclude(_implied(other, space), _implied(parameter, space)):
         raise ConfigError(
             f"{parameter.key} must have ranges whose conditions exclude each other, got "
             f"{dict(other.when)} and {dict(parameter.when)}."
         )
+
+
+def _exclude(one: Mapping[str, tuple[Value, ...]], other: Mapping[str, tuple[Value, ...]]) -> bool:
+    """Whether no trial can meet the conditions of both."""
+    return any(set(one[key]).isdisjoint(other[key]) for key in one.keys() & other.keys())
 
 
 def _implied(parameter: Parameter, space: Space) -> dict[str, tuple[Value, ...]]:

@@ -1,6 +1,7 @@
 """Search spaces as they are written: a YAML file, read and checked, with what ``--set`` says."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,11 +11,21 @@ from aurl.errors import AurlError, ConfigError, SweepError
 from aurl.files import read_yaml
 from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion
 from aurl.search.constraints import read_constraints
-from aurl.search.distributions import Value, as_value, can_be, read_choice, read_distribution
+from aurl.search.distributions import (
+    Choice,
+    Value,
+    as_value,
+    can_be,
+    holds,
+    in_words,
+    read_choice,
+    read_distribution,
+)
 from aurl.search.grid import n_cells
 from aurl.search.parameter import Parameter, Role, compared
 from aurl.search.ranking import ABOUT
 from aurl.search.settings import (
+    SECTIONS,
     Budget,
     SamplerConfig,
     SchedulerConfig,
@@ -24,6 +35,11 @@ from aurl.search.settings import (
 )
 from aurl.search.space import Space
 from aurl.search.space_checks import check
+
+VARIANTS = "variants"
+"""Word of a parameter whose values are names of several settings each."""
+
+_OWN_NAME = re.compile(r"[A-Za-z]\w*")
 
 
 def load_space(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Space:
@@ -63,22 +79,23 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     if not isinstance(question, str) or not question.strip():
         raise ConfigError(f"question must be a sentence, got {question!r}.")
     base, fixed = _mapping(values, "base"), _mapping(values, "fixed")
+    roles: tuple[Role, ...] = ("scientific", "nuisance")
+    parameters = tuple(
+        parameter
+        for role in roles
+        for key, entry in _mapping(values, role).items()
+        for parameter in _alternatives(key, entry, role)
+    )
     given = dotted(overrides)
-    held = {**dotted(fixed), **given}
+    overrides = _spelled_out(overrides, parameters)
+    held = {**dotted(fixed), **dotted(overrides)}
     if "training.steps" in {**dotted(base), **held}:
         raise ConfigError(
             "training.steps must be left out of a search space, and of --set: "
             "budget.steps_per_trial sets it, as in --set budget.steps_per_trial=50."
         )
     base = overridden(overridden(merged(to_plain(RunConfig()), base), fixed), overrides)
-    roles: tuple[Role, ...] = ("scientific", "nuisance")
-    parameters = tuple(
-        parameter
-        for role in roles
-        for key, entry in _mapping(values, role).items()
-        if key not in given
-        for parameter in _alternatives(key, entry, role)
-    )
+    parameters = tuple(parameter for parameter in parameters if parameter.key not in given)
     parameters = _with_held_conditions(parameters, given)
     sampler = build(SamplerConfig, _mapping(values, "sampler"), at="sampler")
     all_of_them = {"trials": n_cells(parameters)} if sampler.name == "grid" else {}
@@ -109,6 +126,22 @@ def _in_effect(held: Plain, base: Plain) -> Plain:
     return {key: value for key, value in found.items() if value is not None or held[key] is None}
 
 
+def _spelled_out(overrides: Mapping[str, Any], parameters: Sequence[Parameter]) -> Plain:
+    """What ``--set`` holds, with the settings of a variant in the place of its name."""
+    spelled = dict(overrides)
+    for parameter in parameters:
+        if parameter.variants and parameter.key in spelled:
+            name = spelled.pop(parameter.key)
+            if not holds(parameter.distribution, name):
+                names = in_words(parameter.distribution)
+                raise ConfigError(f"{parameter.key} must be {names}, got {name!r}.")
+            settings = parameter.changes(name)
+            if twice := sorted(settings.keys() & spelled.keys()):
+                raise ConfigError(f"{twice[0]} must be held once, got it in {parameter.key} too.")
+            spelled |= settings
+    return spelled
+
+
 def _alternatives(key: str, entry: Any, role: Role) -> list[Parameter]:  # noqa: ANN401
     """The parameter in an entry, or each of a list of them."""
     if not isinstance(entry, list) or not entry:
@@ -124,7 +157,8 @@ def _parameter(key: str, entry: Any, role: Role) -> Parameter:  # noqa: ANN401
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{key} must be a mapping such as {{choice: [...]}}, got {entry!r}.")
     entry = _text_keys(cast("Mapping[Any, Any]", entry), key)
-    distribution = read_distribution(key, entry)
+    variants = _variants(key, entry) if VARIANTS in entry else {}
+    distribution = Choice((*variants,)) if variants else read_distribution(key, entry)
     when = entry.get("when", {})
     if not isinstance(when, Mapping):
         raise ConfigError(f"{key}.when must be a mapping such as {{other.key: 1}}, got {when!r}.")
@@ -139,7 +173,30 @@ def _parameter(key: str, entry: Any, role: Role) -> Parameter:  # noqa: ANN401
         distribution,
         role,
         {other: choice.options for other, choice in conditions.items()},
+        variants=variants,
     )
+
+
+def _variants(key: str, entry: Plain) -> dict[str, Plain]:
+    """The settings that each variant in an entry stands for, by dotted key."""
+    if beside := [word for word in entry if word not in (VARIANTS, "when")]:
+        raise ConfigError(f"{key}.{VARIANTS} must stand alone, got {beside[0]} beside it.")
+    if not _OWN_NAME.fullmatch(key) or key in (*to_plain(RunConfig()), *SECTIONS):
+        raise ConfigError(
+            f"{VARIANTS} must stand under a word that is no setting, got {key}. Name what they "
+            "are, as in arm: {variants: {...}}."
+        )
+    found = entry[VARIANTS]
+    if isinstance(found, list):  # names that set nothing; what exists with each says `when`
+        found = dict.fromkeys(read_choice(f"{key}.{VARIANTS}", found).options)
+    if not isinstance(found, Mapping) or not found:
+        raise ConfigError(f"{key}.{VARIANTS} must map names to settings, got {found!r}.")
+    variants: dict[str, Plain] = {}
+    for name, settings in _text_keys(cast("Plain", found), f"{key}.{VARIANTS}").items():
+        if settings is not None and not isinstance(settings, Mapping):
+            raise ConfigError(f"{key}.{VARIANTS}.{name} must hold settings, got {settings!r}.")
+        variants[name] = dotted(_text_keys(settings or {}, f"{key}.{VARIANTS}.{name}"))
+    return variants
 
 
 def _with_held_conditions(

@@ -14,8 +14,7 @@ from aurl.config import to_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml
 from aurl.metrics.score import OBJECTIVES
-from aurl.plain import setting
-from aurl.search.distributions import Value, as_value, holds
+from aurl.search.distributions import Value, as_value
 from aurl.search.provenance import read_config
 from aurl.search.ranking import Place, ranked, read_trials
 from aurl.search.space import Space
@@ -85,8 +84,8 @@ def _of_trial(folder: Path, place: Place, space: Space) -> Beginning | None:
         params: dict[str, Any] = {}
         for parameter in space.parameters:
             value = place.trial.params.get(parameter.key)
-            if value is None and holds(parameter.distribution, setting(had, parameter.key)):
-                value = setting(had, parameter.key)
+            if value is None:
+                value = space.value_in(had, parameter)
             if value is not None and parameter.exists(params):
                 params[parameter.key] = value
         if space.named(params) is None:
