@@ -1,0 +1,280 @@
+"""Variants: a parameter whose values are names of several settings each."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aurl.config import to_plain
+from aurl.errors import ConfigError
+from aurl.files import write_json, write_yaml
+from aurl.metrics.score import OBJECTIVES
+from aurl.plain import overridden
+from aurl.reporting.leaderboard import write_leaderboard
+from aurl.reporting.space_tables import space_record
+from aurl.search.grid import n_cells
+from aurl.search.plan import within_budget
+from aurl.search.proof import draws
+from aurl.search.ranking import finalists, read_trials
+from aurl.search.sampler import Proposals
+from aurl.search.space import Space
+from aurl.search.space_file import space_of
+from aurl.search.wanted import queue
+from aurl.search.warm_start import Beginning, read_beginnings
+from tests.fake_sweep import write_status
+from tests.tiny import tiny_corpus
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+FLOOR, GAMMA, BETA = "objective.free_bits.threshold", "latent.gamma", "objective.beta.value"
+AID: dict[str, Any] = {
+    "none": None,
+    "level": {"objective": {"free_bits": {"granularity": "level"}}, FLOOR: 4.0},
+    "batch_norm": {"latent.posterior": "batch_norm"},
+}
+VARIED: dict[str, Any] = {
+    "aid": {"variants": AID},
+    GAMMA: {"uniform": [0.3, 1.0], "when": {"aid": "batch_norm"}},
+    FLOOR: {"uniform": [0.0, 0.5], "when": {"aid": "none"}},
+    BETA: {"log_uniform": [0.01, 1.0]},
+}
+
+
+def space(overrides: Mapping[str, Any] | None = None, **sections: Any) -> Space:
+    values = {
+        "question": "Which?",
+        "budget": {"trials": 9, "steps_per_trial": 6},
+        "scientific": VARIED,
+        **sections,
+    }
+    return space_of(values, overrides=overrides or {})
+
+
+def test_a_variant_sets_all_of_its_settings_and_leaves_the_others() -> None:
+    searched = space()
+    plain = to_plain(searched.config_of({"aid": "none", BETA: 0.5}))
+    level = to_plain(searched.config_of({"aid": "level", BETA: 0.5}))
+    assert level["objective"]["free_bits"] == {"granularity": "level", "threshold": 4.0}
+    assert level == overridden(plain, {"objective.free_bits.granularity": "level", FLOOR: 4.0})
+    normed = searched.config_of({"aid": "batch_norm", GAMMA: 0.7, BETA: 0.5})
+    assert (normed.latent.posterior, normed.latent.gamma) == ("batch_norm", 0.7)
+    assert normed.objective.free_bits == searched.config_of({}).objective.free_bits
+
+
+def test_draws_have_each_variant_and_what_exists_with_it() -> None:
+    drawn = [*draws(space(), 60)]
+    assert {each["aid"] for each in drawn} == {*AID}
+    assert all((GAMMA in each) == (each["aid"] == "batch_norm") for each in drawn)
+    assert all((FLOOR in each) == (each["aid"] == "none") for each in drawn)
+
+
+def test_names_alone_set_nothing() -> None:
+    terms = {
+        "term": {"variants": ["none", "sparsity"]},
+        "objective.regularizers.sparsity": {"choice": [1.0, 3.0], "when": {"term": "sparsity"}},
+    }
+    searched = space(scientific=terms)
+    assert searched.config_of({"term": "none"}) == searched.config_of({})
+    assert n_cells(searched.parameters) == 3
+
+
+def test_a_list_of_settings_is_set_whole() -> None:
+    levels = [{"name": "bar", "dim": 4, "span": 1}]
+    searched = space(scientific={"shape": {"variants": {"bars": {"latent.levels": levels}}}})
+    assert [each.name for each in searched.config_of({"shape": "bars"}).latent.levels] == ["bar"]
+
+
+def test_the_trials_of_variants_take_turns_and_the_best_of_each_is_a_finalist(
+    tmp_path: Path,
+) -> None:
+    searched = space(compare="aid", seeds={"finalists": 1, "runs": 3})
+    assert searched.n_runs == 9 + 3 * 3
+    study = Proposals(tmp_path / "study.journal", searched, "study")
+    for index in range(9):
+        number, params = study.propose()
+        assert params["aid"] == [*AID][index % 3]
+        score = 0.9 - 0.1 * (index % 3) + 0.01 * (index // 3)
+        metrics = {**dict.fromkeys(OBJECTIVES, score), "val/score": score}
+        study.tell(number, "completed", metrics)
+        write_status(tmp_path, f"t{number:04d}", params=params, metrics=metrics)
+    trials = read_trials(tmp_path)
+    assert [each.trial for each in finalists(trials, 1, searched.compared)] == [
+        "t0006",
+        "t0007",
+        "t0008",
+    ]
+    write_leaderboard(tmp_path)
+    assert "aid" in (tmp_path / "leaderboard.csv").read_text().splitlines()[0].split(",")
+
+
+@pytest.mark.parametrize("place", ["fixed", "--set"])
+def test_a_setting_of_a_variant_cannot_be_held(place: str) -> None:
+    held = {"latent.posterior": "standard"}
+    message = (
+        "latent.posterior must not be held while aid batch_norm sets latent.posterior. Hold aid, "
+        "or leave it out of the variants."
+    )
+    with pytest.raises(ConfigError) as caught:
+        space(held) if place == "--set" else space(fixed=held)
+    assert str(caught.value) == message
+
+
+def test_holding_a_variant_holds_what_it_sets_and_settles_what_depends_on_it() -> None:
+    searched = space({"aid": "level"}, compare="aid")
+    assert [each.key for each in searched.parameters] == [BETA]
+    assert searched.fixed == {"objective.free_bits.granularity": "level", FLOOR: 4.0}
+    assert searched.compared is None
+    assert searched.config_of({BETA: 0.5}) == space().config_of({"aid": "level", BETA: 0.5})
+    with pytest.raises(ConfigError, match=r"^aid must be none \| level \| batch_norm, got 'x'\.$"):
+        space({"aid": "x"})
+    twice = "objective.free_bits.granularity must be held once, got it in aid too."
+    with pytest.raises(ConfigError) as caught:
+        space({"aid": "level", "objective.free_bits.granularity": "total"})
+    assert str(caught.value) == twice
+
+
+def test_batches_that_a_variant_sizes_are_not_made_smaller() -> None:
+    budget = {"trials": 2, "steps_per_trial": 6, "tokens_per_step": 64}
+    sizes = {"small": {"training.batch_size": 8}, "large": {"training.batch_size": 64}}
+    searched = space(scientific={"size": {"variants": sizes}}, budget=budget)
+    assert within_budget(searched, tiny_corpus(), 1) == (searched, "")
+    others = space(budget=budget)
+    assert within_budget(others, tiny_corpus(), 1)[1]
+
+
+def test_an_earlier_sweep_that_had_the_settings_had_the_variant(tmp_path: Path) -> None:
+    earlier = space(
+        scientific={
+            "latent.posterior": {"choice": ["standard", "batch_norm"]},
+            GAMMA: {"uniform": [0.1, 1.0], "when": {"latent.posterior": "batch_norm"}},
+            BETA: {"log_uniform": [0.01, 1.0]},
+            "objective.free_bits.granularity": {"choice": ["dimension", "level", "total"]},
+        }
+    )
+    tried = [
+        {"latent.posterior": "batch_norm", GAMMA: 0.5, BETA: 0.2},
+        {"latent.posterior": "standard", BETA: 0.3},
+        {"latent.posterior": "standard", BETA: 0.4, "objective.free_bits.granularity": "total"},
+    ]
+    metrics = {**dict.fromkeys(OBJECTIVES, 0.5), "val/score": 0.5}
+    for index, params in enumerate(tried):
+        folder = tmp_path / "trials" / f"t{index:04d}"
+        write_yaml(folder / "config.yaml", to_plain(earlier.config_of(params)))
+        status = {"status": "completed", "params": params, "metrics": metrics}
+        write_json(folder / "status.json", status)
+    assert read_beginnings(tmp_path, space()) == [
+        Beginning(params={"aid": "batch_norm", GAMMA: 0.5, BETA: 0.2}, metrics=metrics),
+        Beginning(params={"aid": "none", FLOOR: 0.0, BETA: 0.3}, metrics=metrics),
+        # the third has a granularity that no variant has: it goes without one, as others do
+        Beginning(params={BETA: 0.4}),
+    ]
+
+
+def test_a_variant_is_tried_by_its_name(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    values = {"question": "?", "budget": {"trials": 3, "steps_per_trial": 6}, "scientific": VARIED}
+    write_yaml(sweep / "sweep.yaml", {"space": values})
+    study = Proposals(sweep / "study.journal", space(), "study")
+    write_status(sweep, "t0000", params=study.propose()[1])
+    assert queue(sweep, {"aid": "batch_norm", GAMMA: 0.5}).before == 0
+    assert study.propose()[1] | {BETA: 0.0} == {"aid": "batch_norm", GAMMA: 0.5, BETA: 0.0}
+    with pytest.raises(ConfigError, match=r"aid must be none \| level \| batch_norm, got 'x'"):
+        queue(sweep, {"aid": "x"})
+
+
+def test_a_space_says_what_its_variants_set() -> None:
+    said = next(each for each in space_record(space())["parameters"] if each["key"] == "aid")
+    assert said["values"] == "none | level | batch_norm"
+    assert said["variants"]["batch_norm"] == {"latent.posterior": "batch_norm"}
+
+
+def variants(settings: object, key: str = "arm", **more: Any) -> dict[str, Any]:
+    return {key: {"variants": settings, **more}}
+
+
+ONE = {"optimizer.lr": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("scientific", "message"),
+    [
+        (variants({}), "arm.variants must map names to settings, got {}."),
+        (variants("a"), "arm.variants must map names to settings, got 'a'."),
+        (variants([]), "arm.variants must list plain values, got []."),
+        (variants(["a", "a"]), "arm.variants must list distinct values, got ['a', 'a']."),
+        (variants([1]), "arm.variants must have text for its keys, got 1."),
+        (variants({"a": 1}), "arm.variants.a must hold settings, got 1."),
+        (variants({False: ONE}), "arm.variants must have text for its keys, got False."),
+        (variants({"a": {1: 2}}), "arm.variants.a must have text for its keys, got 1."),
+        (variants({"a": ONE}, choice=[1]), "arm.variants must stand alone, got choice beside it."),
+        (
+            variants({"a": ONE}, key="model"),
+            "variants must stand under a word that is no setting, got model. Name what they are, "
+            "as in arm: {variants: {...}}.",
+        ),
+        (
+            variants({"a": ONE}, key="budget"),
+            "variants must stand under a word that is no setting, got budget. Name what they are, "
+            "as in arm: {variants: {...}}.",
+        ),
+        (
+            variants({"a": ONE}, key="optimizer.lr"),
+            "variants must stand under a word that is no setting, got optimizer.lr. Name what "
+            "they are, as in arm: {variants: {...}}.",
+        ),
+        (
+            {"arm": [{"variants": {"a": ONE}}, {"choice": [1]}]},
+            "arm must have its variants once, got a list of them.",
+        ),
+        (variants({"a": {"seed": 1}}), "seed must be left out of variants, got it in arm a."),
+        (
+            variants({"a": {"training.steps": 1}}),
+            "training.steps must be the same for all trials: it cannot be searched.",
+        ),
+        (
+            variants({"a": {"data": {"corpus": "melodies"}}}),
+            "data.corpus must be the same for all trials: it cannot be searched.",
+        ),
+        (
+            variants({"a": ONE}) | {"optimizer.lr": {"choice": [0.1]}},
+            "optimizer.lr must stand once in a search space, got it in arm a and in optimizer.lr.",
+        ),
+        (
+            variants({"a": {"latent.levels": []}}) | {"latent.levels.global.dim": {"choice": [4]}},
+            "latent.levels must stand once in a search space, got it in arm a and in "
+            "latent.levels.global.dim.",
+        ),
+        (
+            variants({"a": ONE}) | variants({"b": ONE}, key="other"),
+            "optimizer.lr must stand once in a search space, got it in arm a and in other.",
+        ),
+        (
+            variants({"a": {"optimizer": {"lr": 0.1}, "optimizer.lr": 0.1}}),
+            "optimizer.lr must stand once, got it by its key and in a section.",
+        ),
+        (
+            variants({"a": {"optimiser.lr": 0.1}}),
+            "optimiser is not a setting. Did you mean 'optimizer'?",
+        ),
+        (variants({"a": {"optimizer.lr": -1}}), "optimizer.lr must be > 0, got -1.0."),
+        (
+            {"latent.gamma": {"choice": [0.5]}} | variants({"a": ONE}, when={GAMMA: 0.7}),
+            "arm.when must list values that latent.gamma can have, got 0.7.",
+        ),
+    ],
+)
+def test_variants_that_cannot_be_are_refused_in_one_line(
+    scientific: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        space(scientific=scientific)
+    assert str(caught.value) == message
+
+
+def test_variants_of_conditions_that_exclude_each_other_may_set_the_same() -> None:
+    arms = variants(["a", "b"])
+    arms |= variants({"x": ONE, "y": {"optimizer.lr": 0.02}}, key="one", when={"arm": "a"})
+    arms |= {"optimizer.lr": {"choice": [0.1, 0.3], "when": {"arm": "b"}}}
+    searched = space(scientific=arms)
+    rates = {searched.config_of(each).optimizer.lr for each in draws(searched, 60)}
+    assert rates == {0.01, 0.02, 0.1, 0.3}
