@@ -25,6 +25,7 @@ from aurl.reporting.page_trials import values
 from aurl.search.ranking import SCORE, finalists, read_trials
 from tests.fake_sweep import fake_sweep, write_status
 
+NO_SEEDS: dict[str, list[float]] = {name: [] for name in (SCORE, *OBJECTIVES)}
 KIND, LAYERS, SIZE = "latent.prior.kind", "latent.prior.layers", "latent.levels.global.dim"
 ASKED = {
     KIND: {"choice": ["standard", "mixture", "planar", "spline"]},
@@ -92,10 +93,10 @@ def test_a_value_is_judged_by_the_best_trial_that_has_it(tmp_path: Path) -> None
             "best": "t0002",
             "median_score": 0.4,
             "trained_again": None,
-            "seed_scores": [],
+            "over_seeds": NO_SEEDS,
         },
     )
-    nothing = {"best": None, "median_score": None, "trained_again": None, "seed_scores": []}
+    nothing = {"best": None, "median_score": None, "trained_again": None, "over_seeds": NO_SEEDS}
     assert record["values"][3] == {"value": "spline", **nothing}
 
 
@@ -168,10 +169,16 @@ SEEDED = {"compare": KIND, "seeds": {"finalists": 1, "runs": 3}}
 
 
 def seeded(sweep: Path, trial: int, *scores: float | None) -> None:
-    """Runs of a trial with other seeds; one without a score has failed."""
+    """Runs of a trial with other seeds; one without a score has failed.
+
+    KL health is as the score, disentanglement half of it, reconstruction a tenth.
+    """
     for number, score in enumerate(scores, start=1):
         status = "failed" if score is None else "completed"
-        kept = {} if score is None else dict.fromkeys((*OBJECTIVES, SCORE), score)
+        kept: dict[str, float] = {}
+        if score is not None:
+            parts = (score, score / 2, score / 10)
+            kept = {SCORE: score, **dict(zip(OBJECTIVES, parts, strict=True))}
         name = f"t{trial:04}.{number}"
         write_status(sweep, name, "finalists", status=status, metrics=kept)
 
@@ -253,7 +260,7 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
     # Variances 0.0004, 0.0007 and 0.0004; q of three groups and six degrees of freedom is 4.339.
     apart = 4.339 * math.sqrt(0.0005 / 3)
     assert found.told_from == pytest.approx(apart, rel=1e-3)
-    first, second = said([found])
+    first, second, third = said([found])
     assert first.startswith(f"By {KIND}, the best score of those completed: standard 0.600")
     assert second == (
         "With 3 other seeds, of each value the best that was trained again has in the mean: "
@@ -261,7 +268,12 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
         "spline. Means more than 0.056 apart are told apart (Tukey, 95 %): standard is better "
         "than planar; mixture cannot be told from standard."
     )
-    assert second in answer(read_findings(sweep))
+    assert third == (
+        "In the mean over these seeds, kl_health standard 0.520, mixture 0.520, planar 0.120; "
+        "disentanglement standard 0.260, mixture 0.260, planar 0.060; "
+        "reconstruction standard 0.052, mixture 0.052, planar 0.012."
+    )
+    assert [second, third] == answer(read_findings(sweep))[2:4]
     only = f"Only the best of each {KIND} is trained with other seeds (3 each); every other"
     assert any(line.startswith(only) for line in caveats(read_findings(sweep)))
     figure = seed_figure(read_findings(sweep))
@@ -273,10 +285,12 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
     assert html.index(">score<") < again < html.index(">mean over other seeds<")
     assert again < html.index(">kl_health<"), "it is seen without scrolling"
     assert "<td>0.520 ± 0.012</td>" in html
-    assert html.count("<td>-</td>" * 9) == 1, "spline was not trained again"
+    assert "<td>0.520</td><td>0.260</td><td>0.052</td>" in html, "objectives over seeds"
+    assert html.count("<td>-</td>" * 12) == 1, "spline was not trained again"
     record = findings_record(read_findings(sweep))["comparisons"][0]
     assert record["told_from"] == found.told_from
-    assert record["values"][0]["seed_scores"] == [0.50, 0.52, 0.54]
+    assert record["values"][0]["over_seeds"][SCORE] == [0.50, 0.52, 0.54]
+    assert record["values"][0]["over_seeds"][OBJECTIVES[2]] == pytest.approx([0.05, 0.052, 0.054])
     assert record["values"][0]["trained_again"] == "t0001"
 
 

@@ -16,6 +16,7 @@ from aurl.metrics.pareto import non_dominated_fronts
 from aurl.reporting.export import trial_at_rank
 from aurl.reporting.leaderboard import record, status_record, write_leaderboard
 from aurl.search.ranking import (
+    SCORE,
     Status,
     TrialStatus,
     counts,
@@ -455,7 +456,7 @@ def test_the_lower_bound_is_the_mean_less_its_standard_error() -> None:
     # Deviations -0.1, 0 and 0.1: variance 0.01, standard error 0.1 / sqrt(3).
     assert lower_bound([0.4, 0.5, 0.6]) == pytest.approx(0.5 - 0.1 / 3**0.5)
     assert lower_bound([0.3, 0.3, 0.3]) == pytest.approx(0.3)
-    assert replace(trial("t0000"), seed_scores=(0.4,)).score_low is None
+    assert replace(trial("t0000"), seeds=({SCORE: 0.4},)).score_low is None
 
 
 def test_finalists_stand_first_by_what_their_score_is_at_least(tmp_path: Path) -> None:

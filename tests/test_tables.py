@@ -16,7 +16,7 @@ from aurl.reporting.tables import (
     short_name,
     status_table,
 )
-from aurl.search.ranking import TrialStatus, ranked
+from aurl.search.ranking import SCORE, TrialStatus, ranked
 from aurl.search.space_file import space_of
 
 METRICS = {
@@ -245,7 +245,7 @@ def test_a_leaderboard_marks_what_is_infeasible_and_shows_the_lower_bound_of_fin
     assert "rank trial score kl_health disent. recon. parameters" in lines
     assert "1* t0000 0.513 0.900 0.250 0.600" in lines
     assert "2! t0001 0.513 0.900 0.250 0.600" in lines
-    again = trial("t0002", seed_scores=(0.25, 0.25, 0.25))
+    again = trial("t0002", seeds=({SCORE: 0.25},) * 3)
     lines = drawn(leaderboard_table(ranked([trial("t0000"), again])))
     assert "rank trial low score kl_health disent. recon. parameters" in lines
     assert "1* t0002 0.250 0.513 0.900 0.250 0.600" in lines

@@ -14,7 +14,8 @@ from statistics import mean, median
 
 import numpy as np
 
-from aurl.reporting.tables import brief, number
+from aurl.metrics.score import OBJECTIVES
+from aurl.reporting.tables import brief, number, short_name
 from aurl.search.distributions import Value, is_same, values_of
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import SCORE, Place
@@ -66,7 +67,13 @@ class Tried:
     @property
     def seed_scores(self) -> list[float]:
         """Scores of these runs, which chose nothing."""
-        return self.again.trial.known_seed_scores if self.again else []
+        return self.over_seeds(SCORE)
+
+    def over_seeds(self, name: str) -> list[float]:
+        """A score or an objective of each of these runs; nothing unless all have it."""
+        runs = self.again.trial.seeds if self.again else ()
+        found = [run[name] for run in runs if run is not None and name in run]
+        return found if len(found) == len(runs) else []
 
     @property
     def median(self) -> float | None:
@@ -238,8 +245,23 @@ def _by_seeds(compared: Comparison) -> list[str]:
     return [
         f"With {len(near[0].seed_scores)} other seeds, of each value the best that was trained "
         f"again has in the mean: {told}{lacking}. Means more than {number(compared.told_from)} "
-        f"apart are told apart (Tukey, 95 %): {'; '.join(verdicts)}."
+        f"apart are told apart (Tukey, 95 %): {'; '.join(verdicts)}.",
+        *_objectives([*near, *worse]),
     ]
+
+
+def _objectives(seeded: Sequence[Tried]) -> list[str]:
+    """What the score of each is made of, in the mean over its seeds."""
+    told = [
+        f"{short_name(name)} "
+        + ", ".join(
+            f"{brief(tried.value)} {number(mean(found))}"
+            for tried in seeded
+            if (found := tried.over_seeds(name))
+        )
+        for name in OBJECTIVES
+    ]
+    return [f"In the mean over these seeds, {'; '.join(told)}."]
 
 
 def _order(place: Place) -> tuple[bool, float, int]:

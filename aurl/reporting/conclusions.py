@@ -346,7 +346,9 @@ def findings_record(found: Findings) -> dict[str, Any]:
                         "best": tried.best and tried.best.trial.trial,
                         "median_score": tried.median,
                         "trained_again": tried.again and tried.again.trial.trial,
-                        "seed_scores": tried.seed_scores,
+                        "over_seeds": {
+                            name: tried.over_seeds(name) for name in (SCORE, *OBJECTIVES)
+                        },
                     }
                     for tried in each.values
                 ],

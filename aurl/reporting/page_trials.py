@@ -18,7 +18,10 @@ SHOWN_ROWS = 10
 HEADINGS = ("value", "completed", "others", "best", "rank", "score")
 """Of the table of a parameter's values: what comes first."""
 
-SEEDED = ("trained again", "mean over other seeds")
+SEEDED = (
+    *("trained again", "mean over other seeds"),
+    *(f"{short(name)} over seeds" for name in OBJECTIVES),
+)
 """... then, of those whose best were trained again, what is to be seen without scrolling."""
 
 MORE = (*(short(name) for name in OBJECTIVES), "median score")
@@ -83,9 +86,14 @@ def _tried_cells(tried: Tried, *, seeded: bool) -> list[str]:
 def _seeded_cells(tried: Tried) -> list[str]:
     trial = tried.again and tried.again.trial
     if not trial or trial.score_low is None:
-        return ["-", "-"]
+        return ["-"] * len(SEEDED)
     middle = mean(tried.seed_scores)
-    return [_pick(trial.trial), f"{number(middle)} ± {number(middle - trial.score_low)}"]
+    objectives = (tried.over_seeds(name) for name in OBJECTIVES)
+    return [
+        _pick(trial.trial),
+        f"{number(middle)} ± {number(middle - trial.score_low)}",
+        *(number(mean(found)) if found else "-" for found in objectives),
+    ]
 
 
 def _pick(trial: str) -> Html:

@@ -86,14 +86,19 @@ class TrialStatus:
     """Its last or final metrics; finite."""
     feasible: bool = True
     """False of a completed trial that collapsed or violates a constraint of the space."""
-    seed_scores: tuple[float | None, ...] = ()
-    """Scores of a finalist's runs with other seeds; None of one that is not done, was not
-    completed or is infeasible."""
+    seeds: tuple[Mapping[str, float] | None, ...] = ()
+    """Score and objectives of a finalist's runs with other seeds; None of one that is not done,
+    was not completed or is infeasible."""
 
     @property
     def is_rerun(self) -> bool:
         """Whether it is a finalist's run with another seed, such as ``t0003.1``, and no trial."""
         return "." in self.trial
+
+    @property
+    def seed_scores(self) -> tuple[float | None, ...]:
+        """The score of each of its runs with other seeds; None where there is none."""
+        return tuple(None if found is None else found.get(SCORE) for found in self.seeds)
 
     @property
     def known_seed_scores(self) -> list[float]:
@@ -260,7 +265,7 @@ def finalists(
     Returns:
         The best first.
     """
-    searched = [replace(trial, seed_scores=()) for trial in trials if not trial.is_rerun]
+    searched = [replace(trial, seeds=()) for trial in trials if not trial.is_rerun]
     chosen: list[TrialStatus] = []
     seen: set[str] = set()
     had: Counter[str] = Counter()
@@ -338,12 +343,13 @@ def _read_trial(
         _, words = violation(trial.metrics, constraints)
         trial = replace(trial, feasible=not words, reason=words or trial.reason)
     runs = [_read_trial(each, constraints) for each in reruns]
-    return replace(trial, seed_scores=tuple(map(_score, runs)))
+    return replace(trial, seeds=tuple(map(_measured, runs)))
 
 
-def _score(run: TrialStatus) -> float | None:
-    done = run.status == "completed" and run.feasible
-    return run.metrics.get(SCORE) if done else None
+def _measured(run: TrialStatus) -> Mapping[str, float] | None:
+    if run.status != "completed" or not run.feasible:
+        return None
+    return {name: run.metrics[name] for name in (SCORE, *OBJECTIVES) if name in run.metrics}
 
 
 def _trial_status(name: str, values: Mapping[str, Any]) -> TrialStatus:
