@@ -1,6 +1,7 @@
 """What a sweep says to its question, value by value."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from aurl.reporting.comparisons import (
     spoiled,
 )
 from aurl.reporting.conclusions import answer, caveats, findings_record
-from aurl.reporting.figures import seed_figure
+from aurl.reporting.figures import seed_figure, slice_figures
 from aurl.reporting.findings import read_findings
 from aurl.reporting.page_trials import values
 from aurl.search.ranking import SCORE, finalists, read_trials
@@ -309,6 +310,24 @@ def test_values_are_drawn_with_their_whole_names(tmp_path: Path) -> None:
     drawn = figure.drawing.document()
     order = sorted(names, key=lambda name: drawn.index(f">{name}<"))
     assert order == ["exponential", "target_kl", "target_reconstruction"], "as the space has them"
+    (sliced,) = slice_figures(read_findings(sweep), SCORE)
+    assert all(f">{name}<" in sliced.drawing.document() for name in names)
+
+
+def test_a_slice_of_long_names_has_each_trial_in_the_line_of_its_own(tmp_path: Path) -> None:
+    names = ["the_first_name", "the_second_name", "c"]
+    sweep = sweep_of(tmp_path, scientific={"arm": {"variants": names}})
+    for number, (name, score) in enumerate(zip(names, (0.2, 0.4, 0.3), strict=True)):
+        metrics = dict.fromkeys((*OBJECTIVES, SCORE), score)
+        write_status(sweep, f"t{number:04}", params={"arm": name}, metrics=metrics)
+    (sliced,) = slice_figures(read_findings(sweep), SCORE)
+    dot = r'data-trial="(\w+)" cx="([\d.]+)"'
+    found = re.findall(rf">(the_\w+|c)</text>|{dot}", sliced.drawing.document())
+    assert [name or trial for name, trial, _ in found] == [
+        *("the_first_name", "t0000", "the_second_name", "t0001", "c", "t0002"),
+    ]
+    first, second, third = (float(x) for _, _, x in found if x)
+    assert first < third < second, "by score, from left to right"
 
 
 def test_of_several_finalists_of_a_value_the_seeds_do_not_choose_one(tmp_path: Path) -> None:

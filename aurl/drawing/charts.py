@@ -45,6 +45,16 @@ class Axis:
             low, high, at = math.log(low), math.log(high), math.log(value)
         return (at - low) / (high - low) if high > low else 0.5
 
+    @property
+    def room(self) -> float:
+        """Width of an option's name below a :func:`scatter`."""
+        return (WIDTH - RIGHT - LEFT) / max(len(self.options), 1)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether names of options would be cut there; see :func:`tracks`."""
+        return any(_cut(option, self.room) != option for option in self.options)
+
     def labels(self) -> list[Label]:
         """What is written along it."""
         if self.options:
@@ -109,11 +119,10 @@ def scatter(
         y = bottom + (TOP - bottom) * place
         drawing.line(LEFT, y, right, y)
         drawing.words(LEFT - 6, y + 4, text, align="end", role="pale")
-    room = (right - LEFT) / max(len(across.options), 1)
     for place, text in across.labels():
         x = LEFT + (right - LEFT) * place
         drawing.line(x, TOP, x, bottom)
-        shown = _cut(text, room) if across.options else text
+        shown = _cut(text, across.room) if across.options else text
         drawing.words(x, bottom + 16, shown, align="middle", role="pale")
     drawing.line(LEFT, bottom, right, bottom, "axis")
     drawing.line(LEFT, TOP, LEFT, bottom, "axis")

@@ -1,7 +1,7 @@
 """The figures of a report, each as a drawing with the name of its file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -90,9 +90,25 @@ def slice_figures(found: Findings, target: str) -> list[Figure]:
         ]
         if marks:
             name = f"slice_{short(target)}_{_file_name(parameter.name)}"
-            drawing = scatter(marks, _axis(parameter), up)
+            across = _axis(parameter)
+            is_sideways = across.is_crowded
+            drawing = _sideways(marks, across, up) if is_sideways else scatter(marks, across, up)
             figures.append(Figure(name=name, drawing=drawing, title=parameter.name))
     return figures
+
+
+def _sideways(marks: Sequence[Mark], across: Axis, up: Axis) -> Drawing:
+    """A slice of options whose names are long: a line for each, scores from left to right."""
+    rows = [
+        Track(
+            name=option,
+            low=number(up.low),
+            high=number(up.high),
+            marks=[replace(mark, x=up.place(mark.y)) for mark in marks if mark.x == index],
+        )
+        for index, option in enumerate(across.options)
+    ]
+    return tracks(f"{across.name}, → {up.name}", rows)
 
 
 def sliced(places: Sequence[Place]) -> list[Place]:
