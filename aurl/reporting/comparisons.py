@@ -251,17 +251,15 @@ def _by_seeds(compared: Comparison) -> list[str]:
 
 
 def _objectives(seeded: Sequence[Tried]) -> list[str]:
-    """What the score of each is made of, in the mean over its seeds."""
-    told = [
-        f"{short_name(name)} "
-        + ", ".join(
-            f"{brief(tried.value)} {number(mean(found))}"
-            for tried in seeded
-            if (found := tried.over_seeds(name))
-        )
-        for name in OBJECTIVES
-    ]
-    return [f"In the mean over these seeds, {'; '.join(told)}."]
+    """What the score of each is made of, in the mean over its seeds, the best first."""
+    told: list[str] = []
+    for name in OBJECTIVES:
+        known = [(tried, found) for tried in seeded if (found := tried.over_seeds(name))]
+        known.sort(key=lambda each: -mean(each[1]))
+        means = ", ".join(f"{brief(tried.value)} {number(mean(found))}" for tried, found in known)
+        apart = least_difference([found for _, found in known])
+        told.append(f"{short_name(name)} {means} (told apart by more than {number(apart)})")
+    return [f"In the mean over these seeds, {'; '.join(told)}. Each by a test of its own."]
 
 
 def _order(place: Place) -> tuple[bool, float, int]:
