@@ -16,6 +16,9 @@ from aurl.plain import Plain, build, check_numbers
 MOST_DRAWS = 100_000
 """From a prior, or of a code, at a time: far more do not fit into memory."""
 
+MOST_STEPS = 2**53
+"""Of a run: beyond, shares of it are not exact, as numbers are kept in double precision."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MelodiesConfig:
@@ -161,6 +164,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, "training", ">= 1", "steps", "batch_size", "accumulate", "log_every")
+        if self.steps > MOST_STEPS:
+            raise ConfigError(f"training.steps must be <= {MOST_STEPS}, got {self.steps}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

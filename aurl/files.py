@@ -202,6 +202,15 @@ class _Loader(yaml.SafeLoader):
                 seen.add((key.tag, key.value))
         return node
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number that a message can show: in base 16, Python reads longer ones too."""
+        value = super().construct_yaml_int(node)
+        str(value)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
 
 def _loaded(text: str) -> Any:  # noqa: ANN401
     """What a text of one YAML document says."""

@@ -32,6 +32,7 @@ def test_a_configuration_survives_the_way_to_plain_data_and_yaml() -> None:
         ({"optimizer.weight_decay": -1}, r"weight_decay must be >= 0, got -1"),
         ({"optimizer.warmup": 1.0}, r"optimizer\.warmup must be in \[0, 1\), got 1"),
         ({"training.steps": 0}, r"training\.steps must be >= 1, got 0"),
+        ({"training.steps": 10**400}, r"steps must be <= 9007199254740992, got 1000"),
         ({"training.precision": "float16"}, r"must be one of float32, bfloat16, got 'float16'"),
         ({"training.compile": 1}, r"training\.compile must be true or false, got 1"),
         ({"training.steps": 1.5}, r"training\.steps must be a whole number, got 1\.5"),

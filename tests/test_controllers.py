@@ -87,6 +87,14 @@ def test_beta_stays_between_zero_and_its_largest() -> None:
         assert all(0.0 <= beta <= 0.5 for beta in betas(schedule, kls))
 
 
+def test_the_largest_rates_take_beta_from_one_limit_to_the_other() -> None:
+    shown = [400.0] * 5 + [0.0] * 10
+    for rate in (1e4, 1e308):
+        found = betas(target_reconstruction(value=0.5, rate=rate), shown)
+        assert found[4] == pytest.approx(0.5e-4)
+        assert found[-1] == 0.5
+
+
 def test_target_reconstruction_follows_its_formula_down_to_its_smallest() -> None:
     """ln beta falls by the rate times the smoothed error, of which a step has 100 % at most."""
     shown = [2000.0, 30.0, 22.0, 0.0, 21.0, *[400.0] * 60, *[15.0] * 5]

@@ -39,6 +39,7 @@ BILLIONS = "\n".join(
         ("a: &a [*a]", "it repeats itself"),
         (BILLIONS, "it repeats itself to over 1000000 entries"),
         ("a: " + "9" * 5000, "digits"),
+        ("a: 0x" + "f" * 5000, "digits"),
         ("a: 2026-13-45", "month must be in"),
         ("a: " + "[" * 3000 + "]" * 3000, "recursion"),
         ("a: !!python/name:os.system x", "could not determine a constructor"),
@@ -68,7 +69,9 @@ def test_what_yaml_may_repeat_is_read(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["[1", "9" * 5000, "2026-13-45", "{a: 1, a: 2}", "*a"])
+@pytest.mark.parametrize(
+    "text", ["[1", "9" * 5000, "0x" + "f" * 5000, "2026-13-45", "{a: 1, a: 2}", "*a"]
+)
 def test_a_value_that_is_none_is_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--set value must be YAML, got '[^\n]{1,80}'\.$"):
         parse_value(text)

@@ -102,6 +102,11 @@ def test_a_kl_that_is_not_a_number_is_not_hidden_by_its_floor() -> None:
     assert charged_kl(kl, floors, lambda value: value).isnan()
 
 
+def test_a_floor_that_single_precision_cannot_hold_shows_in_the_objective() -> None:
+    floors = floors_of(FreeBitsConfig(threshold=1e308), torch.arange(2), torch.arange(2))
+    assert charged_kl(torch.ones(1, 2), floors, alone).isinf()
+
+
 def test_the_floor_is_decided_on_the_whole_batch_of_all_workers() -> None:
     kl = torch.full((2, 1), 0.4, requires_grad=True)
     floors = Floors(torch.tensor([0.5]), torch.tensor([0]), torch.ones(1))

@@ -166,6 +166,8 @@ class TargetReconstruction(_Controller):
     """
 
     SMALLEST = 1e-4
+    LARGEST_CHANGE = 10.0
+    """Of ln beta in one step; more than from the smallest beta to the largest."""
 
     def __init__(self, config: BetaConfig, steps: int) -> None:
         super().__init__(config, steps, start=config.value)
@@ -174,7 +176,8 @@ class TargetReconstruction(_Controller):
     def observe(self, *, kl: float, reconstruction: float) -> None:
         """Follow the reconstruction."""
         del kl
-        wanted = self._state["beta"] * math.exp(-self.rate * self._note(reconstruction))
+        change = min(self.LARGEST_CHANGE, -self.rate * self._note(reconstruction))
+        wanted = self._state["beta"] * math.exp(change)
         self._state["beta"] = min(self.largest, max(self.SMALLEST * self.largest, wanted))
 
 

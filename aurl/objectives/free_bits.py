@@ -67,7 +67,7 @@ def floors_of(
     def floor(nats: float) -> float:
         return -torch.inf if nats == 0.0 and not is_closed_form else nats
 
-    thresholds = torch.full_like(slots, floor(config.threshold))
+    thresholds = floor(config.threshold) * torch.ones_like(slots)  # infinite, if too large for it
     for index, own in enumerate(of_levels):
         if own is not None:
             group = torch.where(level == index, len(slots), group)
