@@ -8,15 +8,16 @@ import pytest
 
 from aurl.config import to_plain
 from aurl.errors import ConfigError
-from aurl.files import write_json, write_yaml
+from aurl.files import parse_settings, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import overridden
-from aurl.reporting.leaderboard import write_leaderboard
+from aurl.reporting.leaderboard import columns, status_record, write_leaderboard
 from aurl.reporting.space_tables import space_record
+from aurl.search.distributions import in_words
 from aurl.search.grid import n_cells
 from aurl.search.plan import within_budget
 from aurl.search.proof import draws
-from aurl.search.ranking import finalists, read_trials
+from aurl.search.ranking import TrialStatus, finalists, read_trials
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space
 from aurl.search.space_file import space_of
@@ -203,6 +204,29 @@ ONE = {"optimizer.lr": 0.01}
         (variants([]), "arm.variants must list plain values, got []."),
         (variants(["a", "a"]), "arm.variants must list distinct values, got ['a', 'a']."),
         (variants([1]), "arm.variants must have text for its keys, got 1."),
+        *(
+            (
+                variants({name: ONE}),
+                "arm.variants must have names that YAML reads as they stand, got "
+                f"{name!r}. Choose words, such as no_flow.",
+            )
+            for name in ("", "1", "1e3", "true", "null", "[bold]", "a: b", "a #b", "a\nb", "*a")
+        ),
+        (
+            variants(["a", "1e3x", "2"]),
+            "arm.variants must have names that YAML reads as they stand, got '2'. Choose words, "
+            "such as no_flow.",
+        ),
+        (
+            variants({"a": ONE}, key="score"),
+            "variants must stand under a word that is no column of a leaderboard, got score. Name "
+            "what they are, as in arm: {variants: {...}}.",
+        ),
+        (
+            variants({"a": ONE}, key="arm-2"),
+            "variants must stand under a word of letters, digits and _, a letter first, got "
+            "arm-2. Name what they are, as in arm: {variants: {...}}.",
+        ),
         (variants({"a": 1}), "arm.variants.a must hold settings, got 1."),
         (variants({False: ONE}), "arm.variants must have text for its keys, got False."),
         (variants({"a": {1: 2}}), "arm.variants.a must have text for its keys, got 1."),
@@ -269,6 +293,27 @@ def test_variants_that_cannot_be_are_refused_in_one_line(
     with pytest.raises(ConfigError) as caught:
         space(scientific=scientific)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["no_flow", "a=b, c", "1e3x", "β 2", "it's"])
+def test_a_name_is_the_same_wherever_it_is_given(name: str) -> None:
+    rates = {"optimizer.lr": {"choice": [0.1, 0.2], "when": {"arm": name}}}
+    scientific = variants(["other", name]) | rates
+    held = space(parse_settings([f"arm={name}"]), scientific=scientific)
+    assert [each.key for each in held.parameters] == ["optimizer.lr"]
+    assert in_words(space(scientific=scientific).parameters[0].distribution) == f"other | {name}"
+
+
+def test_no_variants_stand_under_a_column_of_a_leaderboard() -> None:
+    trial = TrialStatus(trial="t0000", status="running")
+    for column in {*columns([]), *status_record(trial)}:
+        with pytest.raises(ConfigError, match="no column of a leaderboard"):
+            space(scientific=variants(["a"], key=column))
+
+
+def test_what_a_file_says_of_a_key_that_is_held_is_not_read() -> None:
+    held = space({"optimizer.lr": 0.1}, scientific={"optimizer.lr": {"values": 1}})
+    assert held.fixed == {"optimizer.lr": 0.1}
 
 
 def test_variants_of_conditions_that_exclude_each_other_may_set_the_same() -> None:

@@ -228,7 +228,9 @@ def in_words(distribution: Distribution) -> str:
     """How a distribution is shown to a person, such as ``8 to 64 by 8``."""
     match distribution:
         case Choice(options):
-            return " | ".join(json.dumps(option).strip('"') for option in options)
+            return " | ".join(
+                option if isinstance(option, str) else json.dumps(option) for option in options
+            )
         case IntUniform(low, high, step, log):
             return f"{low} to {high}" + (" by ratio" if log else f" by {step}" * (step > 1))
         case Uniform(low, high):
