@@ -133,6 +133,21 @@ def dotted(values: Mapping[str, Any], *, at: str = "") -> Plain:
     return found
 
 
+def whole_kinds(values: Mapping[str, Any], *, at: str = "") -> Plain:
+    """As :func:`dotted`, but a section that names one of its kinds stays whole.
+
+    Raises:
+        ConfigError: As :func:`dotted`.
+    """
+    dotted(values)
+    found: Plain = {}
+    for key, value in values.items():
+        inside = isinstance(value, Mapping) and not any(kind in value for kind in _KINDS)
+        path = f"{at}{key}"
+        found |= whole_kinds(cast("Plain", value), at=f"{path}.") if inside else {path: value}
+    return found
+
+
 def setting(values: Plain, key: str) -> Any:  # noqa: ANN401
     """What stands at a dotted key, as :func:`overridden` finds it; None if nothing."""
     node: Any = values

@@ -323,3 +323,29 @@ def test_variants_of_conditions_that_exclude_each_other_may_set_the_same() -> No
     searched = space(scientific=arms)
     rates = {searched.config_of(each).optimizer.lr for each in draws(searched, 60)}
     assert rates == {0.01, 0.02, 0.1, 0.3}
+
+
+LINEAR = {"schedule": "linear", "warmup": 0.2}
+CYCLICAL = {"objective": {"beta": {"schedule": "cyclical", "value": 0.5, "cycles": 3, "ramp": 0.5}}}
+
+
+@pytest.mark.parametrize("section", [{"objective.beta": LINEAR}, {"objective": {"beta": LINEAR}}])
+def test_a_section_of_a_variant_takes_the_place_of_another_of_its_kinds(
+    section: dict[str, Any],
+) -> None:
+    arms = variants({"cyclical": {}, "linear": section})
+    searched = space(base=CYCLICAL, scientific=arms)
+    linear = searched.config_of({"arm": "linear"})
+    assert linear == space(base=CYCLICAL, fixed=section).config_of({})
+    assert linear == space({"arm": "linear"}, base=CYCLICAL, scientific=arms).config_of({})
+    assert searched.config_of({"arm": "cyclical"}) == space(base=CYCLICAL).config_of({})
+
+
+def test_what_is_fixed_or_searched_in_such_a_section_stays_so() -> None:
+    arms = variants({"cyclical": {}, "linear": {"objective.beta": LINEAR}})
+    fixed = space(base=CYCLICAL, scientific=arms, fixed={BETA: 0.3})
+    assert fixed.config_of({"arm": "linear"}).objective.beta.value == 0.3
+    found = space(base=CYCLICAL, scientific=arms | {BETA: {"choice": [0.1, 0.2]}})
+    assert found.config_of({"arm": "linear", BETA: 0.2}).objective.beta.value == 0.2
+    held = space({"arm": "linear", "objective.beta": {"value": 0.7}}, scientific=arms)
+    assert held.config_of({}).objective.beta.value == 0.7

@@ -72,7 +72,7 @@ class Space:
         Raises:
             ConfigError: If they make no valid run.
         """
-        changes: Plain = {"training.steps": self.budget.steps_per_trial}
+        changes: Plain = {**self.fixed, "training.steps": self.budget.steps_per_trial}
         known = {parameter.key: parameter for parameter in self.parameters}
         for key, value in values.items():
             changes |= known[key].changes(value) if key in known else {key: value}

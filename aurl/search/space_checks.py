@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from aurl.errors import ConfigError
-from aurl.plain import Plain
+from aurl.plain import Plain, dotted
 from aurl.search.constraints import check_metrics
 from aurl.search.distributions import Value, can_be, ends, holds
 from aurl.search.parameter import Parameter
@@ -66,7 +66,7 @@ def _check_variants(parameter: Parameter, space: Space) -> None:
             raise ConfigError(f"{parameter.key} must have its variants once, got a list of them.")
         if "seed" in settings:
             raise ConfigError(f"seed must be left out of variants, got it in {at}.")
-        for key in settings:
+        for key in dotted(settings):
             if held := [each for each in space.fixed if _overlap(each, key)]:
                 raise ConfigError(
                     f"{held[0]} must not be held while {at} sets {key}. Hold {parameter.key}, or "

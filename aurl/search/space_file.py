@@ -10,7 +10,7 @@ from aurl.config import RunConfig, to_plain
 from aurl.errors import AurlError, ConfigError, SweepError
 from aurl.files import parse_value, read_yaml
 from aurl.metrics.score import OBJECTIVES
-from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion
+from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion, whole_kinds
 from aurl.search.constraints import read_constraints
 from aurl.search.distributions import (
     Choice,
@@ -142,9 +142,9 @@ def _spelled_out(overrides: Mapping[str, Any], parameters: Sequence[Parameter]) 
                 names = in_words(parameter.distribution)
                 raise ConfigError(f"{parameter.key} must be {names}, got {name!r}.")
             settings = parameter.changes(name)
-            if twice := sorted(settings.keys() & spelled.keys()):
+            if twice := sorted(dotted(settings).keys() & dotted(spelled).keys()):
                 raise ConfigError(f"{twice[0]} must be held once, got it in {parameter.key} too.")
-            spelled |= settings
+            spelled = merged(settings, spelled)
     return spelled
 
 
@@ -191,17 +191,7 @@ def _variants(key: str, entry: Plain) -> dict[str, Plain]:
     """The settings that each variant in an entry stands for, by dotted key."""
     if beside := [word for word in entry if word not in (VARIANTS, "when")]:
         raise ConfigError(f"{key}.{VARIANTS} must stand alone, got {beside[0]} beside it.")
-    kinds = {
-        "that is no setting": key.partition(".")[0] not in (*to_plain(RunConfig()), *SECTIONS),
-        "that is no column of a leaderboard": key not in _COLUMNS,
-        "of letters, digits and _, a letter first": _OWN_NAME.fullmatch(key),
-    }
-    for kind, is_one in kinds.items():
-        if not is_one:
-            raise ConfigError(
-                f"{VARIANTS} must stand under a word {kind}, got {key}. Name what they are, as in "
-                "arm: {variants: {...}}."
-            )
+    _check_word(key)
     found = entry[VARIANTS]
     if isinstance(found, list):  # names that set nothing; what exists with each says `when`
         found = dict.fromkeys(read_choice(f"{key}.{VARIANTS}", found).options)
@@ -216,8 +206,23 @@ def _variants(key: str, entry: Plain) -> dict[str, Plain]:
             )
         if settings is not None and not isinstance(settings, Mapping):
             raise ConfigError(f"{key}.{VARIANTS}.{name} must hold settings, got {settings!r}.")
-        variants[name] = dotted(_text_keys(settings or {}, f"{key}.{VARIANTS}.{name}"))
+        variants[name] = whole_kinds(_text_keys(settings or {}, f"{key}.{VARIANTS}.{name}"))
     return variants
+
+
+def _check_word(key: str) -> None:
+    """Refuse a word that variants cannot stand under."""
+    kinds = {
+        "that is no setting": key.partition(".")[0] not in (*to_plain(RunConfig()), *SECTIONS),
+        "that is no column of a leaderboard": key not in _COLUMNS,
+        "of letters, digits and _, a letter first": _OWN_NAME.fullmatch(key),
+    }
+    for kind, is_one in kinds.items():
+        if not is_one:
+            raise ConfigError(
+                f"{VARIANTS} must stand under a word {kind}, got {key}. Name what they are, as in "
+                "arm: {variants: {...}}."
+            )
 
 
 def _is_word(name: str) -> bool:
