@@ -1,6 +1,6 @@
 """Variants: a parameter whose values are names of several settings each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,17 +157,52 @@ def test_an_earlier_sweep_that_had_the_settings_had_the_variant(tmp_path: Path) 
         {"latent.posterior": "standard", BETA: 0.3},
         {"latent.posterior": "standard", BETA: 0.4, "objective.free_bits.granularity": "total"},
     ]
-    metrics = {**dict.fromkeys(OBJECTIVES, 0.5), "val/score": 0.5}
-    for index, params in enumerate(tried):
-        folder = tmp_path / "trials" / f"t{index:04d}"
-        write_yaml(folder / "config.yaml", to_plain(earlier.config_of(params)))
-        status = {"status": "completed", "params": params, "metrics": metrics}
-        write_json(folder / "status.json", status)
+    metrics = warm(tmp_path, earlier, tried)
     assert read_beginnings(tmp_path, space()) == [
         Beginning(params={"aid": "batch_norm", GAMMA: 0.5, BETA: 0.2}, metrics=metrics),
         Beginning(params={"aid": "none", FLOOR: 0.0, BETA: 0.3}, metrics=metrics),
         # the third has a granularity that no variant has: it goes without one, as others do
         Beginning(params={BETA: 0.4}),
+    ]
+
+
+def warm(sweep: Path, searched: Space, tried: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Trials of an earlier sweep, all completed and on the front, and what each measured."""
+    metrics = {**dict.fromkeys(OBJECTIVES, 0.5), "val/score": 0.5}
+    for index, params in enumerate(tried):
+        folder = sweep / "trials" / f"t{index:04d}"
+        write_yaml(folder / "config.yaml", to_plain(searched.config_of(params)))
+        status = {"status": "completed", "params": params, "metrics": metrics}
+        write_json(folder / "status.json", status)
+    return metrics
+
+
+def test_what_an_earlier_variant_set_counts_and_not_what_it_was_called(tmp_path: Path) -> None:
+    levels = [{"name": "bar", "dim": 4, "span": 1}]
+    rates = {"full": None, "flat": {"latent.levels": levels}, "slow": {"optimizer.lr": "2e-3"}}
+    dim = {"latent.levels.global.dim": {"choice": [8, 16], "when": {"arm": "full"}}}
+    tried = [
+        {"arm": "full", "latent.levels.global.dim": 8},
+        {"arm": "flat"},
+        {"arm": "slow"},
+    ]
+    metrics = warm(tmp_path, space(scientific=variants(rates) | dim), tried)
+    renamed = {"full": None, "slow": rates["flat"], "slower": rates["slow"]}
+    assert read_beginnings(tmp_path, space(scientific=variants(renamed) | dim)) == [
+        Beginning(params=tried[0], metrics=metrics),
+        Beginning(params={"arm": "slow"}, metrics=metrics),
+        Beginning(params={"arm": "slower"}, metrics=metrics),
+    ]
+    changed = rates | {"slow": {"optimizer.lr": 3e-3}}
+    found = read_beginnings(tmp_path, space(scientific=variants(changed) | dim))
+    assert [each.params for each in found] == [tried[0], {"arm": "flat"}, {}]
+
+
+def test_names_that_set_nothing_are_found_by_name(tmp_path: Path) -> None:
+    searched = space(scientific=variants(["none", "dip"]))
+    metrics = warm(tmp_path, searched, [{"arm": "dip"}])
+    assert read_beginnings(tmp_path, searched) == [
+        Beginning(params={"arm": "dip"}, metrics=metrics)
     ]
 
 
@@ -326,7 +361,9 @@ def test_variants_of_conditions_that_exclude_each_other_may_set_the_same() -> No
 
 
 LINEAR = {"schedule": "linear", "warmup": 0.2}
-CYCLICAL = {"objective": {"beta": {"schedule": "cyclical", "value": 0.5, "cycles": 3, "ramp": 0.5}}}
+CYCLICAL = {
+    "objective": {"beta": {"schedule": "cyclical", "value": 0.5, "cycles": 3, "ramp": 0.5}}
+}
 
 
 @pytest.mark.parametrize("section", [{"objective.beta": LINEAR}, {"objective": {"beta": LINEAR}}])

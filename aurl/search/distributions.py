@@ -214,7 +214,7 @@ def holds(distribution: Distribution, value: Any) -> bool:  # noqa: ANN401
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return distribution.low <= value <= distribution.high
-    return can_be(distribution, value)
+    return isinstance(value, str | int | float | bool) and can_be(distribution, value)
 
 
 def as_drawn(distribution: Distribution, value: Value) -> Value:
