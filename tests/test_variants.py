@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aurl.config import to_plain
-from aurl.errors import ConfigError
+from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_settings, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import overridden
@@ -18,6 +18,7 @@ from aurl.search.grid import n_cells
 from aurl.search.plan import within_budget
 from aurl.search.proof import draws
 from aurl.search.ranking import TrialStatus, finalists, read_trials
+from aurl.search.record import gone_on_with
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space
 from aurl.search.space_file import space_of
@@ -386,3 +387,66 @@ def test_what_is_fixed_or_searched_in_such_a_section_stays_so() -> None:
     assert found.config_of({"arm": "linear", BETA: 0.2}).objective.beta.value == 0.2
     held = space({"arm": "linear", "objective.beta": {"value": 0.7}}, scientific=arms)
     assert held.config_of({}).objective.beta.value == 0.7
+
+
+@pytest.mark.parametrize("order", [["two", "one"], ["one", "two"]])
+def test_a_constraint_is_of_a_metric_that_every_variant_has(order: list[str]) -> None:
+    bar, whole = (
+        {"name": "bar", "dim": 4, "span": 1},
+        {"name": "all", "dim": 4, "span": "sequence"},
+    )
+    levels = {"one": {"latent.levels": [whole]}, "two": {"latent.levels": [whole, bar]}}
+    scientific = variants({name: levels[name] for name in order})
+    assert space(scientific=scientific, constraints={"val/kl_nats/all": {"at_least": 1}})
+    with pytest.raises(ConfigError, match=r"^constraints.val/kl_nats/bar must be a metric"):
+        space(scientific=scientific, constraints={"val/kl_nats/bar": {"at_least": 1}})
+
+
+SAID = (
+    "--resume must be given the {} that s was started with, got {}. Start another sweep with "
+    "--name."
+)
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        (  # Optuna would know neither this choice nor the next
+            {"b": ONE, "a": {}},
+            SAID.format("variants", "arm ['b', 'a'], was ['a', 'b']"),
+        ),
+        ({"b": ONE}, SAID.format("variants", "arm ['b'], was ['a', 'b']")),
+        (
+            {"a": {}, "b": {"optimizer.lr": 0.02}},
+            SAID.format("space", "scientific.arm.variants.b.optimizer.lr 0.02, was 0.01"),
+        ),
+        (
+            {"a": None, "b": ONE},
+            SAID.format("space", "scientific.arm.variants.a None, was {}"),
+        ),
+        (
+            {"a": {}, "b": {"optimizer": {"lr": 0.01}}},
+            SAID.format(
+                "space",
+                "scientific.arm.variants.b {'optimizer': {'lr': 0.01}}, was "
+                "{'optimizer.lr': 0.01}",
+            ),
+        ),
+    ],
+)
+def test_a_sweep_does_not_go_on_with_other_variants(
+    tmp_path: Path, arms: dict[str, Any], message: str
+) -> None:
+    def record(found: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "space": {"question": "?", "scientific": variants(found), "budget": {}},
+            "overrides": {},
+            "made_by": {},
+            "commands": [],
+        }
+
+    before = record({"a": {}, "b": ONE})
+    assert gone_on_with(before, before, tmp_path / "s")["space"] == before["space"]
+    with pytest.raises(SweepError) as caught:
+        gone_on_with(before, record(arms), tmp_path / "s")
+    assert str(caught.value) == message

@@ -73,10 +73,14 @@ class Space:
         Raises:
             ConfigError: If they make no valid run.
         """
-        changes: Plain = {**self.fixed, "training.steps": self.budget.steps_per_trial}
+        changes: Plain = {"training.steps": self.budget.steps_per_trial}
         known = {parameter.key: parameter for parameter in self.parameters}
         for key, value in values.items():
             changes |= known[key].changes(value) if key in known else {key: value}
+        # What is held in a section stays, even if a variant puts another in its place.
+        for key in [key for key, value in changes.items() if isinstance(value, dict)]:
+            inside = [held for held in self.fixed if held.startswith(f"{key}.")]
+            changes |= {held: setting(self.base, held) for held in inside}
         return from_plain(overridden(self.base, changes))
 
     def value_in(self, config: Plain, parameter: Parameter, name: Any = None) -> Value | None:  # noqa: ANN401
