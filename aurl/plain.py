@@ -133,6 +133,21 @@ def dotted(values: Mapping[str, Any], *, at: str = "") -> Plain:
     return found
 
 
+def whole_kinds(values: Mapping[str, Any], *, at: str = "") -> Plain:
+    """As :func:`dotted`, but a section that names one of its kinds stays whole.
+
+    Raises:
+        ConfigError: As :func:`dotted`.
+    """
+    dotted(values)
+    found: Plain = {}
+    for key, value in values.items():
+        inside = isinstance(value, Mapping) and not any(kind in value for kind in _KINDS)
+        path = f"{at}{key}"
+        found |= whole_kinds(cast("Plain", value), at=f"{path}.") if inside else {path: value}
+    return found
+
+
 def setting(values: Plain, key: str) -> Any:  # noqa: ANN401
     """What stands at a dotted key, as :func:`overridden` finds it; None if nothing."""
     node: Any = values
@@ -172,14 +187,20 @@ def differences(old: Any, new: Any) -> str:  # noqa: ANN401
     def said(value: object, before: object) -> str:
         return f"{value!r:.80}, was {before!r:.80}"
 
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
+    at = ""
+    while isinstance(old, Mapping) and isinstance(new, Mapping):
         was, given = dotted(cast("Plain", old)), dotted(cast("Plain", new))
         keys = [key for key in {**was, **given} if was.get(key) != given.get(key)]
-        told = [f"{key} {said(given.get(key), was.get(key))}" for key in keys[:3]]
+        told = [f"{at}{key} {said(given.get(key), was.get(key))}" for key in keys[:3]]
         more = [f"and {len(keys) - 3} more"] * (len(keys) > 3)
         if told:
             return "; ".join([*told, *more])
-    return said(new, old)
+        # The same settings, but other sections: an empty one, or a key that has become dotted.
+        key = next((each for each in old if each in new and old[each] != new[each]), None)
+        if key is None or old.keys() != new.keys():
+            break
+        at, old, new = f"{at}{key}.", old[key], new[key]
+    return f"{at[:-1]} {said(new, old)}".strip()
 
 
 def suggestion(key: str, known: list[str]) -> str:

@@ -152,3 +152,4 @@ def test_tracks_put_a_dot_where_a_value_is_and_flag_the_end() -> None:
     assert [x for x, _ in places(beyond).values()] == [x0, x2]
     named = {each.text: each.attrib["class"] for each in shapes(drawing, "text")}
     assert (named["lr"], named["beta"]) == ("words", "flagged")
+    assert 'aria-label="ranges: 2 lines"' in drawing.document()

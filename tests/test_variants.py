@@ -1,22 +1,24 @@
 """Variants: a parameter whose values are names of several settings each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aurl.config import to_plain
-from aurl.errors import ConfigError
-from aurl.files import write_json, write_yaml
+from aurl.errors import ConfigError, SweepError
+from aurl.files import parse_settings, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import overridden
-from aurl.reporting.leaderboard import write_leaderboard
+from aurl.reporting.leaderboard import columns, status_record, write_leaderboard
 from aurl.reporting.space_tables import space_record
+from aurl.search.distributions import in_words
 from aurl.search.grid import n_cells
 from aurl.search.plan import within_budget
 from aurl.search.proof import draws
-from aurl.search.ranking import finalists, read_trials
+from aurl.search.ranking import TrialStatus, finalists, read_trials
+from aurl.search.record import gone_on_with
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space
 from aurl.search.space_file import space_of
@@ -156,17 +158,52 @@ def test_an_earlier_sweep_that_had_the_settings_had_the_variant(tmp_path: Path) 
         {"latent.posterior": "standard", BETA: 0.3},
         {"latent.posterior": "standard", BETA: 0.4, "objective.free_bits.granularity": "total"},
     ]
-    metrics = {**dict.fromkeys(OBJECTIVES, 0.5), "val/score": 0.5}
-    for index, params in enumerate(tried):
-        folder = tmp_path / "trials" / f"t{index:04d}"
-        write_yaml(folder / "config.yaml", to_plain(earlier.config_of(params)))
-        status = {"status": "completed", "params": params, "metrics": metrics}
-        write_json(folder / "status.json", status)
+    metrics = warm(tmp_path, earlier, tried)
     assert read_beginnings(tmp_path, space()) == [
         Beginning(params={"aid": "batch_norm", GAMMA: 0.5, BETA: 0.2}, metrics=metrics),
         Beginning(params={"aid": "none", FLOOR: 0.0, BETA: 0.3}, metrics=metrics),
         # the third has a granularity that no variant has: it goes without one, as others do
         Beginning(params={BETA: 0.4}),
+    ]
+
+
+def warm(sweep: Path, searched: Space, tried: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Trials of an earlier sweep, all completed and on the front, and what each measured."""
+    metrics = {**dict.fromkeys(OBJECTIVES, 0.5), "val/score": 0.5}
+    for index, params in enumerate(tried):
+        folder = sweep / "trials" / f"t{index:04d}"
+        write_yaml(folder / "config.yaml", to_plain(searched.config_of(params)))
+        status = {"status": "completed", "params": params, "metrics": metrics}
+        write_json(folder / "status.json", status)
+    return metrics
+
+
+def test_what_an_earlier_variant_set_counts_and_not_what_it_was_called(tmp_path: Path) -> None:
+    levels = [{"name": "bar", "dim": 4, "span": 1}]
+    rates = {"full": None, "flat": {"latent.levels": levels}, "slow": {"optimizer.lr": "2e-3"}}
+    dim = {"latent.levels.global.dim": {"choice": [8, 16], "when": {"arm": "full"}}}
+    tried = [
+        {"arm": "full", "latent.levels.global.dim": 8},
+        {"arm": "flat"},
+        {"arm": "slow"},
+    ]
+    metrics = warm(tmp_path, space(scientific=variants(rates) | dim), tried)
+    renamed = {"full": None, "slow": rates["flat"], "slower": rates["slow"]}
+    assert read_beginnings(tmp_path, space(scientific=variants(renamed) | dim)) == [
+        Beginning(params=tried[0], metrics=metrics),
+        Beginning(params={"arm": "slow"}, metrics=metrics),
+        Beginning(params={"arm": "slower"}, metrics=metrics),
+    ]
+    changed = rates | {"slow": {"optimizer.lr": 3e-3}}
+    found = read_beginnings(tmp_path, space(scientific=variants(changed) | dim))
+    assert [each.params for each in found] == [tried[0], {"arm": "flat"}, {}]
+
+
+def test_names_that_set_nothing_are_found_by_name(tmp_path: Path) -> None:
+    searched = space(scientific=variants(["none", "dip"]))
+    metrics = warm(tmp_path, searched, [{"arm": "dip"}])
+    assert read_beginnings(tmp_path, searched) == [
+        Beginning(params={"arm": "dip"}, metrics=metrics)
     ]
 
 
@@ -203,6 +240,29 @@ ONE = {"optimizer.lr": 0.01}
         (variants([]), "arm.variants must list plain values, got []."),
         (variants(["a", "a"]), "arm.variants must list distinct values, got ['a', 'a']."),
         (variants([1]), "arm.variants must have text for its keys, got 1."),
+        *(
+            (
+                variants({name: ONE}),
+                "arm.variants must have names that YAML reads as they stand, got "
+                f"{name!r}. Choose words, such as no_flow.",
+            )
+            for name in ("", "1", "1e3", "true", "null", "[bold]", "a: b", "a #b", "a\nb", "*a")
+        ),
+        (
+            variants(["a", "1e3x", "2"]),
+            "arm.variants must have names that YAML reads as they stand, got '2'. Choose words, "
+            "such as no_flow.",
+        ),
+        (
+            variants({"a": ONE}, key="score"),
+            "variants must stand under a word that is no column of a leaderboard, got score. Name "
+            "what they are, as in arm: {variants: {...}}.",
+        ),
+        (
+            variants({"a": ONE}, key="arm-2"),
+            "variants must stand under a word of letters, digits and _, a letter first, got "
+            "arm-2. Name what they are, as in arm: {variants: {...}}.",
+        ),
         (variants({"a": 1}), "arm.variants.a must hold settings, got 1."),
         (variants({False: ONE}), "arm.variants must have text for its keys, got False."),
         (variants({"a": {1: 2}}), "arm.variants.a must have text for its keys, got 1."),
@@ -271,6 +331,27 @@ def test_variants_that_cannot_be_are_refused_in_one_line(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("name", ["no_flow", "a=b, c", "1e3x", "β 2", "it's"])
+def test_a_name_is_the_same_wherever_it_is_given(name: str) -> None:
+    rates = {"optimizer.lr": {"choice": [0.1, 0.2], "when": {"arm": name}}}
+    scientific = variants(["other", name]) | rates
+    held = space(parse_settings([f"arm={name}"]), scientific=scientific)
+    assert [each.key for each in held.parameters] == ["optimizer.lr"]
+    assert in_words(space(scientific=scientific).parameters[0].distribution) == f"other | {name}"
+
+
+def test_no_variants_stand_under_a_column_of_a_leaderboard() -> None:
+    trial = TrialStatus(trial="t0000", status="running")
+    for column in {*columns([]), *status_record(trial)}:
+        with pytest.raises(ConfigError, match="no column of a leaderboard"):
+            space(scientific=variants(["a"], key=column))
+
+
+def test_what_a_file_says_of_a_key_that_is_held_is_not_read() -> None:
+    held = space({"optimizer.lr": 0.1}, scientific={"optimizer.lr": {"values": 1}})
+    assert held.fixed == {"optimizer.lr": 0.1}
+
+
 def test_variants_of_conditions_that_exclude_each_other_may_set_the_same() -> None:
     arms = variants(["a", "b"])
     arms |= variants({"x": ONE, "y": {"optimizer.lr": 0.02}}, key="one", when={"arm": "a"})
@@ -278,3 +359,94 @@ def test_variants_of_conditions_that_exclude_each_other_may_set_the_same() -> No
     searched = space(scientific=arms)
     rates = {searched.config_of(each).optimizer.lr for each in draws(searched, 60)}
     assert rates == {0.01, 0.02, 0.1, 0.3}
+
+
+LINEAR = {"schedule": "linear", "warmup": 0.2}
+CYCLICAL = {
+    "objective": {"beta": {"schedule": "cyclical", "value": 0.5, "cycles": 3, "ramp": 0.5}}
+}
+
+
+@pytest.mark.parametrize("section", [{"objective.beta": LINEAR}, {"objective": {"beta": LINEAR}}])
+def test_a_section_of_a_variant_takes_the_place_of_another_of_its_kinds(
+    section: dict[str, Any],
+) -> None:
+    arms = variants({"cyclical": {}, "linear": section})
+    searched = space(base=CYCLICAL, scientific=arms)
+    linear = searched.config_of({"arm": "linear"})
+    assert linear == space(base=CYCLICAL, fixed=section).config_of({})
+    assert linear == space({"arm": "linear"}, base=CYCLICAL, scientific=arms).config_of({})
+    assert searched.config_of({"arm": "cyclical"}) == space(base=CYCLICAL).config_of({})
+
+
+def test_what_is_fixed_or_searched_in_such_a_section_stays_so() -> None:
+    arms = variants({"cyclical": {}, "linear": {"objective.beta": LINEAR}})
+    fixed = space(base=CYCLICAL, scientific=arms, fixed={BETA: 0.3})
+    assert fixed.config_of({"arm": "linear"}).objective.beta.value == 0.3
+    found = space(base=CYCLICAL, scientific=arms | {BETA: {"choice": [0.1, 0.2]}})
+    assert found.config_of({"arm": "linear", BETA: 0.2}).objective.beta.value == 0.2
+    held = space({"arm": "linear", "objective.beta": {"value": 0.7}}, scientific=arms)
+    assert held.config_of({}).objective.beta.value == 0.7
+
+
+@pytest.mark.parametrize("order", [["two", "one"], ["one", "two"]])
+def test_a_constraint_is_of_a_metric_that_every_variant_has(order: list[str]) -> None:
+    bar, whole = (
+        {"name": "bar", "dim": 4, "span": 1},
+        {"name": "all", "dim": 4, "span": "sequence"},
+    )
+    levels = {"one": {"latent.levels": [whole]}, "two": {"latent.levels": [whole, bar]}}
+    scientific = variants({name: levels[name] for name in order})
+    assert space(scientific=scientific, constraints={"val/kl_nats/all": {"at_least": 1}})
+    with pytest.raises(ConfigError, match=r"^constraints.val/kl_nats/bar must be a metric"):
+        space(scientific=scientific, constraints={"val/kl_nats/bar": {"at_least": 1}})
+
+
+SAID = (
+    "--resume must be given the {} that s was started with, got {}. Start another sweep with "
+    "--name."
+)
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        (  # Optuna would know neither this choice nor the next
+            {"b": ONE, "a": {}},
+            SAID.format("variants", "arm ['b', 'a'], was ['a', 'b']"),
+        ),
+        ({"b": ONE}, SAID.format("variants", "arm ['b'], was ['a', 'b']")),
+        (
+            {"a": {}, "b": {"optimizer.lr": 0.02}},
+            SAID.format("space", "scientific.arm.variants.b.optimizer.lr 0.02, was 0.01"),
+        ),
+        (
+            {"a": None, "b": ONE},
+            SAID.format("space", "scientific.arm.variants.a None, was {}"),
+        ),
+        (
+            {"a": {}, "b": {"optimizer": {"lr": 0.01}}},
+            SAID.format(
+                "space",
+                "scientific.arm.variants.b {'optimizer': {'lr': 0.01}}, was "
+                "{'optimizer.lr': 0.01}",
+            ),
+        ),
+    ],
+)
+def test_a_sweep_does_not_go_on_with_other_variants(
+    tmp_path: Path, arms: dict[str, Any], message: str
+) -> None:
+    def record(found: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "space": {"question": "?", "scientific": variants(found), "budget": {}},
+            "overrides": {},
+            "made_by": {},
+            "commands": [],
+        }
+
+    before = record({"a": {}, "b": ONE})
+    assert gone_on_with(before, before, tmp_path / "s")["space"] == before["space"]
+    with pytest.raises(SweepError) as caught:
+        gone_on_with(before, record(arms), tmp_path / "s")
+    assert str(caught.value) == message

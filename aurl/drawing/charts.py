@@ -196,7 +196,7 @@ class Track:
 def tracks(title: str, rows: Sequence[Track], *, legend: Legend = ()) -> Drawing:
     """A line for each range, with dots where the trials are; the legend is below."""
     high = 52
-    drawing = _above(legend, TOP + high * len(rows) + 4, f"{title}: {len(rows)} ranges")
+    drawing = _above(legend, TOP + high * len(rows) + 4, f"{title}: {len(rows)} lines")
     drawing.words(8, 15, title)
     left, right = 14, WIDTH - 14
     for row, track in enumerate(rows):

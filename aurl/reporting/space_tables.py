@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from aurl.plain import many, printable
+from aurl.plain import dotted, many, printable
 from aurl.search.distributions import Value, in_words
 from aurl.search.grid import n_cells
 from aurl.search.parameter import Parameter
@@ -45,7 +45,7 @@ def _add(parameter: Parameter, branch: Tree) -> Tree:
     node = branch.add(Text(printable(_line(parameter))))
     for name, settings in parameter.variants.items():
         if settings:
-            said = ", ".join(f"{key}={value}" for key, value in settings.items())
+            said = ", ".join(f"{key}={value}" for key, value in dotted(settings).items())
             node.add(Text(printable(f"{name}: {said}"), style="dim"))
     return node
 

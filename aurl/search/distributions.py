@@ -214,7 +214,7 @@ def holds(distribution: Distribution, value: Any) -> bool:  # noqa: ANN401
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return distribution.low <= value <= distribution.high
-    return can_be(distribution, value)
+    return isinstance(value, str | int | float | bool) and can_be(distribution, value)
 
 
 def as_drawn(distribution: Distribution, value: Value) -> Value:
@@ -228,7 +228,9 @@ def in_words(distribution: Distribution) -> str:
     """How a distribution is shown to a person, such as ``8 to 64 by 8``."""
     match distribution:
         case Choice(options):
-            return " | ".join(json.dumps(option).strip('"') for option in options)
+            return " | ".join(
+                option if isinstance(option, str) else json.dumps(option) for option in options
+            )
         case IntUniform(low, high, step, log):
             return f"{low} to {high}" + (" by ratio" if log else f" by {step}" * (step > 1))
         case Uniform(low, high):

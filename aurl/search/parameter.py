@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from aurl.errors import ConfigError
-from aurl.plain import Plain, suggestion
+from aurl.plain import Plain, dotted, suggestion
 from aurl.search.distributions import Choice, Distribution, Value, holds
 
 Role: TypeAlias = Literal["scientific", "nuisance"]
@@ -25,7 +25,10 @@ class Parameter:
     """Which of the key's ranges this is, if it has several under different conditions."""
 
     variants: Mapping[str, Plain] = field(default_factory=dict[str, Plain])
-    """What its values stand for, if they are names of several settings: these, by dotted key."""
+    """What its values stand for, if they are names of several settings: these, by dotted key.
+
+    A section that names a ``schedule`` or a ``kind`` is one: it takes the place of another's.
+    """
 
     @property
     def name(self) -> str:
@@ -37,7 +40,7 @@ class Parameter:
         """The settings of a configuration that it changes, by dotted key."""
         if not self.variants:
             return {self.key}
-        return {key for settings in self.variants.values() for key in settings}
+        return {key for settings in self.variants.values() for key in dotted(settings)}
 
     def changes(self, value: Value) -> Plain:
         """What a value of it makes of these."""

@@ -126,6 +126,16 @@ def _resumed(before: Plain, now: Plain) -> Plain:
     return {**now, "made_by": makers[0], **since, **began, "commands": commands}
 
 
+def _names(space: Plain) -> dict[str, list[str]]:
+    """The variants of each parameter that has some, in order: Optuna knows a choice by it."""
+    entries = {**(space.get("scientific") or {}), **(space.get("nuisance") or {})}
+    return {
+        key: [*entry["variants"]]
+        for key, entry in entries.items()
+        if isinstance(entry, dict) and "variants" in entry
+    }
+
+
 def _check_same(before: Plain, now: Plain, folder: Path) -> None:
     """Refuse to resume a sweep as a different one; more trials and finalists are welcome."""
 
@@ -138,7 +148,13 @@ def _check_same(before: Plain, now: Plain, folder: Path) -> None:
         given = {key: x for key, x in record["overrides"].items() if key != "data.corpus"}
         same = ("corpus", "workers_per_trial", "storage")  # the corpus by what is in it
         found = {key: record.get(key) for key in same}
-        return {"space": space, "steps": steps, "overrides": given, **found}
+        return {
+            "variants": _names(space),
+            "space": space,
+            "steps": steps,
+            "overrides": given,
+            **found,
+        }
 
     old, new = essence(before), essence(now)
     for key, value in old.items():

@@ -5,14 +5,15 @@ A space answers a *question*. Each varied key is ``scientific`` (its effect is t
 ``when:`` makes a parameter exist only for some values of another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never, cast
 
 import optuna
 
-from aurl.config import RunConfig, from_plain
-from aurl.plain import Plain, overridden, setting
+from aurl.config import RunConfig, from_plain, to_plain
+from aurl.errors import ConfigError
+from aurl.plain import Plain, dotted, overridden, setting
 from aurl.search.constraints import Bounds
 from aurl.search.distributions import (
     Choice,
@@ -76,22 +77,36 @@ class Space:
         known = {parameter.key: parameter for parameter in self.parameters}
         for key, value in values.items():
             changes |= known[key].changes(value) if key in known else {key: value}
+        # What is held in a section stays, even if a variant puts another in its place.
+        for key in [key for key, value in changes.items() if isinstance(value, dict)]:
+            inside = [held for held in self.fixed if held.startswith(f"{key}.")]
+            changes |= {held: setting(self.base, held) for held in inside}
         return from_plain(overridden(self.base, changes))
 
-    def value_in(self, config: Plain, parameter: Parameter) -> Value | None:
+    def value_in(self, config: Plain, parameter: Parameter, name: Any = None) -> Value | None:  # noqa: ANN401
         """What a whole configuration, of any origin, has of a parameter; None if nothing of it.
 
-        Of variants the first with which all that they set is as it is there.
+        Of variants the first with which everything that any of them sets is as it is there; if
+        none, the one that has the ``name`` that it had there, if what this one sets is so.
         """
         if not parameter.variants:
             value = setting(config, parameter.key)
             return value if holds(parameter.distribution, value) else None
-        had = {key: setting(config, key) for key in parameter.settings}
-        for name, settings in parameter.variants.items():
-            made = overridden(self.base, settings)
-            if had and all(setting(made, key) == value for key, value in had.items()):
-                return name
-        return None
+        every = parameter.settings
+        for variant in parameter.variants if every else ():
+            if self._has(config, parameter, variant, every):
+                return variant
+        is_known = holds(parameter.distribution, name)
+        own = dotted(parameter.changes(name)) if is_known else ()
+        return name if is_known and self._has(config, parameter, name, own) else None
+
+    def _has(self, config: Plain, parameter: Parameter, variant: str, keys: Iterable[str]) -> bool:
+        """Whether settings of a whole configuration are as a variant makes them."""
+        try:
+            made = to_plain(self.config_of({parameter.key: variant}))
+        except ConfigError:  # it may want another parameter
+            made = overridden(self.base, parameter.changes(variant))
+        return all(setting(made, key) == setting(config, key) for key in keys)
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, Value]:
         """Ask Optuna for a value of each parameter that exists, in the file's order."""

@@ -1,9 +1,10 @@
 """What a search space must keep to: keys that stand once, conditions that can be, valid runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from aurl.config import RunConfig
 from aurl.errors import ConfigError
-from aurl.plain import Plain
+from aurl.plain import Plain, dotted
 from aurl.search.constraints import check_metrics
 from aurl.search.distributions import Value, can_be, ends, holds
 from aurl.search.parameter import Parameter
@@ -44,7 +45,14 @@ def check(space: Space) -> None:
             "compare, or seeds."
         )
     configs = [space.config_of(example) for example in examples(space)]
-    check_metrics(space.constraints, [level.name for level in configs[0].latent.levels])
+    _check_constraints(space, configs)
+
+
+def _check_constraints(space: Space, configs: Sequence[RunConfig]) -> None:
+    """Refuse a constraint on a metric that not every trial has: variants may differ in levels."""
+    levels = (tuple(level.name for level in config.latent.levels) for config in configs)
+    for names in dict.fromkeys(levels):
+        check_metrics(space.constraints, names)
 
 
 def _check_not_held(key: str, fixed: Plain) -> None:
@@ -66,7 +74,7 @@ def _check_variants(parameter: Parameter, space: Space) -> None:
             raise ConfigError(f"{parameter.key} must have its variants once, got a list of them.")
         if "seed" in settings:
             raise ConfigError(f"seed must be left out of variants, got it in {at}.")
-        for key in settings:
+        for key in dotted(settings):
             if held := [each for each in space.fixed if _overlap(each, key)]:
                 raise ConfigError(
                     f"{held[0]} must not be held while {at} sets {key}. Hold {parameter.key}, or "

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from aurl.config import RunConfig, to_plain
 from aurl.errors import AurlError, ConfigError, SweepError
-from aurl.files import read_yaml
-from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion
+from aurl.files import parse_value, read_yaml
+from aurl.metrics.score import OBJECTIVES
+from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion, whole_kinds
 from aurl.search.constraints import read_constraints
 from aurl.search.distributions import (
     Choice,
@@ -39,7 +40,11 @@ from aurl.search.space_checks import check
 VARIANTS = "variants"
 """Word of a parameter whose values are names of several settings each."""
 
-_OWN_NAME = re.compile(r"[A-Za-z]\w*")
+_OWN_NAME = re.compile(r"[^\W\d_]\w*")
+_COLUMNS = ("rank", "trial_id", "status", "reason", "front", "feasible", "attempts", "started")
+_COLUMNS += ("step", "steps", "seconds", "score", "score_low", "seed_scores")
+_COLUMNS += tuple(name.removeprefix("val/") for name in OBJECTIVES)
+"""Of a leaderboard, beside which the parameters stand by their keys."""
 
 
 def load_space(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Space:
@@ -79,14 +84,15 @@ def space_of(values: Plain, *, overrides: Mapping[str, Any]) -> Space:
     if not isinstance(question, str) or not question.strip():
         raise ConfigError(f"question must be a sentence, got {question!r}.")
     base, fixed = _mapping(values, "base"), _mapping(values, "fixed")
+    given = dotted(overrides)
     roles: tuple[Role, ...] = ("scientific", "nuisance")
     parameters = tuple(
         parameter
         for role in roles
         for key, entry in _mapping(values, role).items()
+        if key not in given or _has_variants(entry)
         for parameter in _alternatives(key, entry, role)
     )
-    given = dotted(overrides)
     overrides = _spelled_out(overrides, parameters)
     held = {**dotted(fixed), **dotted(overrides)}
     if "training.steps" in {**dotted(base), **held}:
@@ -136,10 +142,14 @@ def _spelled_out(overrides: Mapping[str, Any], parameters: Sequence[Parameter]) 
                 names = in_words(parameter.distribution)
                 raise ConfigError(f"{parameter.key} must be {names}, got {name!r}.")
             settings = parameter.changes(name)
-            if twice := sorted(settings.keys() & spelled.keys()):
+            if twice := sorted(dotted(settings).keys() & dotted(spelled).keys()):
                 raise ConfigError(f"{twice[0]} must be held once, got it in {parameter.key} too.")
-            spelled |= settings
+            spelled = merged(settings, spelled)
     return spelled
+
+
+def _has_variants(entry: Any) -> bool:  # noqa: ANN401
+    return isinstance(entry, Mapping) and VARIANTS in entry
 
 
 def _alternatives(key: str, entry: Any, role: Role) -> list[Parameter]:  # noqa: ANN401
@@ -157,7 +167,7 @@ def _parameter(key: str, entry: Any, role: Role) -> Parameter:  # noqa: ANN401
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{key} must be a mapping such as {{choice: [...]}}, got {entry!r}.")
     entry = _text_keys(cast("Mapping[Any, Any]", entry), key)
-    variants = _variants(key, entry) if VARIANTS in entry else {}
+    variants = _variants(key, entry) if _has_variants(entry) else {}
     distribution = Choice((*variants,)) if variants else read_distribution(key, entry)
     when = entry.get("when", {})
     if not isinstance(when, Mapping):
@@ -181,11 +191,7 @@ def _variants(key: str, entry: Plain) -> dict[str, Plain]:
     """The settings that each variant in an entry stands for, by dotted key."""
     if beside := [word for word in entry if word not in (VARIANTS, "when")]:
         raise ConfigError(f"{key}.{VARIANTS} must stand alone, got {beside[0]} beside it.")
-    if not _OWN_NAME.fullmatch(key) or key in (*to_plain(RunConfig()), *SECTIONS):
-        raise ConfigError(
-            f"{VARIANTS} must stand under a word that is no setting, got {key}. Name what they "
-            "are, as in arm: {variants: {...}}."
-        )
+    _check_word(key)
     found = entry[VARIANTS]
     if isinstance(found, list):  # names that set nothing; what exists with each says `when`
         found = dict.fromkeys(read_choice(f"{key}.{VARIANTS}", found).options)
@@ -193,10 +199,38 @@ def _variants(key: str, entry: Plain) -> dict[str, Plain]:
         raise ConfigError(f"{key}.{VARIANTS} must map names to settings, got {found!r}.")
     variants: dict[str, Plain] = {}
     for name, settings in _text_keys(cast("Plain", found), f"{key}.{VARIANTS}").items():
+        if not _is_word(name):
+            raise ConfigError(
+                f"{key}.{VARIANTS} must have names that YAML reads as they stand, got {name!r}. "
+                "Choose words, such as no_flow."
+            )
         if settings is not None and not isinstance(settings, Mapping):
             raise ConfigError(f"{key}.{VARIANTS}.{name} must hold settings, got {settings!r}.")
-        variants[name] = dotted(_text_keys(settings or {}, f"{key}.{VARIANTS}.{name}"))
+        variants[name] = whole_kinds(_text_keys(settings or {}, f"{key}.{VARIANTS}.{name}"))
     return variants
+
+
+def _check_word(key: str) -> None:
+    """Refuse a word that variants cannot stand under."""
+    kinds = {
+        "that is no setting": key.partition(".")[0] not in (*to_plain(RunConfig()), *SECTIONS),
+        "that is no column of a leaderboard": key not in _COLUMNS,
+        "of letters, digits and _, a letter first": _OWN_NAME.fullmatch(key),
+    }
+    for kind, is_one in kinds.items():
+        if not is_one:
+            raise ConfigError(
+                f"{VARIANTS} must stand under a word {kind}, got {key}. Name what they are, as in "
+                "arm: {variants: {...}}."
+            )
+
+
+def _is_word(name: str) -> bool:
+    """Whether a name is the same wherever it is given: ``--set arm=1e3`` is of a number."""
+    try:
+        return name.isprintable() and as_value(parse_value(name)) == name
+    except ConfigError:
+        return False
 
 
 def _with_held_conditions(

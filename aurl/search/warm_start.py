@@ -84,8 +84,8 @@ def _of_trial(folder: Path, place: Place, space: Space) -> Beginning | None:
         params: dict[str, Any] = {}
         for parameter in space.parameters:
             value = place.trial.params.get(parameter.key)
-            if value is None:
-                value = space.value_in(had, parameter)
+            if value is None or parameter.variants:  # a name may mean something else here
+                value = space.value_in(had, parameter, value)
             if value is not None and parameter.exists(params):
                 params[parameter.key] = value
         if space.named(params) is None:
