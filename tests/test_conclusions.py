@@ -164,8 +164,12 @@ def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
     about = read_yaml(tmp_path / "sweep.yaml")
     about |= {"gpus_per_worker": 0.0, "overrides": {"objective.beta.value": 0.5}}
     about["warm_start"] = {"from": "first", "told": 3, "tried": 1}
+    about["resumed_by"] = [{"aurl": "0.2.0"}]
+    others = "The sweep was resumed by other versions than began it: see sweep.yaml."
+    assert others not in caveats(found)
     write_yaml(tmp_path / "sweep.yaml", about)
     found = read(tmp_path)
+    assert others in caveats(found)
     assert any("what first had found, 3 results of which count" in line for line in caveats(found))
     assert found.space is not None
     assert "objective.beta.value" not in [each.key for each in found.space.parameters]
