@@ -258,7 +258,7 @@ def test_an_example_meets_every_condition_of_a_parameter() -> None:
             "objective.beta.warmup": {"choice": [0.2], "when": {BETA: ["linear", "sigmoid"]}},
             FINE: {"choice": [1, 2], "when": {BETA: ["sigmoid"]}},
             LR: {
-                "choice": [0.01],
+                "choice": [0.01, 0.02],
                 "when": {BETA: ["linear", "sigmoid"], FINE: 2},
             },
         }
@@ -267,10 +267,12 @@ def test_an_example_meets_every_condition_of_a_parameter() -> None:
     first = {heads: {"choice": [1, 2, 4]}}
     wider = {"choice": [1, 2], "when": {heads: [2, 4]}}
     either = [{"choice": [1, 2], "when": {heads: 2}}, {"choice": [2, 3], "when": {heads: 4}}]
-    chained = space({**first, FINE: wider, LR: {"choice": [0.01], "when": {heads: 4, FINE: 2}}})
-    ranged = space({**first, FINE: either, LR: {"choice": [0.01], "when": {FINE: 2}}})
+    chained = space(
+        {**first, FINE: wider, LR: {"choice": [0.01, 0.02], "when": {heads: 4, FINE: 2}}}
+    )
+    ranged = space({**first, FINE: either, LR: {"choice": [0.01, 0.02], "when": {FINE: 2}}})
     for each in (crossed, chained, ranged):
-        assert any(LR in example for example in examples(each))
+        assert {example.get(LR) for example in examples(each)} == {None, 0.01, 0.02}
 
 
 def test_a_conditional_parameter_exists_only_under_its_condition() -> None:
