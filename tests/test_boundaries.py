@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aurl.files import read_yaml
-from aurl.reporting.boundaries import Range, ranges_of
+from aurl.reporting.boundaries import Placed, Range, ranges_of
 from aurl.search.ranking import TrialStatus
 from aurl.search.space import Space
 from aurl.search.space_file import space_of
@@ -22,6 +22,7 @@ SEARCHED: dict[str, Any] = {
     "training.batch_size": {"int_uniform": [16, 256], "log": True},
     "latent.levels.local.dim": {"choice": [8, 0, 4]},
     "latent.levels.fine.dim": {"choice": [0, 4]},
+    "latent.levels.local.span": {"choice": [1, 2, 4, "sequence"]},
 }
 
 
@@ -59,8 +60,22 @@ def test_a_value_is_placed_in_its_range(key: str, value: float, place: float, en
     assert one.sharing == (1 if end else 0)
 
 
+def test_a_range_goes_from_its_lowest_value_to_its_highest() -> None:
+    values = {"latent.levels.global.dim": 16, "latent.levels.local.dim": 4}
+    ends = {key: (each.low, each.high) for key, each in found(values).items()}
+    assert ends == {"latent.levels.global.dim": (8, 32), "latent.levels.local.dim": (0, 8)}
+
+
+@pytest.mark.parametrize(
+    ("place", "end"), [(0.05, "low"), (0.051, ""), (0.949, ""), (0.95, "high")]
+)
+def test_one_part_in_twenty_of_a_range_is_its_end(place: float, end: str) -> None:
+    assert Placed(trial="t0000", value=1.0, place=place).end == end
+
+
 def test_choices_without_order_or_middle_have_no_ends() -> None:
     assert found({"objective.beta.schedule": "constant", "latent.levels.fine.dim": 4}) == {}
+    assert found({"latent.levels.local.span": "sequence"}, {"latent.levels.local.span": 2}) == {}
 
 
 def test_a_conditional_parameter_is_of_the_trials_that_have_it() -> None:

@@ -104,6 +104,8 @@ def test_a_metric_has_its_name_or_that_without_its_split() -> None:
         "--sort must name one column, got step_s. There are: trial, and metrics, such as "
         "val/kl_nats."
     )
+    with pytest.raises(ConfigError, match=r"got step_s\. There are: trial, score\.$"):
+        chosen([{"trial": "a", "score": 1.0}], dict, sort="step_s")
 
 
 def test_no_rows_answer_no_question() -> None:

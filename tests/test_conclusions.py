@@ -78,9 +78,14 @@ def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: 
         "1 of 2 completed trials are on the Pareto front; of 4 planned: 2 completed, 1 failed.",
         "Its objective.beta.value is at the end of its range: a better value may lie outside.",
     ]
+    assert caveats(read(tmp_path))[0].startswith("Not all runs have ended; the last news is 0:0")
     for number in (2, 3):
         write_status(tmp_path, f"t000{number}", **scored(0.1, **chosen))
     found = read(tmp_path)
+    assert not any("Not all runs have ended" in line for line in caveats(found))
+    ends = [(each["low"], each["high"], each["end"]) for each in findings_record(found)["ranges"]]
+    assert [end for *_, end in ends] == ["high", "low"]
+    assert ends[1][:2] == (0.001, 0.01)
     assert answer(found)[0].startswith("Best is t0001 with ")
     assert [[one.trial for one in each.placed] for each in found.ranges] == [
         ["t0001", "t0000", "t0002"],
@@ -164,8 +169,15 @@ def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
     about = read_yaml(tmp_path / "sweep.yaml")
     about |= {"gpus_per_worker": 0.0, "overrides": {"objective.beta.value": 0.5}}
     about["warm_start"] = {"from": "first", "told": 3, "tried": 1}
+    about["resumed_by"] = [{"aurl": "0.2.0"}]
+    assert any("360 steps a trial on tunes: " in line for line in caveats(found))
+    about["corpus"] = "damaged"
+    others = "The sweep was resumed by other versions than began it: see sweep.yaml."
+    assert others not in caveats(found)
     write_yaml(tmp_path / "sweep.yaml", about)
     found = read(tmp_path)
+    assert others in caveats(found)
+    assert any("360 steps a trial on one corpus: " in line for line in caveats(found))
     assert any("what first had found, 3 results of which count" in line for line in caveats(found))
     assert found.space is not None
     assert "objective.beta.value" not in [each.key for each in found.space.parameters]

@@ -4,6 +4,7 @@ import re
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +14,8 @@ import pytest
 from aurl import cli
 from aurl.config import RunConfig
 from aurl.data.corpus import TARGET_RATE_NATS_PER_BAR
-from aurl.files import read_yaml
+from aurl.files import parse_value, read_yaml
+from aurl.search.settings import StopperConfig
 from aurl.search.space_file import load_space
 
 ROOT = Path(__file__).parents[1]
@@ -146,6 +148,12 @@ def test_readme_gives_the_defaults_of_the_code() -> None:
     assert rows
     for key, value in rows:
         assert str(attrgetter(key)(RunConfig())) == value.strip(), key
+
+
+def test_the_page_of_search_spaces_gives_the_stopper_that_is_the_default() -> None:
+    text = (ROOT / "docs/search_spaces.md").read_text(encoding="utf-8")
+    (given,) = re.findall(r"`stopper: (\{.*\})` is the default", text)
+    assert parse_value(given) == asdict(StopperConfig())
 
 
 def test_target_rate_is_what_its_record_argues_for() -> None:

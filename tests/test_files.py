@@ -116,6 +116,23 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
     assert (synced, path.read_bytes()) == ([False], b"PNG")
 
 
+def test_rows_are_on_the_disk_once_they_are_appended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    path = tmp_path / "metrics.jsonl"
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
+    append_lines(path, [{"step": 1}])
+    assert synced == [b'{"step": 1}\n']
+
+
+def test_a_file_takes_no_folders_place(tmp_path: Path) -> None:
+    write_text(tmp_path / "mine" / "precious.txt", "mine")
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "mine", "")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "precious.txt"]
+
+
 def test_a_pipe_is_a_file_of_settings() -> None:
     read, write = os.pipe()
     os.write(write, b"question: Why?\n")
@@ -152,6 +169,15 @@ def test_halves_of_a_folder_that_killed_processes_left_are_removed_and_no_others
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
     assert (tmp_path / ".o.t.mine.part" / "inner").is_dir(), "behind a link is nothing of ours"
     assert (tmp_path / "o.t" / "by.txt").read_text() == "slow"
+
+
+def test_a_half_is_known_by_the_name_that_it_was_given(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "out") as half:
+        pass
+    half.mkdir()  # as if it had been killed
+    with atomic_folder(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_folder_is_nobodys_half_until_it_is_in_its_place(

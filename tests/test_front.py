@@ -92,11 +92,16 @@ def test_a_key_of_several_ranges_spans_them_and_is_of_every_trial() -> None:
         value: ranges,
         "objective.beta.warmup": {"uniform": [0.1, 1.0], "when": {schedule: "linear"}},
         "optimizer.lr": {"log_uniform": [0.001, 0.01]},
+        "model.n_heads": [
+            {"choice": [1, 2], "when": {schedule: "linear"}},
+            {"choice": [2, 4], "when": {schedule: "constant"}},
+        ],
     }
     space = space_of({**read_yaml(QUICK), "scientific": searched, "nuisance": {}}, overrides={})
     found = domains(space)
     assert found[schedule] == Options(("constant", "linear"))
     assert found[value] == Interval(0.1, 2.0)
+    assert found["model.n_heads"] == Options((1, 2, 4))
     assert conditional(space) == {"objective.beta.warmup"}
 
 

@@ -383,6 +383,69 @@ def test_who_tells_a_note_goes_on_once_the_driver_has_it() -> None:
     asyncio.run(heard())
 
 
+def test_every_worker_is_handed_each_task_once_and_sent_home_in_the_end() -> None:
+    first, second = (Task(config=small_config(), checkpoint_folder=Path(n)) for n in "ab")
+
+    async def heard() -> None:
+        box = mailbox.Mailbox()
+        waiting = [asyncio.create_task(box.next_task(0)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert not any(each.done() for each in waiting), "there is none yet"
+        await box.submit(first)
+        assert await asyncio.gather(*waiting) == [first] * 2
+        waiting = [asyncio.create_task(box.next_task(1)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert not any(each.done() for each in waiting), "they have had it"
+        await box.submit(second)
+        assert await asyncio.gather(*waiting) == [second] * 2
+        waiting = [asyncio.create_task(box.next_task(2)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        await box.close()
+        assert await asyncio.gather(*waiting) == [None] * 2
+        assert await box.next_task(0) is None, "a worker that comes late"
+
+    asyncio.run(asyncio.wait_for(heard(), 10.0))
+
+
+def test_how_a_task_ended_is_not_taken_for_the_end_of_the_next() -> None:
+    task, ended = Task(config=small_config(), checkpoint_folder=Path()), Event(ended=True)
+
+    async def heard() -> None:
+        box = mailbox.Mailbox()
+        await box.submit(task)
+        waiting = asyncio.create_task(box.next_event(60.0))
+        await asyncio.sleep(0.01)
+        await box.post(1, ended)
+        assert await waiting is ended, "at once"
+        await box.submit(task)
+        await box.post(1, ended)
+        assert await box.next_event(0.01) is None
+
+    asyncio.run(asyncio.wait_for(heard(), 10.0))
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_report_waits_for_its_own_verdict_and_closing_ends_the_trial(goes_on: bool) -> None:
+    event = Event()
+
+    async def heard() -> None:
+        box = mailbox.Mailbox()
+        for verdict in (not goes_on, goes_on):
+            telling = asyncio.create_task(box.report(event))
+            assert await box.next_event(1.0) is event
+            await asyncio.sleep(0.01)
+            assert not telling.done(), "a verdict of before is none"
+            await box.answer(verdict)
+            assert await telling is verdict
+        telling = asyncio.create_task(box.report(event))
+        await asyncio.sleep(0.01)
+        await box.close()
+        assert await telling is False
+        assert await box.report(event) is False, "a worker that comes late"
+
+    asyncio.run(asyncio.wait_for(heard(), 10.0))
+
+
 def lost(
     monkeypatch: pytest.MonkeyPatch, *events: Event, of: Exception, with_mailbox: bool = False
 ) -> Exception:

@@ -48,9 +48,12 @@ def test_of_many_trials_the_forest_is_given_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = fake_sweep(tmp_path, trials=24) / "study.journal"
-    monkeypatch.setattr(importance, "MOST_FANOVA", 16)
     monkeypatch.setattr(importance, "TREES", 8)  # enough to find what decides it
+    whole = {each.target: each for each in importances(journal)}
+    monkeypatch.setattr(importance, "MOST_FANOVA", 16)
     found = {each.target: each for each in importances(journal)}
+    assert found[FRONT] == whole[FRONT]
+    assert all(found[target].shares != whole[target].shares for target in (SCORE, *OBJECTIVES))
     assert [each.trials for each in found.values()] == [24, 16, 16, 16, 16]
     assert next(iter(found[HEALTH].shares)) == "objective.beta.value"
 

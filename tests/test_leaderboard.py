@@ -224,6 +224,13 @@ def test_trial_without_a_readable_status_is_unknown(
     assert [place.rank for place in ranked(trials)] == [1, None]
 
 
+def test_what_a_status_does_not_say_is_nothing(tmp_path: Path) -> None:
+    write_text(tmp_path / "trials" / "t0000" / "status.json", '{"status": "running"}')
+    assert read_trials(tmp_path) == [TrialStatus(trial="t0000", status="running")]
+    (found,) = read_trials(tmp_path)
+    assert (found.step, found.steps, found.seconds, found.attempts) == (0, 0, 0.0, 0)
+
+
 def test_metric_that_is_not_finite_counts_as_missing(tmp_path: Path) -> None:
     metrics = '{"val/kl_health": NaN, "val/score": 0.5}'  # Python writes and reads this as JSON
     write_text(
@@ -336,6 +343,16 @@ def test_the_sweeps_of_a_folder_are_listed_the_damaged_too(
     assert "t0000.1" in capsys.readouterr().out, "a sweep's own trials"
     assert cli.main(["status", str(tmp_path), "--filter", "trials>9"]) == 0
     assert capsys.readouterr().out == "No sweep fulfils the filter; there are 4.\n"
+
+
+def test_a_sweep_of_which_no_trial_completed_has_no_best(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_text(tmp_path / "s" / "sweep.yaml", "question: Which?\n")
+    write_status(tmp_path / "s", "t0000", status="stopped", metrics={"val/score": 0.9})
+    assert cli.main(["status", str(tmp_path), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["stopped"], row["best"], row["score"]) == (1, None, None)
 
 
 def test_the_record_of_a_sweep_is_read_once_for_a_listing(
@@ -509,6 +526,12 @@ def test_finalists_are_the_best_by_the_search_alone(tmp_path: Path) -> None:
         "t0002",
         "t0000",
     ]
+
+
+def test_a_configuration_is_one_in_whatever_order_its_parameters_stand(tmp_path: Path) -> None:
+    for name, params in (("t0000", {"a": 1, "b": 2}), ("t0001", {"b": 2, "a": 1})):
+        write_status(tmp_path, name, params=params, **with_score(0.5))
+    assert [trial.trial for trial in finalists(read_trials(tmp_path), 2)] == ["t0000"]
 
 
 def test_a_rank_is_that_of_a_completed_trial(tmp_path: Path) -> None:

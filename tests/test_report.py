@@ -240,10 +240,13 @@ def bare(folder: Path) -> None:
 
 @pytest.mark.parametrize("make", [begun, running, bare], ids=lambda make: make.__name__)
 def test_a_sweep_without_a_completed_trial_has_a_report(
-    make: Callable[[Path], None], tmp_path: Path
+    make: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(tmp_path)
     assert main(["report", str(tmp_path)]) == 0
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("No answer")
+    assert last == f"Report: {tmp_path / 'report' / 'index.html'}"
     page = Read((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
     assert re.search(r"No answer( yet)?: of (its|\d) trials? none has completed", page.text)
     assert len(page.all("img")) == (2 if make is running else 0)  # of the first three

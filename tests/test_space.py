@@ -186,9 +186,9 @@ def test_whole_parameters_and_choices_take_every_value() -> None:
 
 
 def test_a_whole_parameter_is_drawn_by_its_step_or_by_ratio() -> None:
-    stepped = space({FINE: {"int_uniform": [4, 28], "step": 8}})
-    assert {values[FINE] for values in random_trials(stepped, 100)} == {4, 12, 20, 28}
-    assert [stepped.named({FINE: value}) for value in (12, 16)] == [{FINE: 12}, None]
+    stepped = space({FINE: {"int_uniform": [3, 27], "step": 8}})
+    assert {values[FINE] for values in random_trials(stepped, 100)} == {3, 11, 19, 27}
+    assert [stepped.named({FINE: value}) for value in (11, 16)] == [{FINE: 11}, None]
     drawn = [
         values[FINE]
         for values in random_trials(space({FINE: {"int_uniform": [1, 64], "log": True}}), 300)
@@ -245,6 +245,8 @@ def test_values_are_named_as_optuna_knows_them() -> None:
     second = ranged.named({BETA: "target_reconstruction", target: 50.0})
     assert second == {BETA: "target_reconstruction", f"{target} (2)": 50.0}
     assert ranged.named({BETA: "target_kl"}) == {BETA: "target_kl"}
+    whole = ranged.named({BETA: "target_kl", target: 6})
+    assert repr(whole) == repr({BETA: "target_kl", target: 6.0}), "as it would be drawn"
     assert ranged.named({BETA: "target_kl", target: 50.0}) is None
     assert ranged.named({BETA: "constant", target: 6.0}) is None
     assert ranged.named({BETA: "linear"}) is None
@@ -258,12 +260,21 @@ def test_an_example_meets_every_condition_of_a_parameter() -> None:
             "objective.beta.warmup": {"choice": [0.2], "when": {BETA: ["linear", "sigmoid"]}},
             FINE: {"choice": [1, 2], "when": {BETA: ["sigmoid"]}},
             LR: {
-                "choice": [0.01],
+                "choice": [0.01, 0.02],
                 "when": {BETA: ["linear", "sigmoid"], FINE: 2},
             },
         }
     )
-    assert any(LR in example for example in examples(crossed))
+    heads = "model.n_heads"
+    first = {heads: {"choice": [1, 2, 4]}}
+    wider = {"choice": [1, 2], "when": {heads: [2, 4]}}
+    either = [{"choice": [1, 2], "when": {heads: 2}}, {"choice": [2, 3], "when": {heads: 4}}]
+    chained = space(
+        {**first, FINE: wider, LR: {"choice": [0.01, 0.02], "when": {heads: 4, FINE: 2}}}
+    )
+    ranged = space({**first, FINE: either, LR: {"choice": [0.01, 0.02], "when": {FINE: 2}}})
+    for each in (crossed, chained, ranged):
+        assert {example.get(LR) for example in examples(each)} == {None, 0.01, 0.02}
 
 
 def test_a_conditional_parameter_exists_only_under_its_condition() -> None:
@@ -417,8 +428,9 @@ def test_what_stands_on_a_parameter_that_a_setting_leaves_out_goes_with_it() -> 
     ranges = [{"choice": [2, 3], "when": {BETA: "constant"}}]
     ranges += [{"choice": [5, 6], "when": {BETA: "linear"}}]
     chain = {**SCHEDULES, size: ranges[0], LR: {"uniform": [0.1, 0.2], "when": {size: 2}}}
-    held = space(chain, overrides={BETA: "linear"})
-    assert [parameter.key for parameter in held.parameters] == ["objective.beta.warmup"]
+    other = {"seed": {"choice": [1, 2]}}  # has a value that the condition lists, too
+    held = space({**other, **chain}, overrides={BETA: "linear"})
+    assert [parameter.key for parameter in held.parameters] == ["seed", "objective.beta.warmup"]
     several = {**chain, size: ranges, rate: {"uniform": [0.1, 0.2], "when": {size: [3, 6]}}}
     found = space(several, overrides={BETA: "linear"}).parameters
     assert {parameter.key: parameter.when for parameter in found[1:]} == {

@@ -10,6 +10,7 @@ from aurl.reporting.progress import Progress
 from aurl.reporting.space_tables import parameter_tree, sample_lines, space_record
 from aurl.reporting.tables import (
     duration,
+    latent_use,
     leaderboard_table,
     number,
     settings,
@@ -95,6 +96,18 @@ def test_what_a_space_says_moves_no_cursor_either() -> None:
     assert capture.get().count("\\x1b") == 4
 
 
+def test_what_a_latent_space_is_worth_is_said_with_its_intervals() -> None:
+    use, score = "test/latent_use_nats", "test/reconstruction_score"
+    metrics = {use: 12.3456, f"{use}/low": -0.0001, f"{use}/high": 20.0, score: 0.75}
+    metrics |= {f"{score}/zero_z": 0.25, f"{score}/gain": 0.5}
+    metrics |= {f"{score}/gain/low": 0.4, f"{score}/gain/high": 0.6}
+    assert latent_use("t0003", metrics).splitlines() == [
+        "t0003 on the test split, with 95 % intervals by piece:",
+        "  z shuffled between pieces costs 12.346 [0.000, 20.000] nats a sequence",
+        "  reconstruction score from z 0.750, from z = 0 0.250: gain 0.500 [0.400, 0.600]",
+    ]
+
+
 def test_a_parameter_stands_once_below_its_role_and_all_that_it_needs_beside_it() -> None:
     values = {
         "question": "why?",
@@ -111,13 +124,52 @@ def test_a_parameter_stands_once_below_its_role_and_all_that_it_needs_beside_it(
     console = Console(file=io.StringIO(), width=100)
     with console.capture() as capture:
         console.print(parameter_tree(space_of(values, overrides={})))
-    said = [line.lstrip("│├└─ ") for line in capture.get().splitlines()]
-    assert said[1:6] == [
+    lines = capture.get().splitlines()
+    assert [line.lstrip("│├└─ ") for line in lines[1:6]] == [
         "scientific",
         "objective.beta.schedule: constant | linear | sigmoid",
         "objective.beta.warmup: 0.1 .. 0.5  if objective.beta.schedule is linear or sigmoid",
         "nuisance",
         "optimizer.lr: 0.001 .. 0.01 by ratio",
+    ]
+    depths = [len(line) - len(line.lstrip("│├└─ ")) for line in lines[1:6]]
+    assert depths == [4, 8, 12, 4, 8], "a condition stands below what decides it"
+
+
+def test_a_space_says_what_is_held_and_of_which_role_nothing_is() -> None:
+    fixed = {"latent.top_down": True, "evaluation.likelihood_windows": None}
+    for role, other in (("scientific", "nuisance"), ("nuisance", "scientific")):
+        values = {
+            "question": "why?",
+            "budget": {"trials": 1, "steps_per_trial": 1},
+            role: {"objective.beta.value": {"uniform": [0.1, 0.5]}},
+            "fixed": fixed,
+        }
+        space = space_of(values, overrides={})
+        assert {**space_record(space), "parameters": []} == {
+            "question": "why?",
+            "parameters": [],
+            "fixed": fixed,
+            "compare": None,
+            "seeds": None,
+        }
+        console = Console(file=io.StringIO(), width=100)
+        with console.capture() as capture:
+            console.print(parameter_tree(space))
+        said = [line.lstrip("│├└─ ") for line in capture.get().splitlines()]
+        assert said[said.index(role) + 1] == "objective.beta.value: 0.1 .. 0.5"
+        assert said[said.index(other) + 1] == "nothing"
+        held = said.index("fixed") + 1
+        assert said[held : held + 2] == [
+            "latent.top_down: True",
+            "evaluation.likelihood_windows: nothing",
+        ]
+
+
+def test_draws_are_counted_from_one_and_a_number_has_four_digits() -> None:
+    assert sample_lines([{"a": 0.123456, "b": 12345}, {"a": True, "b": "x"}]) == [
+        *("sample 1", "  a: 0.1235", "  b: 12345"),
+        *("sample 2", "  a: True", "  b: x"),
     ]
 
 

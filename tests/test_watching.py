@@ -174,6 +174,13 @@ def test_a_watch_does_not_wait_for_what_is_paused(tmp_path: Path) -> None:
     assert lines[-1].endswith("t0001 paused (--resume goes on with it): no scores [1/8 runs]")
 
 
+def test_a_folder_that_is_no_trial_is_not_waited_for(tmp_path: Path) -> None:
+    (sweep_of(tmp_path) / "trials" / "notes").mkdir(parents=True)
+    events = story(tmp_path)
+    watched(tmp_path, events, terminal=False)
+    assert not events
+
+
 def test_running_trials_are_shown_first_where_there_is_no_room_for_all(tmp_path: Path) -> None:
     sweep_of(tmp_path, trials=40)
     for number in range(39):
@@ -202,7 +209,7 @@ def test_a_watch_stands_alone_and_ctrl_c_leaves_it(
     write(sweep_of(tmp_path), "t0000", "running", 4)
     assert cli.main(["status", str(tmp_path), "--watch"]) == 0
     assert "t0000 started" in capsys.readouterr().out
-    for other in ("--json", "--reverse"):
+    for other in ("--json", "--csv", "--filter=step>1", "--sort=step", "--reverse"):
         assert cli.main(["status", str(tmp_path), "--watch", other]) == 2
         assert "--watch must stand alone" in capsys.readouterr().err
     assert cli.main(["status", str(tmp_path), "--watch", "inf"]) == 2

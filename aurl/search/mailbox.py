@@ -24,7 +24,7 @@ class Mailbox:
     async def submit(self, task: Task) -> None:
         """Hand a task to every worker."""
         async with self._changed:
-            self._task, self._answer = task, None
+            self._task = task
             self._number += 1
             self._changed.notify_all()
 
