@@ -91,6 +91,17 @@ def test_a_logarithmic_axis_has_equal_ratios_at_equal_distances() -> None:
     axis = Axis(name="lr", low=0.001, high=0.1, is_log=True)
     assert [axis.place(each) for each in (0.001, 0.01, 0.1)] == pytest.approx([0.0, 0.5, 1.0])
     assert [text for _, text in axis.labels()] == ["0.001", "0.01", "0.1"]
+    large = Axis(name="weight", low=1.0, high=12345.0, is_log=True)
+    assert [text for _, text in large.labels()] == ["1", "110", "12000"], (
+        "no exponent of few digits"
+    )
+
+
+def test_the_last_label_below_a_scatter_is_not_cut() -> None:
+    axis = Axis(name="lr", low=1e-3, high=123456.0, is_log=True)
+    drawing = scatter([], axis, UNIT)
+    (last,) = (each for each in shapes(drawing, "text") if each.text == "120000")
+    assert float(last.attrib["x"]) + 6.4 * len("120000") / 2 <= drawing.width
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ WIDTH, HEIGHT = 340, 250
 LEFT, TOP, BELOW, RIGHT = 44, 26, 42, 14
 TICKS = 5
 NARROWEST = 0.05
+LETTER = 6.4
+"""Width of an average letter."""
 LINE = 18
 """Height of a line of a legend."""
 
@@ -61,7 +63,8 @@ class Axis:
             return [(self.place(index), name) for index, name in enumerate(self.options)]
         if self.is_log:
             middle = math.sqrt(self.low * self.high)
-            return [(self.place(each), f"{each:.2g}") for each in (self.low, middle, self.high)]
+            ends = (self.low, middle, self.high)
+            return [(self.place(each), f"{float(f'{each:.2g}'):.10g}") for each in ends]
         step = _nice_step(self.high - self.low)
         step = max(1.0, step) if self.is_whole else step
         first = math.ceil(self.low / step - 1e-9)
@@ -123,7 +126,8 @@ def scatter(
         x = LEFT + (right - LEFT) * place
         drawing.line(x, TOP, x, bottom)
         shown = _cut(text, across.room) if across.options else text
-        drawing.words(x, bottom + 16, shown, align="middle", role="pale")
+        inside = min(x, WIDTH - LETTER * len(shown) / 2)
+        drawing.words(inside, bottom + 16, shown, align="middle", role="pale")
     drawing.line(LEFT, bottom, right, bottom, "axis")
     drawing.line(LEFT, TOP, LEFT, bottom, "axis")
     drawing.words((LEFT + right) / 2, HEIGHT - 6, _cut(across.name, right), align="middle")
@@ -157,7 +161,7 @@ def _flow(texts: Sequence[str]) -> tuple[list[tuple[float, float]], float]:
     places: list[tuple[float, float]] = []
     x, y = 8.0, 4.0
     for text in texts:
-        wide = 12.0 + (6.4 * len(text) + 10.0 if text else 0.0)
+        wide = 12.0 + (LETTER * len(text) + 10.0 if text else 0.0)
         if x > 8.0 and x + wide > WIDTH - 8:
             x, y = 8.0, y + LINE
         places.append((x, y))
@@ -222,7 +226,7 @@ def _nice_step(span: float) -> float:
 
 def _cut(text: str, room: float) -> str:
     """As much of a text as fits, by the width of an average letter."""
-    most = max(3, int(room / 6.4))
+    most = max(3, int(room / LETTER))
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
