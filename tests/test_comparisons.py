@@ -299,6 +299,20 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
     assert record["values"][0]["trained_again"] == "t0001"
 
 
+def test_an_objective_that_too_few_runs_have_is_left_out_of_the_means(tmp_path: Path) -> None:
+    sweep = searched(tmp_path)
+    for trial in (1, 2):
+        seeded(sweep, trial, 0.4, 0.5, 0.6)
+    lacking = {SCORE: 0.4, OBJECTIVES[0]: 0.4, OBJECTIVES[1]: 0.2}
+    write_status(sweep, "t0001.1", "finalists", status="completed", metrics=lacking)
+    _, _, third = said([compared(sweep)[KIND]])
+    assert third == (
+        "In the mean over these seeds, kl_health standard 0.500, mixture 0.500 (told apart by "
+        "more than 0.227); disentanglement standard 0.250, mixture 0.250 (told apart by more than "
+        "0.113). Each by a test of its own."
+    )
+
+
 def test_values_are_drawn_with_their_whole_names(tmp_path: Path) -> None:
     space = Path(__file__).parents[1] / "search_spaces" / "beta_schedules.yaml"
     budget = {"trials": 42, "steps_per_trial": 360}

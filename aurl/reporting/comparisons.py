@@ -258,8 +258,10 @@ def _objectives(seeded: Sequence[Tried]) -> list[str]:
         known.sort(key=lambda each: -mean(each[1]))
         means = ", ".join(f"{brief(tried.value)} {number(mean(found))}" for tried, found in known)
         apart = least_difference([found for _, found in known])
-        told.append(f"{short_name(name)} {means} (told apart by more than {number(apart)})")
-    return [f"In the mean over these seeds, {'; '.join(told)}. Each by a test of its own."]
+        if apart is not None:
+            told.append(f"{short_name(name)} {means} (told apart by more than {number(apart)})")
+    so = f"In the mean over these seeds, {'; '.join(told)}. Each by a test of its own."
+    return [so] if told else []
 
 
 def _order(place: Place) -> tuple[bool, float, int]:

@@ -220,7 +220,7 @@ def ranked(trials: Sequence[TrialStatus]) -> list[Place]:
     front = {trial.trial: int(number) for trial, number in zip(full, fronts, strict=True)}
 
     def order(trial: TrialStatus) -> tuple[bool, int, float, int, float, str]:
-        low = trial.score_low  # which no infeasible trial has: it became no finalist
+        low = trial.score_low
         score = trial.metrics.get(SCORE, -math.inf)
         return (
             not trial.feasible,
