@@ -53,7 +53,8 @@ sampler: {{name: random, seed: 0}}
 scheduler: {{name: none}}
 stopper: {{name: none}}
 """
-FULL = {
+FULL = {  # a run that lasts until a host has come back, also on a machine that does nothing else
+    "model.d_model": 64,
     "training.steps": 1200,
     "training.log_every": 50,
     "evaluation.every": 100,
