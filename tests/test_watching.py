@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -263,7 +264,7 @@ GO_ON = "go on with it: aurl resume SWEEP --max-concurrent 2"
         (["completed", "paused"], 0.0, GO_ON[0].upper() + GO_ON[1:]),
         (["completed", "completed"], 4000.0, ""),
         (["completed", "running"], 200.0, ""),
-        (["completed", "running"], 400.0, "No news for 0:06:40; if it does not run any more, "),
+        (["completed", "running"], 400.0, "No news for 0:06:4?; if it does not run any more, "),
     ],
     ids=["begun", "paused", "ended", "runs", "killed"],
 )
@@ -284,6 +285,7 @@ def test_a_sweep_that_seems_to_run_no_more_says_how_to_go_on(
         os.utime(sweep / "trials" / f"t{number:04d}" / "status.json", (then, then))
     assert cli.main(["status", str(sweep)]) == 0
     shown = capsys.readouterr().out.replace(str(sweep), "SWEEP").splitlines()
+    shown = [re.sub(r"(0:06:4)\d", r"\1?", line) for line in shown]  # it may take a second
     lines = [line for line in shown if "go on with" in line.lower()]
     assert len(lines) == bool(said)
     assert all(line.startswith(said) and line.endswith(GO_ON[1:]) for line in lines)
