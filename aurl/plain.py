@@ -181,14 +181,16 @@ def _child(node: Any, part: str, key: str) -> Any:  # noqa: ANN401
     raise ConfigError(f"{key} is not a setting.")
 
 
-def differences(old: Any, new: Any) -> str:  # noqa: ANN401
-    """What differs between two pieces of plain data, in words: dotted keys if both hold some."""
+def differences(old: Any, new: Any, *, at: str = "") -> str:  # noqa: ANN401
+    """What differs between two pieces of plain data, in words: dotted keys if both hold some.
+
+    The keys begin with ``at``, which ends in a dot if it is not empty.
+    """
 
     def said(value: object, before: object) -> str:
         return f"{value!r:.80}, was {before!r:.80}"
 
-    at = ""
-    while isinstance(old, Mapping) and isinstance(new, Mapping):
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
         was, given = dotted(cast("Plain", old)), dotted(cast("Plain", new))
         keys = [key for key in {**was, **given} if was.get(key) != given.get(key)]
         told = [f"{at}{key} {said(given.get(key), was.get(key))}" for key in keys[:3]]
@@ -197,9 +199,8 @@ def differences(old: Any, new: Any) -> str:  # noqa: ANN401
             return "; ".join([*told, *more])
         # The same settings, but other sections: an empty one, or a key that has become dotted.
         key = next((each for each in old if each in new and old[each] != new[each]), None)
-        if key is None or old.keys() != new.keys():
-            break
-        at, old, new = f"{at}{key}.", old[key], new[key]
+        if key is not None and old.keys() == new.keys():
+            return differences(old[key], new[key], at=f"{at}{key}.")
     return f"{at[:-1]} {said(new, old)}".strip()
 
 

@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
+@cache
 def staircase() -> list[str]:
     """The modules in the order of README's map, from the ground up."""
     text = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")

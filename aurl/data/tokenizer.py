@@ -13,7 +13,6 @@ of the length it has.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,8 +32,6 @@ from aurl.data.metrical_layout import (
 from aurl.data.piece import GRID, NOTE, Metre, Piece, Tempo, bar_length
 from aurl.data.step_grammar import accepted_of_one
 from aurl.errors import DataError
-
-Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -125,7 +125,7 @@ def read_findings(sweep: Path) -> Findings:
         silent_s=silent_s(sweep),
         trials=tuple(trials),
         places=tuple(places),
-        reruns=tuple(read_reruns(sweep)),
+        reruns=tuple(read_reruns(sweep, about)),
         planned_reruns=intent.reruns(trials),
         importances=tuple(shares),
         notes=tuple(notes),

@@ -10,6 +10,7 @@ from aurl.files import read_yaml
 from aurl.plain import Plain, build, differences
 from aurl.search.ranking import ABOUT, FINALISTS, JOURNAL, LOG
 from aurl.search.shape import Shape
+from aurl.search.space_file import VARIANTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,9 +131,9 @@ def _names(space: Plain) -> dict[str, list[str]]:
     """The variants of each parameter that has some, in order: Optuna knows a choice by it."""
     entries = {**(space.get("scientific") or {}), **(space.get("nuisance") or {})}
     return {
-        key: [*entry["variants"]]
+        key: [*entry[VARIANTS]]
         for key, entry in entries.items()
-        if isinstance(entry, dict) and "variants" in entry
+        if isinstance(entry, dict) and VARIANTS in entry
     }
 
 

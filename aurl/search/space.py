@@ -96,9 +96,10 @@ class Space:
         for variant in parameter.variants if every else ():
             if self._has(config, parameter, variant, every):
                 return variant
-        is_known = holds(parameter.distribution, name)
-        own = dotted(parameter.changes(name)) if is_known else ()
-        return name if is_known and self._has(config, parameter, name, own) else None
+        if not holds(parameter.distribution, name):
+            return None
+        own = dotted(parameter.changes(name))
+        return name if self._has(config, parameter, name, own) else None
 
     def _has(self, config: Plain, parameter: Parameter, variant: str, keys: Iterable[str]) -> bool:
         """Whether settings of a whole configuration are as a variant makes them."""

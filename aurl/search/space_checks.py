@@ -67,11 +67,20 @@ def _check_not_held(key: str, fixed: Plain) -> None:
 
 def _check_variants(parameter: Parameter, space: Space) -> None:
     """Refuse variants of a setting that something else decides."""
+    if not parameter.variants:
+        return
+    if _has_alternatives(parameter, space):
+        raise ConfigError(f"{parameter.key} must have its variants once, got a list of them.")
+    implied = _implied(parameter, space)
+    others = [
+        (setting, other.key, _implied(other, space))
+        for other in space.parameters
+        if other is not parameter
+        for setting in other.settings
+    ]
     for name, settings in parameter.variants.items():
         at = f"{parameter.key} {name}"
-        here = {**_implied(parameter, space), parameter.key: (name,)}
-        if _has_alternatives(parameter, space):
-            raise ConfigError(f"{parameter.key} must have its variants once, got a list of them.")
+        here = {**implied, parameter.key: (name,)}
         if "seed" in settings:
             raise ConfigError(f"seed must be left out of variants, got it in {at}.")
         for key in dotted(settings):
@@ -80,13 +89,15 @@ def _check_variants(parameter: Parameter, space: Space) -> None:
                     f"{held[0]} must not be held while {at} sets {key}. Hold {parameter.key}, or "
                     "leave it out of the variants."
                 )
-            for other in space.parameters:
-                met = other is not parameter and any(_overlap(key, e) for e in other.settings)
-                if met and not _exclude(here, _implied(other, space)):
-                    raise ConfigError(
-                        f"{key} must stand once in a search space, got it in {at} and in "
-                        f"{other.key}."
-                    )
+            also = [
+                whose
+                for setting, whose, when in others
+                if _overlap(key, setting) and not _exclude(here, when)
+            ]
+            if also:
+                raise ConfigError(
+                    f"{key} must stand once in a search space, got it in {at} and in {also[0]}."
+                )
 
 
 def _overlap(one: str, other: str) -> bool:
