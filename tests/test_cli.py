@@ -202,8 +202,8 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         "--storage must be a URI, got 's3://bucket/a\\nb?region=\\x1b[2J': Cannot parse URI",
     ),
     "name of something else": (
-        (*TINY, "--out", ".", "--name", "empty"),
-        "--name must be new, got 'empty': empty holds something else. Please choose another",
+        (*TINY, "--out", ".", "--name", "corpus"),
+        "--name must be new, got 'corpus': corpus holds something else. Please choose another",
     ),
     "status of nothing": (("status", "nowhere"), "SWEEP must be a sweep's folder, got nowhere"),
     "leaderboard of a file": (
@@ -419,7 +419,7 @@ def test_a_sweep_that_another_process_runs_is_left_as_it_is() -> None:
     folder = plan.plan(options()).folder
     before = (folder / "sweep.yaml").read_bytes()
     with (folder / "sweep.log").open("ab") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
+        fcntl.lockf(log, fcntl.LOCK_EX)  # as for a client of NFS, where the folder is served
         with pytest.raises(SweepError, match="out/space must be left to one process"):
             plan.plan(options(trials=9, resume=True))
     assert (folder / "sweep.yaml").read_bytes() == before
@@ -445,7 +445,7 @@ def test_a_disk_that_keeps_no_locks_is_said_in_one_line(monkeypatch: pytest.Monk
     def refused(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "fcntl", refused)
     with pytest.raises(SweepError, match=r"keeps locks, got out/space: Function not implemented"):
         plan.plan(options())
 
@@ -703,20 +703,19 @@ def test_a_space_whose_samples_make_no_run_is_refused_by_its_parameters(
     ), refused.err
 
 
+@pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize(
     "left", [[], ["sweep.log", ".sweep.yaml.0123abcd.part"]], ids=["empty", "part"]
 )
 def test_a_sweep_whose_driver_was_killed_before_it_began_may_begin(
-    place: Path, left: list[str]
+    place: Path, left: list[str], *, resume: bool
 ) -> None:
     folder = place / "sweeps" / "s"
     folder.mkdir(parents=True)
     for name in left:
         (folder / name).write_text("question: Doe")
-    given = plan.SweepOptions(space=Path("space.yaml"), name="s", data="corpus")
-    with pytest.raises(SweepError, match="holds something else"):
-        plan.plan(given)
-    plan.plan(replace(given, resume=True))
+    given = plan.SweepOptions(space=Path("space.yaml"), name="s", data="corpus", resume=resume)
+    plan.plan(given)
     assert read_yaml(folder / "sweep.yaml")["question"] == "Does it say what is wrong?"
 
 

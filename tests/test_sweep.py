@@ -423,6 +423,23 @@ def test_what_a_cluster_does_not_have_is_refused_and_leaves_nothing(
     assert not place.sweep.exists(), "the name stays free"
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the display's copy
+def test_a_folder_that_nfs_keeps_until_its_log_is_closed_does_not_hide_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kept(*_: object, **__: object) -> None:
+        raise OSError(39, "Directory not empty")
+
+    Place(tmp_path, STEADY)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    monkeypatch.setattr(sweep, "connected", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(os, "rmdir", kept)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the name stays free
+        assert cli.main([*COMMAND, "--workers-per-trial", "4"]) == 2
+        assert capsys.readouterr().err.startswith("aurl: --workers-per-trial must be at most")
+
+
 def test_who_interrupts_a_sweep_is_told_that_it_ends_before_ray_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -721,7 +738,7 @@ def test_what_a_killed_driver_left_half_made_is_removed(tmp_path: Path) -> None:
 def test_a_sweep_that_another_process_runs_is_refused(tmp_path: Path) -> None:
     made = planned(Place(tmp_path, STEADY))
     with (made.folder / "sweep.log").open("ab") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
+        fcntl.lockf(log, fcntl.LOCK_EX)  # as for a client of NFS, where the folder is served
         with pytest.raises(SweepError, match=r"out/s must be left to one process, and another"):
             sweep.run(made, Silent())
     assert not made.trials_folder.exists()

@@ -166,6 +166,10 @@ def test_a_log_of_somebody_else_may_be_held(
 
     (tmp_path / "sweep.log").touch()
     assert not is_held(tmp_path / "sweep.log")
+    with (tmp_path / "sweep.log").open("ab") as log:
+        fcntl.lockf(log, fcntl.LOCK_EX)  # as for a client of NFS, where the folder is served
+        assert is_held(tmp_path / "sweep.log")
+    assert not is_held(tmp_path / "sweep.log")
     monkeypatch.setattr(Path, "open", refused)
     assert is_held(tmp_path / "sweep.log"), "nobody can say"
 
@@ -177,6 +181,6 @@ def test_a_disk_that_keeps_no_locks_is_not_taken_for_a_driver_that_is_gone(
         raise OSError(38, "Function not implemented")
 
     (sweep / "sweep.log").touch()
-    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "fcntl", refused)
     assert cli.main(["stop", str(sweep)]) == 0
     assert "is asked to end: 2 trials will" in capsys.readouterr().out

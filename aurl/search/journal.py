@@ -6,14 +6,18 @@ import fcntl
 import io
 import logging
 import os
+import struct
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rich.console import Console
 
 from aurl.errors import SweepError
+
+_FLOCK = "hhqqi4x"
+"""Linux's ``struct flock``: kind, where from, start, length, whose."""
 
 _terminal = [2]
 """Descriptors of standard error: the one that leads to whoever started us comes last."""
@@ -28,7 +32,7 @@ def owned(path: Path) -> Generator[None]:
     """
     with path.open("ab") as log:
         try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(log, fcntl.F_OFD_SETLK, fcntl.F_WRLCK)
         except BlockingIOError as error:
             raise SweepError(
                 f"{path.parent} must be left to one process, and another one is running it. "
@@ -51,10 +55,31 @@ def is_held(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as log:
-            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return _lock(log, fcntl.F_OFD_GETLK, fcntl.F_RDLCK) != fcntl.F_UNLCK
     except OSError:
         return True
-    return False
+
+
+def _lock(log: BinaryIO, act: int, kind: int) -> int:
+    """Take a lock of the whole of an open file, or see what stands in the way of it.
+
+    It belongs to the open file, as ``flock``'s do; but those a machine that serves a file by NFS
+    does not see of its clients, whose locks are POSIX's there.
+
+    Args:
+        log: The file.
+        act: ``fcntl.F_OFD_SETLK`` to take it; ``fcntl.F_OFD_GETLK`` to see.
+        kind: ``fcntl.F_WRLCK``, or ``fcntl.F_RDLCK`` for one that stands beside its like.
+
+    Returns:
+        If it is to see: the kind of lock in the way, ``fcntl.F_UNLCK`` for none.
+
+    Raises:
+        BlockingIOError: If it is to take it, and cannot.
+    """
+    whole = struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
+    found, *_ = struct.unpack(_FLOCK, fcntl.fcntl(log, act, whole))
+    return found
 
 
 @contextlib.contextmanager

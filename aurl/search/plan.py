@@ -199,7 +199,7 @@ def _is_there(options: SweepOptions) -> bool:
     folder = options.folder
     try:
         exists = (folder / ABOUT).exists()
-        taken = folder.exists() and not (options.resume and _never_began(folder))
+        taken = folder.exists() and not _never_began(folder)
     except OSError as error:
         raise _unusable(options, error) from error
     if taken and not (exists and options.resume):
@@ -261,7 +261,7 @@ def _kept_at(options: SweepOptions, record: Plain) -> Remote:
 
 
 def _never_began(folder: Path) -> bool:
-    """Whether a driver was killed over a folder's ``sweep.yaml``, when only the log was there."""
+    """Whether a folder is empty, or its driver was killed when there was but the log in it."""
     return folder.is_dir() and all(
         (path.match(f".{ABOUT}.*.part") or path.name == LOG)
         and path.is_file()

@@ -107,7 +107,7 @@ def _ray(sweep: Sweep, runs: int, display: Display) -> Generator[str]:
                 raise
     except SweepError:
         if not sweep.trials_folder.exists():  # it never began: the name stays free
-            shutil.rmtree(sweep.folder)
+            shutil.rmtree(sweep.folder, ignore_errors=True)  # NFS keeps what is open: its log
         raise
 
 
