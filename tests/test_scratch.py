@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aurl.search.scratch import LONGEST, scratch_folder
+from aurl.search.scratch import LOCK, LONGEST, scratch_folder
 
 OWNER = """
 from aurl.search.scratch import scratch_folder
@@ -51,6 +51,23 @@ def test_what_could_not_be_removed_is_removed_by_the_next(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with scratch_folder() as other:
         assert list(tmp_path.iterdir()) == [Path(other)]
+
+
+@pytest.mark.parametrize("owner", ["lives", "was killed"])
+def test_a_folder_that_nfs_keeps_while_its_lock_is_open_goes_once_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str
+) -> None:
+    def kept(place: Path) -> None:
+        (place / LOCK).unlink()
+        raise OSError(39, "Directory not empty")
+
+    if owner == "was killed":
+        (tmp_path / "aurl-0123").mkdir()
+        (tmp_path / "aurl-0123" / LOCK).touch()
+    monkeypatch.setattr(shutil, "rmtree", kept)
+    with scratch_folder() as folder:
+        assert list(tmp_path.iterdir()) == [Path(folder)]
+    assert not list(tmp_path.iterdir())
 
 
 SOCKET = "session_2026-11-27_23-43-31_186563_4194304/sockets/plasma_store"

@@ -31,13 +31,16 @@ def scratch_folder(*, for_sockets: bool = False) -> Generator[str]:
     _remove_orphans(Path(place))
     folder = tempfile.mkdtemp(prefix=PREFIX, dir=place)
     made = Path(folder) / f".{LOCK}"
-    with made.open("w") as lock:  # no process that is started inherits it
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made.rename(Path(folder) / LOCK)  # locked from the moment that it can be found
-        try:
-            yield folder
-        finally:
-            _remove(Path(folder))
+    try:
+        with made.open("w") as lock:  # no process that is started inherits it
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made.rename(Path(folder) / LOCK)  # locked from the moment that it can be found
+            try:
+                yield folder
+            finally:
+                _remove(Path(folder))
+    finally:
+        _remove_empty(Path(folder))
 
 
 def _remove_orphans(place: Path) -> None:
@@ -49,10 +52,17 @@ def _remove_orphans(place: Path) -> None:
                 _remove(path.parent)
             finally:
                 os.close(lock)
+            _remove_empty(path.parent)
     for path in place.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if _was_made_again(path):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove what NFS kept of a folder, under another name, as long as its lock was open."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _was_made_again(path: Path) -> bool:
