@@ -75,7 +75,8 @@ class PriorConfig:
     """The base densities of the prior; see :mod:`aurl.model.densities`."""
 
     kind: PriorKind = "standard"
-    """Base density of each level that does not name its own."""
+    """Base density of each level that does not name its own. One that is learned is trained by the
+    KL as the objective has it: neither while β is 0, nor below a floor of free bits."""
 
     components: int | None = None
     """Gaussians of a ``mixture``; 8 if left out."""
