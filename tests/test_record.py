@@ -299,7 +299,7 @@ def test_a_sweep_that_ends_with_paused_trials_says_how_to_go_on(
     assert line in capsys.readouterr().out.splitlines()
 
 
-@pytest.mark.parametrize("words", [["status"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["status"], ["report"]], ids=" ".join)
 def test_a_command_reads_the_record_once(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
