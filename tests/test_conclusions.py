@@ -25,6 +25,7 @@ from aurl.reporting.page import Page
 from aurl.search import space_file
 from aurl.search.importance import FRONT, Importance
 from aurl.search.ranking import SCORE
+from aurl.search.space import Space
 from tests.fake_sweep import QUICK, fake_sweep, write_status
 
 ASHA = "asha: a rung score of 0.{} at step 180 was not among the best that had come that far"
@@ -101,8 +102,12 @@ def test_the_space_of_a_sweep_is_made_once(
     sweep_of(tmp_path, seeds={"finalists": 2})
     made: list[Plain] = []
     make = space_file.space_of
-    told = lambda values, **rest: made.append(values) or make(values, **rest)  # noqa: E731
-    monkeypatch.setattr(space_file, "space_of", told)
+
+    def counted(values: Plain, *, overrides: Plain) -> Space:
+        made.append(values)
+        return make(values, overrides=overrides)
+
+    monkeypatch.setattr(space_file, "space_of", counted)
     write_status(tmp_path, "t0000", **scored(0.5))
     assert read(tmp_path).planned_reruns == {"t0000.1", "t0000.2", "t0000.3"}
     assert len(made) == 1

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from aurl.errors import AurlError
-from aurl.files import read_yaml, write_text
+from aurl.files import write_text
 from aurl.metrics.score import OBJECTIVES
 from aurl.reporting.choosing import as_csv
 from aurl.search.ranking import (
-    ABOUT,
     SCORE,
     Place,
     TrialStatus,
     counts,
     ranked,
+    read_about,
     read_trials,
     silent_s,
 )
@@ -94,7 +94,7 @@ def sweep_record(sweep: Path) -> dict[str, Any]:
     """
     trials, question, problem = list[TrialStatus](), "", ""
     try:
-        about = read_yaml(sweep / ABOUT)
+        about = read_about(sweep)
         trials, question = read_trials(sweep, about), str(about.get("question") or "")
     except AurlError as error:
         problem = str(error)
