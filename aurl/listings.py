@@ -20,7 +20,7 @@ from aurl.errors import ConfigError
 from aurl.files import parse_settings
 from aurl.plain import many, printable
 from aurl.reporting.choosing import ItemT, Row, as_csv, chosen
-from aurl.reporting.leaderboard import columns, record, status_record, sweep_record
+from aurl.reporting.leaderboard import sweep_record
 from aurl.reporting.tables import always_failed, leaderboard_table, status_table, sweeps_table
 from aurl.reporting.watching import how_to_go_on, watch
 from aurl.search.journal import is_held
@@ -33,6 +33,7 @@ from aurl.search.ranking import (
     read_trials,
     sweeps_in,
 )
+from aurl.search.rows import columns, record, status_record
 from aurl.search.wishes import PAUSE, STOP, ask, ask_all
 
 LONGEST_S = 86400.0

@@ -14,11 +14,11 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, many
 from aurl.reporting.comparisons import said, spoiled
 from aurl.reporting.findings import Findings
-from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import always_failed, duration, number, settings
 from aurl.search.distributions import values_of
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
+from aurl.search.rows import record
 from aurl.search.space import Space
 
 FEW_TRIALS = 20
