@@ -33,7 +33,7 @@ from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
 from aurl.search.provenance import provenance, read_config, write_config
-from aurl.search.ranking import folder_of, read_reruns, read_trials
+from aurl.search.ranking import folder_of, read_reruns, read_runs
 from aurl.search.record import resuming
 from aurl.search.shape import Shape
 from aurl.training.fits import check_fits
@@ -188,7 +188,7 @@ def run_export(args: Namespace) -> int:
         folder, trial = args.source, None
     elif args.trial:
         folder = folder_of(args.source, args.trial, "--trial")
-        trial = next((each for each in read_trials(args.source) if each.trial == args.trial), None)
+        trial = next(run for run in read_runs(args.source) if run.trial == args.trial)
     else:
         trial = exports.trial_at_rank(args.source, args.rank)
         folder = args.source / "trials" / trial.trial
