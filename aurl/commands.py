@@ -17,7 +17,7 @@ from aurl.data.context import in_words
 from aurl.data.corpus import Corpus
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
-from aurl.files import parse_settings
+from aurl.files import is_free, parse_settings
 from aurl.model.generation import Sampling
 from aurl.plain import Plain, dotted, overridden, printable
 from aurl.reporting import export as exports
@@ -174,7 +174,7 @@ def _prepare_run_folder(out: Path, config: RunConfig, made_by: Mapping[str, Any]
         if before != config:
             raise SweepError(f"--out must be new or hold this same run, got {out}, another run.")
         return
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if not is_free(out):
         raise SweepError(f"--out must be new, got {out}, which holds something else.")
     write_config(path, config, made_by)
 
