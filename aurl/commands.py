@@ -33,7 +33,7 @@ from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
 from aurl.search.provenance import provenance, read_config, write_config
-from aurl.search.ranking import folder_of, read_reruns, read_runs
+from aurl.search.ranking import TrialStatus, folder_of, read_reruns, read_runs
 from aurl.search.record import resuming
 from aurl.search.shape import Shape
 from aurl.training.fits import check_fits
@@ -70,14 +70,8 @@ def conclude(planned: Sweep, console: Console, *, missed: int) -> int:
     so = ", so none was trained with other seeds" if unseeded else ""
     first = completed[0].trial
     best, lacking = first.trial, "" if first.feasible else first.reason
-    if lacking:
-        console.print(f"No completed trial is feasible{so}: {best} is {lacking}.", markup=False)
-    elif so:
-        console.print(f"No completed trial has every objective{so}.")
-    elif first.seed_scores and first.score_low is None:
-        scored, runs = len(first.known_seed_scores), len(first.seed_scores)
-        lead = f"Of {best}'s {runs} runs with other seeds {scored} have a score"
-        console.print(f"{lead}, so its own one alone ranks it.")
+    if line := _but(first, so):
+        console.print(line, markup=False)
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
@@ -88,6 +82,19 @@ def conclude(planned: Sweep, console: Console, *, missed: int) -> int:
     for line in (f"Best configuration, model and music: {out}", curves):
         console.print(line, soft_wrap=True, markup=False)
     return 0
+
+
+def _but(first: TrialStatus, so: str) -> str:
+    """What is to be said against the trial that stands first, and what came of it, if anything."""
+    if not first.feasible:
+        return f"No completed trial is feasible{so}: {first.trial} is {first.reason}."
+    if so:
+        return f"No completed trial has every objective{so}."
+    if first.seed_scores and first.score_low is None:
+        scored, runs = len(first.known_seed_scores), len(first.seed_scores)
+        lead = f"Of {first.trial}'s {runs} runs with other seeds {scored} have a score"
+        return f"{lead}, so its own one alone ranks it."
+    return ""
 
 
 def _made_by(trained: exports.TrainedModel, trial: str, lacking: str) -> Plain:
@@ -192,9 +199,7 @@ def run_export(args: Namespace) -> int:
     else:
         trial = exports.trial_at_rank(args.source, args.rank)
         folder = args.source / "trials" / trial.trial
-    lacking = ""
-    if trial is not None and trial.status == "completed" and not trial.feasible:
-        lacking = trial.reason
+    lacking = "" if trial is None or trial.feasible else trial.reason
     trained, corpus = trained_run(folder, args.data)
     name = folder.absolute().name
     metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, name, lacking))
