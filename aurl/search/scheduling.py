@@ -29,6 +29,7 @@ from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import PAUSE, PAUSED, REASON, STOP, is_asked
 from aurl.training.evaluate import target_rate_nats
+from aurl.training.messages import Task
 from aurl.training.reporters import read_rows
 
 _log = logging.getLogger(__name__)
@@ -252,8 +253,7 @@ class Referee(_Handing):
 
     def _of(self, trial: Any) -> tuple[Any, Any]:  # noqa: ANN401
         """Trials have our names, the same after a resume: all that schedulers know of one."""
-        name = trial.config["task"].checkpoint_folder.parent.name
-        return self._scheduler, SimpleNamespace(trial_id=name)
+        return self._scheduler, SimpleNamespace(trial_id=trial.config["task"].name)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
         """Whether the trial goes on, for what it is itself or held against others."""
@@ -265,17 +265,16 @@ class Referee(_Handing):
         self._verdicts[trial.trial_id] = verdict
         return TrialScheduler.STOP
 
-    def _judge(self, task: Any, result: Mapping[str, Any]) -> Verdict | None:  # noqa: ANN401
+    def _judge(self, task: Task, result: Mapping[str, Any]) -> Verdict | None:
         """The verdict on a trial for what it alone is; None lets it go on."""
-        name = task.checkpoint_folder.parent.name
+        folder = self._folder / task.name
         is_last = result["step"] >= task.config.training.steps
-        if not is_last and is_asked(self._folder / name, STOP):
+        if not is_last and is_asked(folder, STOP):
             return Verdict("stopped", REASON)
         # At a report before the last step, so that its checkpoint is of the rows that it has told.
-        paused = (self._folder / name, self._folder.parent)
-        if result["rung"] > 0 and any(is_asked(each, PAUSE) for each in paused):
+        if result["rung"] > 0 and any(is_asked(e, PAUSE) for e in (folder, self._folder.parent)):
             return Verdict("paused", PAUSED)
         if self._stopper is None:
             return None
         target = target_rate_nats(task.config.evaluation, self._corpus)
-        return self._stopper.judge(name, result["rows"], target)
+        return self._stopper.judge(task.name, result["rows"], target)
