@@ -146,10 +146,7 @@ def _what_mattered(found: Findings) -> list[str]:
 
 
 def _at_ends(found: Findings) -> list[str]:
-    first = found.ranked[0].trial.trial
-    names = [
-        each.parameter.name for each in found.ranges if each.end and each.placed[0].trial == first
-    ]
+    names = [each.parameter.name for each in found.at_ends]
     if not names:
         return []
     where = "is at the end of its range" if len(names) == 1 else "are at the ends of their ranges"

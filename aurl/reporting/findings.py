@@ -85,6 +85,12 @@ class Findings:
         """Where in their ranges these have their values."""
         return ranges_of(self.space, self.best) if self.space is not None else []
 
+    @property
+    def at_ends(self) -> list[Range]:
+        """Those at an end of which the very best has its value."""
+        found = [each for each in self.ranges if each.end]
+        return [each for each in found if each.placed[0].trial == self.best[0].trial]
+
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """The parameters that the question is about, value by value."""
