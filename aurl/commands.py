@@ -17,7 +17,7 @@ from aurl.data.context import in_words
 from aurl.data.corpus import Corpus
 from aurl.data.prepare import PrepareOptions, Summary, prepare
 from aurl.errors import ConfigError, SweepError
-from aurl.files import parse_settings
+from aurl.files import is_free, parse_settings
 from aurl.model.generation import Sampling
 from aurl.plain import Plain, dotted, overridden, printable
 from aurl.reporting import export as exports
@@ -33,7 +33,7 @@ from aurl.search.journal import copy_of_stdout
 from aurl.search.plan import Sweep, space_on_music
 from aurl.search.proof import prove
 from aurl.search.provenance import provenance, read_config, write_config
-from aurl.search.ranking import folder_of, read_reruns, read_trials
+from aurl.search.ranking import TrialStatus, folder_of, read_reruns, read_runs
 from aurl.search.record import resuming
 from aurl.search.shape import Shape
 from aurl.training.fits import check_fits
@@ -70,14 +70,8 @@ def conclude(planned: Sweep, console: Console, *, missed: int) -> int:
     so = ", so none was trained with other seeds" if unseeded else ""
     first = completed[0].trial
     best, lacking = first.trial, "" if first.feasible else first.reason
-    if lacking:
-        console.print(f"No completed trial is feasible{so}: {best} is {lacking}.", markup=False)
-    elif so:
-        console.print(f"No completed trial has every objective{so}.")
-    elif first.seed_scores and first.score_low is None:
-        scored, runs = len(first.known_seed_scores), len(first.seed_scores)
-        lead = f"Of {best}'s {runs} runs with other seeds {scored} have a score"
-        console.print(f"{lead}, so its own one alone ranks it.")
+    if line := _but(first, so):
+        console.print(line, markup=False)
     out = planned.folder / "best"
     console.print(f"Measuring {best} on the test split ...")
     trained = exports.trained_trial(planned.trials_folder / best, planned.corpus)
@@ -88,6 +82,19 @@ def conclude(planned: Sweep, console: Console, *, missed: int) -> int:
     for line in (f"Best configuration, model and music: {out}", curves):
         console.print(line, soft_wrap=True, markup=False)
     return 0
+
+
+def _but(first: TrialStatus, so: str) -> str:
+    """What is to be said against the trial that stands first, and what came of it, if anything."""
+    if not first.feasible:
+        return f"No completed trial is feasible{so}: {first.trial} is {first.reason}."
+    if so:
+        return f"No completed trial has every objective{so}."
+    if first.seed_scores and first.score_low is None:
+        scored, runs = len(first.known_seed_scores), len(first.seed_scores)
+        lead = f"Of {first.trial}'s {runs} runs with other seeds {scored} have a score"
+        return f"{lead}, so its own one alone ranks it."
+    return ""
 
 
 def _made_by(trained: exports.TrainedModel, trial: str, lacking: str) -> Plain:
@@ -174,7 +181,7 @@ def _prepare_run_folder(out: Path, config: RunConfig, made_by: Mapping[str, Any]
         if before != config:
             raise SweepError(f"--out must be new or hold this same run, got {out}, another run.")
         return
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if not is_free(out):
         raise SweepError(f"--out must be new, got {out}, which holds something else.")
     write_config(path, config, made_by)
 
@@ -188,13 +195,11 @@ def run_export(args: Namespace) -> int:
         folder, trial = args.source, None
     elif args.trial:
         folder = folder_of(args.source, args.trial, "--trial")
-        trial = next((each for each in read_trials(args.source) if each.trial == args.trial), None)
+        trial = next(run for run in read_runs(args.source) if run.trial == args.trial)
     else:
         trial = exports.trial_at_rank(args.source, args.rank)
         folder = args.source / "trials" / trial.trial
-    lacking = ""
-    if trial is not None and trial.status == "completed" and not trial.feasible:
-        lacking = trial.reason
+    lacking = "" if trial is None or trial.feasible else trial.reason
     trained, corpus = trained_run(folder, args.data)
     name = folder.absolute().name
     metrics = exports.export(trained, corpus, args.out, extra=_made_by(trained, name, lacking))

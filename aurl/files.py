@@ -95,6 +95,11 @@ def _locked(folder: Path) -> Generator[None]:
         os.close(opened)
 
 
+def is_free(path: Path) -> bool:
+    """Whether a folder can be made at ``path``: nothing is there, or one that is empty."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 def remove_parts(folder: Path) -> None:
     """Remove below ``folder`` what a process that was killed left half-made by :func:`atomic`."""
     for pattern in (".*.part", ".*.old"):

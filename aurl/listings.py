@@ -20,11 +20,20 @@ from aurl.errors import ConfigError
 from aurl.files import parse_settings
 from aurl.plain import many, printable
 from aurl.reporting.choosing import ItemT, Row, as_csv, chosen
-from aurl.reporting.leaderboard import columns, record, status_record, sweep_record
+from aurl.reporting.leaderboard import sweep_record
 from aurl.reporting.tables import always_failed, leaderboard_table, status_table, sweeps_table
 from aurl.reporting.watching import how_to_go_on, watch
 from aurl.search.journal import is_held
-from aurl.search.ranking import LOG, Place, ranked, read_runs, read_trials, sweeps_in
+from aurl.search.ranking import (
+    LOG,
+    Place,
+    ranked,
+    read_about,
+    read_runs,
+    read_trials,
+    sweeps_in,
+)
+from aurl.search.rows import columns, record, status_record
 from aurl.search.wishes import PAUSE, STOP, ask, ask_all
 
 LONGEST_S = 86400.0
@@ -37,7 +46,8 @@ def status(args: argparse.Namespace) -> int:
         return _watch(args)
     if sweeps := sweeps_in(args.sweep):
         return _sweeps(sweeps, args)
-    read = read_runs(args.sweep)
+    about = read_about(args.sweep)
+    read = read_runs(args.sweep, about)
     trials = _chosen(read, lambda each: {**each.metrics, **status_record(each)}, args)
     if args.csv:
         _print_csv([status_record(trial) for trial in trials])
@@ -48,7 +58,7 @@ def status(args: argparse.Namespace) -> int:
         console = Console()
         console.print(table if trials or not read else _none_of(len(read)))
         lines = always_failed([trial for trial in read if not trial.is_rerun])
-        for line in (*lines, printable(how_to_go_on(args.sweep, read))):
+        for line in (*lines, printable(how_to_go_on(args.sweep, about, read))):
             if line:
                 console.print(line, soft_wrap=True, highlight=False, markup=False)
     return 0

@@ -68,7 +68,7 @@ class Sleeper:
     def submit(self, task: Task) -> None:
         """Take a trial."""
         self._steps = task.config.training.steps
-        self._random = random.Random(task.checkpoint_folder.parent.name)
+        self._random = random.Random(task.name)
         self._left = REPORTS
 
     def answer(self, *, go_on: bool) -> None:

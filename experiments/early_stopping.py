@@ -40,7 +40,7 @@ from aurl.search.slot import scalars
 from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper
 from aurl.training.loop import DivergedError, Run, train
-from aurl.training.messages import Row
+from aurl.training.messages import Row, Task
 from aurl.training.workers import Workers
 
 STEPS = 200
@@ -86,7 +86,7 @@ class Trial:
     def __init__(self, config: RunConfig, corpus: Corpus, referee: Referee, name: str) -> None:
         self.reports: list[tuple[float, list[dict[str, float]]]] = []
         self.end = "completed"
-        task = SimpleNamespace(config=config, checkpoint_folder=Path(name) / "checkpoint")
+        task = Task(config=config, checkpoint_folder=Path(name) / "checkpoint")
         trial: Any = SimpleNamespace(trial_id=name, config={"task": task})
         began = process_time()
 
@@ -172,7 +172,7 @@ def would_stop(
     for number, row in enumerate(rows):
         name = f"t{number:04d}"
         config = space.config_of(row["params"])
-        task = SimpleNamespace(config=config, checkpoint_folder=Path(name) / "checkpoint")
+        task = Task(config=config, checkpoint_folder=Path(name) / "checkpoint")
         trial = SimpleNamespace(trial_id=name, config={"task": task})
         referee.on_trial_add(None, trial)
         for seconds, reported in row["reports"]:

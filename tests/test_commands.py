@@ -16,7 +16,7 @@ from aurl.options import parser
 from aurl.search.plan import Sweep
 from aurl.search.shape import Shape
 from aurl.search.space_file import space_of
-from tests.fake_sweep import fake_sweep
+from tests.fake_sweep import fake_sweep, write_status
 from tests.tiny import small_config, tiny_corpus
 
 UNHEALTHY = {"val/kl_health": {"at_least": 2.0}}
@@ -95,11 +95,14 @@ def test_an_export_of_what_is_not_feasible_says_so(
     monkeypatch.setattr(commands.exports, "export", lambda *_, extra: made.update(extra))
     monkeypatch.setattr(commands, "latent_use", lambda name, _: f"{name} on the test split")
     words = ["export", str(sweep), "--out", str(tmp_path / "export")]
-    for which in ([], ["--rank", "1"], ["--trial", "t0000"]):
+    write_status(sweep, "t0000.1", "finalists", metrics={"val/kl_health": 0.5})
+    for which in ([], ["--rank", "1"], ["--trial", "t0000"], ["--trial", "t0000.1"]):
         assert commands.run_export(parser().parse_args([*words, *which])) == 0
         told = capsys.readouterr().out.splitlines()
-        assert told[1].startswith("t0000 is infeasible: val/kl_health must be at least 2, got 0.")
-        assert told[1] == f"t0000 is {made['feasible'].removeprefix('no: ')}."
+        name = "t0000.1" if "t0000.1" in which else "t0000"
+        why = f"{name} is infeasible: val/kl_health must be at least 2, got 0."
+        assert told[1].startswith(why)
+        assert told[1] == f"{name} is {made.pop('feasible').removeprefix('no: ')}."
 
 
 def test_a_trial_is_exported_by_its_name(

@@ -9,6 +9,7 @@ import pytest
 from aurl.cli import main
 from aurl.files import read_yaml, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
+from aurl.plain import Plain
 from aurl.reporting.conclusions import (
     answer,
     caveats,
@@ -21,8 +22,10 @@ from aurl.reporting.conclusions import (
 from aurl.reporting.figures import front_figures
 from aurl.reporting.findings import Findings, read_findings
 from aurl.reporting.page import Page
+from aurl.search import space_file
 from aurl.search.importance import FRONT, Importance
 from aurl.search.ranking import SCORE
+from aurl.search.space import Space
 from tests.fake_sweep import QUICK, fake_sweep, write_status
 
 ASHA = "asha: a rung score of 0.{} at step 180 was not among the best that had come that far"
@@ -91,6 +94,23 @@ def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: 
         ["t0001", "t0000", "t0002"],
         ["t0000", "t0002"],
     ]
+
+
+def test_the_space_of_a_sweep_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_of(tmp_path, seeds={"finalists": 2})
+    made: list[Plain] = []
+    make = space_file.space_of
+
+    def counted(values: Plain, *, overrides: Plain) -> Space:
+        made.append(values)
+        return make(values, overrides=overrides)
+
+    monkeypatch.setattr(space_file, "space_of", counted)
+    write_status(tmp_path, "t0000", **scored(0.5))
+    assert read(tmp_path).planned_reruns == {"t0000.1", "t0000.2", "t0000.3"}
+    assert len(made) == 1
 
 
 def test_of_many_parameters_the_answer_names_some(tmp_path: Path) -> None:

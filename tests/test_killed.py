@@ -155,7 +155,7 @@ def drive(
         task = queue.suggest(f"tune-{index}")["task"]
         trial = SimpleNamespace(trial_id=f"tune-{index}", last_result={}, config={"task": task})
         if asks is not None:
-            asks(made.folder, task.checkpoint_folder.parent.name)
+            asks(made.folder, task.name)
         train(queue, record, task, trial)
         index += 1
     queue.front.draw(even_if_drawn=False)

@@ -14,7 +14,7 @@ from aurl.errors import ConfigError, SweepError
 from aurl.files import write_json, write_text, write_yaml
 from aurl.metrics.pareto import non_dominated_fronts
 from aurl.reporting.export import trial_at_rank
-from aurl.reporting.leaderboard import record, status_record, write_leaderboard
+from aurl.reporting.leaderboard import write_leaderboard
 from aurl.search.ranking import (
     SCORE,
     Status,
@@ -26,6 +26,7 @@ from aurl.search.ranking import (
     read_runs,
     read_trials,
 )
+from aurl.search.rows import record, status_record
 from tests.fake_sweep import fake_sweep
 
 

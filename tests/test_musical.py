@@ -347,6 +347,9 @@ def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
     card = model_card(small_config(latent__levels=own), tiny_corpus(), metrics, made_by)
     assert "(4 dimensions, span sequence, prior mixture, 0 nats free), bar (2 dim" in card
     assert "span 1.0, 0.5 nats free, opens at 0.3 of training). Width" in card
+    linear = {"objective__beta__schedule": "linear", "objective__beta__warmup": 0.25}
+    card = model_card(small_config(**linear), tiny_corpus(), metrics, made_by)
+    assert "`objective.beta.warmup` 0.25" in card, "which is unset by default"
     timed = replace(tiny_corpus(), vocabulary=Events())
     card = model_card(config, timed, metrics, made_by)
     assert card.count("windows of 2 bars of two seconds, ") == 2

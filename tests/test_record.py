@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from aurl import cli
+from aurl import cli, files
 from aurl.data.corpus import save
 from aurl.files import read_yaml, write_json, write_yaml
 from aurl.search import journal
@@ -17,6 +17,7 @@ from aurl.search.plan import Sweep, SweepOptions, plan
 from aurl.search.record import resuming
 from aurl.search.shape import Shape
 from aurl.search.wishes import PAUSED
+from tests.fake_sweep import fake_sweep
 from tests.tiny import tiny_corpus
 
 SPACE = """
@@ -296,3 +297,22 @@ def test_a_sweep_that_ends_with_paused_trials_says_how_to_go_on(
     assert cli.main(["resume", "out/a b", "--max-concurrent", "1"]) == 1
     line = "Paused: t0000. Go on with: aurl resume 'out/a b' --max-concurrent 1"
     assert line in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("words", [["status"], ["report"]], ids=" ".join)
+def test_a_command_reads_the_record_once(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    sweep = fake_sweep(tmp_path / "s", trials=2)
+    about = read_yaml(sweep / "sweep.yaml")
+    about["space"]["budget"]["trials"] = 3  # so that status says how to go on
+    write_yaml(sweep / "sweep.yaml", about)
+    read: list[str] = []
+    text = files._text
+    monkeypatch.setattr(files, "_text", lambda path: read.append(path.name) or text(path))
+    assert cli.main([words[0], str(sweep), *words[1:]]) == 0
+    assert read.count("sweep.yaml") == 1
+    assert ("Go on with it: " in capsys.readouterr().out) == (words == ["status"])

@@ -24,6 +24,7 @@ from aurl.search.space_file import space_of
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import PAUSE, PAUSED, REASON, STOP
 from aurl.training.evaluate import target_rate_nats
+from aurl.training.messages import Task
 from aurl.training.reporters import METRICS_FILE
 from tests.tiny import small_config, tiny_corpus
 
@@ -150,7 +151,7 @@ def judged(
     """The step a trial came to, and why no further; until ``noted`` it only noted its rows."""
     referee = Referee(scheduler_of(space()), stopper, tiny_corpus(), trials)
     folder = Path("trials/t0001/checkpoint")
-    task = SimpleNamespace(checkpoint_folder=folder, config=small_config(training__steps=steps))
+    task = Task(checkpoint_folder=folder, config=small_config(training__steps=steps))
     trial: Any = SimpleNamespace(trial_id="tune-1", config={"task": task})
     referee.on_trial_add(None, trial)
     referee.begin("t0001", [], steps)
@@ -192,9 +193,7 @@ def test_a_resumed_sweep_holds_trials_against_those_of_before(
         referee.remember(name, 200)
 
     def decided(name: str, score: float, step: int) -> str:
-        task = SimpleNamespace(
-            checkpoint_folder=Path("trials") / name / "checkpoint", config=small_config()
-        )
+        task = Task(checkpoint_folder=Path("trials") / name / "checkpoint", config=small_config())
         trial: Any = SimpleNamespace(trial_id=f"tune-of-{name}", config={"task": task})
         referee.on_trial_add(None, trial)
         result = scalars({"step": step, "val/rung_score": score}, 200)
@@ -220,9 +219,7 @@ def test_nobody_is_held_against_rung_scores_of_another_scale(
             tmp_path / name / METRICS_FILE, [{"step": 100, "val/rung_score": 0.9}]
         )  # of which 0.2 is behind
         referee.remember(name, 200)
-    task = SimpleNamespace(
-        checkpoint_folder=Path("trials/t0002/checkpoint"), config=small_config()
-    )
+    task = Task(checkpoint_folder=Path("trials/t0002/checkpoint"), config=small_config())
     trial: Any = SimpleNamespace(trial_id="tune", config={"task": task})
     referee.on_trial_add(None, trial)
     result = scalars({"step": 100, "val/rung_score": 0.2}, 200)

@@ -9,7 +9,6 @@ from aurl.analysis.swaps import (
     Swaps,
     bar_distances,
     compared,
-    covered_bars,
     level_of,
     locality,
     part_of,
@@ -19,7 +18,7 @@ from aurl.analysis.swaps import (
 )
 from aurl.errors import ConfigError
 from aurl.latent_config import LevelConfig
-from aurl.model.latents import LatentLayout, Level
+from aurl.model.latents import LatentLayout
 from tests.tiny import random_piece
 
 NAN = np.nan
@@ -31,10 +30,6 @@ LAYOUT = LatentLayout.of(
     2,
 )
 PIECES = np.repeat(np.arange(100), 4)
-
-
-def level(span: float, n_slots: int) -> Level:
-    return Level(name="local", dim=1, span=span, n_slots=n_slots, start=0)
 
 
 def test_a_part_is_the_level_or_one_slot_of_it() -> None:
@@ -154,24 +149,6 @@ def test_an_attribute_with_too_few_cases_is_left_out() -> None:
     none = replace(found, cases=np.zeros_like(rare))
     assert separation(none, none, PIECES) is None
     assert shares(found, ["coarse", "fine"], np.zeros_like(PIECES)) == {}
-
-
-@pytest.mark.parametrize(
-    ("span", "n_slots", "slot", "bars"),
-    [
-        (1.0, 2, 1, [False, True]),
-        (2.0, 1, 0, [True, True]),
-        (0.5, 4, 1, [True, False]),
-        (0.5, 4, 2, [False, True]),
-        (1 / 3, 6, 2, [True, False]),
-        (0.3333333, 6, 3, [False, True]),
-        (2 / 3, 3, 1, [True, True]),
-    ],
-)
-def test_a_slot_covers_the_bars_of_its_span(
-    span: float, n_slots: int, slot: int, bars: list[bool]
-) -> None:
-    assert covered_bars(level(span, n_slots), slot, 2).tolist() == bars
 
 
 @pytest.mark.parametrize("column", ["pitch", "duration"])

@@ -778,7 +778,7 @@ def test_finalists_are_trained_again_with_other_seeds_and_nothing_else(tmp_path:
     assert finals.remaining == 6
     tasks = [finals.suggest(f"tune-{index}")["task"] for index in range(6)]
     assert finals.suggest("tune-6") == "FINISHED"
-    names = [task.checkpoint_folder.parent.name for task in tasks]
+    names = [task.name for task in tasks]
     assert names == ["t0002.1", "t0002.2", "t0002.3", "t0003.1", "t0003.2", "t0003.3"]
     for name, task in zip(names, tasks, strict=True):
         first, _ = read_config(made.trials_folder / name[:5] / "config.yaml")
@@ -804,7 +804,7 @@ def test_the_best_of_each_value_that_is_compared_is_trained_again(tmp_path: Path
         complete(made.trials_folder / supply.name_of(f"tune-{index}"), score)
     finals = finals_of(made)
     tasks = [finals.suggest(f"tune-{index}")["task"] for index in range(finals.remaining)]
-    again = [task.checkpoint_folder.parent.name for task in tasks]
+    again = [task.name for task in tasks]
     assert again == [f"{trial}.{number}" for trial in ("t0001", "t0002") for number in (1, 2, 3)]
     assert {task.config.objective.free_bits.granularity for task in tasks} == {
         "dimension",
@@ -823,7 +823,7 @@ def test_a_resumed_sweep_goes_on_with_the_seeds_that_have_not_ended(tmp_path: Pa
     again = finals_of(made)
     assert again.remaining == 4
     task = again.suggest("again-0")["task"]
-    assert task.checkpoint_folder.parent.name == "t0002.3"
+    assert task.name == "t0002.3"
     assert read_json(made.folder / "finalists" / "t0002.3" / "status.json") == before
     # Whoever the finalists are now, what was begun comes to its end.
     fewer = SeedsConfig(finalists=1)
@@ -832,7 +832,7 @@ def test_a_resumed_sweep_goes_on_with_the_seeds_that_have_not_ended(tmp_path: Pa
         later = finals_of(replace(made, space=replace(made.space, seeds=seeds)))
         assert later.remaining == (4 if seeds else 1)
         task = later.suggest("later-0")["task"]
-        assert task.checkpoint_folder.parent.name == "t0002.3"
+        assert task.name == "t0002.3"
         assert read_json(made.folder / "finalists" / "t0002.3" / "status.json") == before
 
 

@@ -11,7 +11,7 @@ from aurl.errors import ConfigError, SweepError
 from aurl.files import parse_settings, write_json, write_yaml
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import overridden
-from aurl.reporting.leaderboard import columns, status_record, write_leaderboard
+from aurl.reporting.leaderboard import write_leaderboard
 from aurl.reporting.space_tables import space_record
 from aurl.search.distributions import in_words
 from aurl.search.grid import n_cells
@@ -19,6 +19,7 @@ from aurl.search.plan import within_budget
 from aurl.search.proof import draws
 from aurl.search.ranking import TrialStatus, finalists, read_trials
 from aurl.search.record import gone_on_with
+from aurl.search.rows import columns, status_record
 from aurl.search.sampler import Proposals
 from aurl.search.space import Space
 from aurl.search.space_file import space_of

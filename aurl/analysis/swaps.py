@@ -187,14 +187,6 @@ class Locality:
     """In the other bars."""
 
 
-def covered_bars(level: Level, slot: int, n_bars: int) -> Bool[np.ndarray, " bar"]:
-    """The bars of a window that a slot covers at least in part."""
-    bars = np.arange(n_bars)
-    tolerance = 1e-6 * level.span
-    start, stop = slot * level.span + tolerance, (slot + 1) * level.span - tolerance
-    return (bars < stop) & (bars + 1 > start)
-
-
 def bar_distances(
     before: Sequence[Piece], after: Sequence[Piece], n_bars: int
 ) -> Float[np.ndarray, "pair bar"]:

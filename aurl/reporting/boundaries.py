@@ -43,7 +43,7 @@ class Range:
 
     @property
     def end(self) -> str:
-        """The end that the first of the trials is at, if that trial has the parameter."""
+        """The end that the first of the trials that have the parameter is at."""
         return self.placed[0].end
 
     @property

@@ -14,11 +14,11 @@ from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, many
 from aurl.reporting.comparisons import said, spoiled
 from aurl.reporting.findings import Findings
-from aurl.reporting.leaderboard import record
 from aurl.reporting.tables import always_failed, duration, number, settings
 from aurl.search.distributions import values_of
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
+from aurl.search.rows import record
 from aurl.search.space import Space
 
 FEW_TRIALS = 20
@@ -146,10 +146,7 @@ def _what_mattered(found: Findings) -> list[str]:
 
 
 def _at_ends(found: Findings) -> list[str]:
-    first = found.ranked[0].trial.trial
-    names = [
-        each.parameter.name for each in found.ranges if each.end and each.placed[0].trial == first
-    ]
+    names = [each.parameter.name for each in found.at_ends]
     if not names:
         return []
     where = "is at the end of its range" if len(names) == 1 else "are at the ends of their ranges"

@@ -186,7 +186,7 @@ def range_figure(found: Findings) -> Figure | None:
     """Where in their ranges the best trials are; None if there is nothing to show."""
     if not found.ranges:
         return None
-    order = [trial.trial for trial in found.best]
+    first, flagged = found.best[0].trial, found.at_ends
     rows = [
         Track(
             name=each.parameter.name,
@@ -198,11 +198,11 @@ def range_figure(found: Findings) -> Figure | None:
                     y=0.0,
                     key=one.trial,
                     tip=f"{one.trial}: {brief(one.value)}",
-                    role="best" if one.trial == order[0] else "other",
+                    role="best" if one.trial == first else "other",
                 )
                 for one in reversed(each.placed)
             ],
-            flagged=bool(each.end) and each.placed[0].trial == order[0],
+            flagged=each in flagged,
         )
         for each in found.ranges
     ]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from aurl.errors import AurlError, ConfigError, SweepError
+from aurl.errors import AurlError
 from aurl.files import read_yaml
 from aurl.plain import Plain
 from aurl.reporting.boundaries import Range, ranges_of
@@ -21,6 +21,7 @@ from aurl.search.ranking import (
     TrialStatus,
     counts,
     ranked,
+    read_about,
     read_reruns,
     read_trials,
     silent_s,
@@ -41,7 +42,7 @@ class Findings:
     """When it was read, ISO 8601, UTC."""
 
     about: Plain
-    """``sweep.yaml``; empty if it cannot be read."""
+    """``sweep.yaml``; empty if it is not there."""
 
     space: Space | None
     """What was searched; None if ``sweep.yaml`` does not say."""
@@ -84,6 +85,12 @@ class Findings:
         """Where in their ranges these have their values."""
         return ranges_of(self.space, self.best) if self.space is not None else []
 
+    @property
+    def at_ends(self) -> list[Range]:
+        """Those at an end of which the very best has its value."""
+        found = [each for each in self.ranges if each.end]
+        return [each for each in found if each.placed[0].trial == self.best[0].trial]
+
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """The parameters that the question is about, value by value."""
@@ -103,19 +110,21 @@ def read_findings(sweep: Path) -> Findings:
     """Read a sweep's folder; what of it is damaged is noted, and the rest is read.
 
     Raises:
+        ConfigError: If ``sweep.yaml`` is no YAML mapping: what is feasible stands in it.
         SweepError: If the folder is not there, or is not a sweep's.
     """
-    trials = read_trials(sweep)
+    about = read_about(sweep)
+    trials = read_trials(sweep, about)
     places = ranked(trials)
     notes: list[str] = []
-    about, space = _about(sweep, notes)
+    space = _space(sweep, about, notes)
     shares: Sequence[Importance] = ()
     try:
         if counts(trials)["completed"] >= LEAST_TRIALS:
             shares = importances(sweep / JOURNAL)
     except AurlError as error:
         notes.append(str(error))
-    intent = intent_of(about)
+    intent = intent_of(about, space)
     return Findings(
         name=sweep.resolve().name,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -132,14 +141,9 @@ def read_findings(sweep: Path) -> Findings:
     )
 
 
-def _about(sweep: Path, notes: list[str]) -> tuple[Plain, Space | None]:
+def _space(sweep: Path, about: Plain, notes: list[str]) -> Space | None:
     try:
-        about = read_yaml(sweep / ABOUT)
-    except ConfigError as error:
+        return recorded_space(about or read_yaml(sweep / ABOUT))  # which says if it is not there
+    except AurlError as error:
         notes.append(str(error))
-        return {}, None
-    try:
-        return about, recorded_space(about)
-    except SweepError as error:
-        notes.append(str(error))
-        return about, None
+        return None

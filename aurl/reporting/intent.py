@@ -20,7 +20,7 @@ class Intent:
     """Of each."""
 
     space: Space | None
-    """What is searched, if the best are trained again."""
+    """What is searched; None if nobody knows, or nobody asks as the best are trained once."""
 
     @property
     def runs(self) -> int | None:
@@ -39,12 +39,12 @@ class Intent:
         return frozenset(name for trial in again for name in rerun_names(trial, seeds.runs))
 
 
-def intent_of(about: Plain) -> Intent:
-    """What ``sweep.yaml`` says, whoever wrote it."""
+def intent_of(about: Plain, space: Space | None = None) -> Intent:
+    """What ``sweep.yaml`` says, whoever wrote it; ``space`` is its own, where that is known."""
     return Intent(
         trials=_budget(about, "trials"),
         steps=_budget(about, "steps_per_trial"),
-        space=_with_seeds(about),
+        space=space or _with_seeds(about),
     )
 
 

@@ -10,7 +10,7 @@ from aurl.data.corpus import Corpus
 from aurl.data.events import Events
 from aurl.latent_config import LevelConfig
 from aurl.metrics.musical_evaluation import HISTOGRAMS, SCALARS
-from aurl.plain import Plain
+from aurl.plain import dotted
 from aurl.reporting.musical import MUSIC
 from aurl.reporting.tables import digits
 
@@ -51,8 +51,7 @@ def model_card(
         for name, value in shown.items()
         if not name.endswith(BOUNDS)
     )
-    chosen = _chosen(to_plain(config), to_plain(RunConfig()))
-    settings = ", ".join(f"`{key}` {value}" for key, value in chosen.items()) or "none"
+    settings = ", ".join(f"`{key}` {value}" for key, value in _chosen(config).items()) or "none"
     origin = "\n".join(f"- {key}: {_said(value)}" for key, value in made_by.items())
     planned = config.training.steps
     step = made_by.get("step", planned)
@@ -123,18 +122,15 @@ def _interval(name: str, metrics: Mapping[str, float]) -> str:
     return ""
 
 
-def _chosen(values: Plain, defaults: Plain, prefix: str = "") -> dict[str, Any]:
+def _chosen(config: RunConfig) -> dict[str, Any]:
     """The settings of objective and latent space, levels aside, that differ from the defaults."""
-    chosen: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if not name.startswith(("objective", "latent")) or name == "latent.levels":
-            continue
-        if isinstance(value, dict):
-            chosen |= _chosen(cast("Plain", value), defaults.get(key, {}), f"{name}.")
-        elif value != defaults.get(key):
-            chosen[name] = f"{value:.4g}" if isinstance(value, float) else value
-    return chosen
+    defaults = dotted(to_plain(RunConfig()))
+    return {
+        key: f"{value:.4g}" if isinstance(value, float) else value
+        for key, value in dotted(to_plain(config)).items()
+        if key.startswith(("objective.", "latent.")) and key != "latent.levels"
+        if value != defaults.get(key)
+    }
 
 
 def _music(metrics: Mapping[str, float]) -> str:

@@ -9,7 +9,7 @@ from aurl.reporting.comparisons import Comparison, Tried
 from aurl.reporting.figures import TARGETS, short
 from aurl.reporting.findings import Findings
 from aurl.reporting.html import Html, element, joined, table
-from aurl.reporting.tables import brief, digits, duration, number, settings
+from aurl.reporting.tables import brief, digits, duration, mark_of, number, settings
 from aurl.search.ranking import SCORE, Place
 
 SHOWN_ROWS = 10
@@ -75,7 +75,7 @@ def _tried_cells(tried: Tried, *, seeded: bool) -> list[str]:
         str(counts["completed"]),
         others or "-",
         _pick(best.trial.trial) if best else "-",
-        f"{best.rank}{_mark(best)}" if best else "-",
+        f"{best.rank}{mark_of(best)}" if best else "-",
         number(scores.get(SCORE)),
         *(_seeded_cells(tried) if seeded else ()),
         *(number(scores.get(name)) for name in OBJECTIVES),
@@ -100,16 +100,12 @@ def _pick(trial: str) -> Html:
     return element("button", trial, type="button", class_="pick", data_trial=trial)
 
 
-def _mark(place: Place) -> str:
-    return "*" if place.front == 0 else "" if place.trial.feasible else "!"
-
-
 def _ranking_cells(place: Place, *, with_low: bool) -> list[Html]:
     trial = place.trial
     low = [trial.score_low] if with_low else []
     values = [*low, *(trial.metrics.get(name) for name in (SCORE, *OBJECTIVES))]
     return [
-        element("td", f"{place.rank}{_mark(place)}", data_value=str(place.rank)),
+        element("td", f"{place.rank}{mark_of(place)}", data_value=str(place.rank)),
         element("td", _pick(trial.trial), data_value=trial.trial),
         *(
             element("td", number(value), data_value="" if value is None else str(value))

@@ -144,7 +144,7 @@ class Progress:
     def trial_ended(
         self, trial_id: str, status: str, reason: str, metrics: Mapping[str, object]
     ) -> None:
-        """A trial completed, or was stopped or failed for a reason."""
+        """A trial completed, or was stopped, paused or failed for a reason."""
         with self._lock:
             trial = self._trials.setdefault(trial_id, _Trial())
             trial.status, trial.metrics = status, dict(metrics)

@@ -8,7 +8,7 @@ from aurl.audio import wav
 from aurl.data.midi import write_midi
 from aurl.drawing.canvas import write_png
 from aurl.errors import SweepError
-from aurl.files import atomic_folder, write_bytes, write_json, write_text
+from aurl.files import atomic_folder, is_free, write_bytes, write_json, write_text
 from aurl.reporting.conclusions import findings_record
 from aurl.reporting.findings import read_findings
 from aurl.reporting.looks import Look, looks
@@ -36,14 +36,13 @@ def write_report(sweep: Path, out: Path, say: Callable[[str], None]) -> dict[str
         SweepError: If ``sweep`` is not a sweep's folder, or ``out`` holds something else than a
             report.
     """
-    say("reading trials and computing importances")
-    found = read_findings(sweep)
-    taken = out.exists() and not (out.is_dir() and (out / RECORD).is_file())
-    if taken and not (out.is_dir() and not any(out.iterdir())):
+    if not is_free(out) and not (out / RECORD).is_file():
         raise SweepError(
             f"--out must be new or hold a report, got {out}, which holds something else. Choose "
             "another folder."
         )
+    say("reading trials and computing importances")
+    found = read_findings(sweep)
     seen = looks(sweep, found, say)
     page = Page(found, seen)
     text = page.html()

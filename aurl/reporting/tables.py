@@ -55,9 +55,8 @@ def leaderboard_table(
     table.add_column("parameters", overflow="fold")
     for place in [place for place in places if place.rank is not None]:
         metrics = place.trial.metrics
-        mark = "*" if place.front == 0 else " " if place.trial.feasible else "!"
         table.add_row(
-            f"{place.rank}{mark}",
+            f"{place.rank}{mark_of(place) or ' '}",
             _shown(place.trial.trial),
             *(number(place.trial.score_low) for _ in again),
             *(number(metrics.get(name)) for name in (SCORE, *OBJECTIVES)),
@@ -161,6 +160,11 @@ def settings(params: Mapping[str, object]) -> str:
     keys, and a number to three digits. Files hold the whole.
     """
     return " ".join(f"{_ending(key, params)}={brief(value)}" for key, value in params.items())
+
+
+def mark_of(place: Place) -> str:
+    """``*`` behind a rank that is on the Pareto front, ``!`` behind one that is infeasible."""
+    return "*" if place.front == 0 else "" if place.trial.feasible else "!"
 
 
 def number(value: object) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aurl.errors import AurlError
+from aurl.plain import Plain
 from aurl.reporting.intent import Intent, intent_of
 from aurl.reporting.progress import Progress
 from aurl.reporting.tables import duration, status_table
@@ -104,21 +105,22 @@ def _is_over(intent: Intent, trials: Sequence[TrialStatus]) -> bool:
     return at_rest.keys() >= intent.reruns(trials) | {run.trial for run in trials if run.is_rerun}
 
 
-def how_to_go_on(sweep: Path, trials: Sequence[TrialStatus]) -> str:
+def how_to_go_on(sweep: Path, about: Plain, trials: Sequence[TrialStatus]) -> str:
     """The command that goes on with a sweep that seems to run no more; empty if there is none.
 
     Args:
         sweep: The sweep's folder.
+        about: What ``sweep.yaml`` says.
         trials: All of it, the finalists' runs too.
     """
-    is_over = _is_over(intent_of(read_about(sweep)), trials)
+    is_over = _is_over(intent_of(about), trials)
     if is_over and all(trial.status != "paused" for trial in trials):
         return ""
     silent, is_running = silent_s(sweep), any(trial.status == "running" for trial in trials)
     if is_running and silent < LONG_SILENCE_S:
         return ""
     try:
-        command = resuming(sweep)
+        command = resuming(sweep, about)
     except AurlError:  # of a record that is damaged, there is no way to go on
         return ""
     news = f"no news for {duration(silent)}; if it does not run any more, " if is_running else ""

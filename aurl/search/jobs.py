@@ -126,11 +126,13 @@ class Jobs:
 
         with self._in_one_line():
             asyncio.run(tail())
+        ended = self.job(job)
         for _ in range(20):  # the last line may come before the end is known
-            if self.job(job).status in _ENDED:
+            if ended.status in _ENDED:
                 break
             time.sleep(0.5)
-        return self.job(job)
+            ended = self.job(job)
+        return ended
 
     def job(self, job: str) -> Job:
         """What is known of a job."""

@@ -19,7 +19,7 @@ from aurl.config import RunConfig, from_plain, to_plain
 from aurl.errors import ConfigError
 from aurl.files import read_yaml, write_yaml
 from aurl.plain import Plain
-from aurl.search.ranking import ABOUT
+from aurl.search.ranking import read_about
 
 PACKAGES = ("aurl", "torch", "ray", "optuna", "numpy", "miditoolkit")
 HERE = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def command_line(words: Sequence[str]) -> str:
 
 def of_sweep(folder: Path) -> Plain:
     """What a trial takes over from the record of its sweep."""
-    about = read_yaml(folder / ABOUT) if (folder / ABOUT).exists() else {}
+    about = read_about(folder)
     kept = {name: about[name] for name in ("space_sha256", "seeds", "commands") if name in about}
     return {"sweep": folder.name, **kept}
 

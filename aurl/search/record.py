@@ -36,8 +36,12 @@ class Record:
     given: Given = field(default_factory=Given)
 
 
-def recorded(sweep: Path) -> Record:
+def recorded(sweep: Path, about: Plain | None = None) -> Record:
     """The record of a sweep.
+
+    Args:
+        sweep: The sweep's folder.
+        about: What ``sweep.yaml`` says, where that has been read.
 
     Raises:
         SweepError: If there is no sweep, or its record does not say how it was begun.
@@ -50,7 +54,7 @@ def recorded(sweep: Path) -> Record:
             f"SWEEP must be a sweep's folder, got {sweep}, which {found}. Check the path; one "
             "that is lost is made again of its copies by `aurl sweep` with --resume and --storage."
         )
-    about = read_yaml(sweep / ABOUT)
+    about = read_yaml(sweep / ABOUT) if about is None else about
     known = [each.name for each in fields(Record)]
     try:
         return build(Record, {name: about[name] for name in known if name in about})
@@ -73,13 +77,9 @@ def given_again(address: str | None, shape: Shape) -> Plain:
     return {name: value for name, value in asdict(given).items() if value is not None}
 
 
-def resuming(sweep: Path) -> str:
-    """The command that goes on with a sweep as it ran last.
-
-    Raises:
-        SweepError: As :func:`recorded`.
-    """
-    given = asdict(recorded(sweep).given)
+def resuming(sweep: Path, about: Plain | None = None) -> str:
+    """The command that goes on with a sweep as it ran last; arguments and errors as above."""
+    given = asdict(recorded(sweep, about).given)
     words = [
         (f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value))
         for name, value in given.items()

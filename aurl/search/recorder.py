@@ -139,7 +139,7 @@ class Recorder:
         self._workers.pop(name, None)  # of this attempt, which may have fewer
         if "device_seconds" not in status:  # an older aurl did not say
             status["device_seconds"] = {}
-            self._count(name, status, status["seconds"])
+            self._count(name, status["seconds"])
         if self._copies is not None:
             self._copies.forget(name)
         status["attempts"] += 1
@@ -229,15 +229,15 @@ class Recorder:
         status = self._status[name]
         if name in self._since:
             seconds = round(time.monotonic() - self._since[name], 3)
-            self._count(name, status, max(0.0, seconds - status["seconds"] - waited_s))
+            self._count(name, max(0.0, seconds - status["seconds"] - waited_s))
             status["seconds"] = seconds
         write_json(self._folder / name / "status.json", status)
 
-    def _count(self, name: str, status: dict[str, Any], seconds: float) -> None:
+    def _count(self, name: str, seconds: float) -> None:
         """Count what a trial has held for some seconds: GPUs if its workers have some, or CPUs."""
         gpus = self._shape.gpus_per_worker
         workers = self._workers.get(name, self._shape.workers_per_trial)
-        held = status["device_seconds"]
+        held = self._status[name]["device_seconds"]
         kind = "gpu" if gpus else "cpu"
         held[kind] = round(held.get(kind, 0.0) + seconds * workers * (gpus or 1.0), 3)
 

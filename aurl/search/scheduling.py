@@ -29,6 +29,7 @@ from aurl.search.space import Space
 from aurl.search.stopper import HealthStopper, Verdict
 from aurl.search.wishes import PAUSE, PAUSED, REASON, STOP, is_asked
 from aurl.training.evaluate import target_rate_nats
+from aurl.training.messages import Task
 from aurl.training.reporters import read_rows
 
 _log = logging.getLogger(__name__)
@@ -88,7 +89,38 @@ def bracket_shares(config: SchedulerConfig) -> list[int]:
     return [math.ceil((most + 1) / (s + 1) * factor**s) for s in range(most, -1, -1)]
 
 
-class Brackets(FIFOScheduler):
+class _Handing(FIFOScheduler):
+    """Hands what Tune says of a trial on to another scheduler."""
+
+    def _of(self, trial: Any) -> tuple[Any, Any]:  # noqa: ANN401 - Tune's, as below
+        """The scheduler of a trial, and the trial as it is known there."""
+        raise NotImplementedError
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
+        """There is a new trial, or an old one again; its id is ours, or becomes it."""
+        scheduler, known = self._of(trial)
+        scheduler.on_trial_add(tune_controller, known)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
+        """Whether the trial goes on."""
+        scheduler, known = self._of(trial)
+        return scheduler.on_trial_result(tune_controller, known, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
+        """The trial came through."""
+        scheduler, known = self._of(trial)
+        scheduler.on_trial_complete(tune_controller, known, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
+        """The trial failed."""
+        scheduler, known = self._of(trial)
+        scheduler.on_trial_remove(tune_controller, known)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its scheduler beside its own files, which nobody reads back
+
+
+class Brackets(_Handing):
     """Hyperband: asynchronous successive halving with more grace in each bracket.
 
     Tune's own brackets are drawn at random, from a stream that nobody seeds. Here the bracket of a
@@ -103,36 +135,17 @@ class Brackets(FIFOScheduler):
         super().__init__()
         self._brackets = brackets
         self._ends = list(itertools.accumulate(bracket_shares(config)))
-        self._of: dict[str, TrialScheduler] = {}
 
     def bracket_of(self, number: int) -> int:
         """The bracket of a trial."""
         place = number % self._ends[-1]
         return next(index for index, end in enumerate(self._ends) if place < end)
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
-        """There is a new trial; its id is ours."""
-        bracket = self._brackets[self.bracket_of(trial_number(trial.trial_id))]
-        self._of[trial.trial_id] = bracket
-        bracket.on_trial_add(tune_controller, trial)
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
-        """Whether the trial goes on, as its bracket says."""
-        return self._of[trial.trial_id].on_trial_result(tune_controller, trial, result)
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
-        """The trial came through."""
-        self._of.pop(trial.trial_id).on_trial_complete(tune_controller, trial, result)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
-        """The trial failed."""
-        self._of.pop(trial.trial_id).on_trial_remove(tune_controller, trial)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its scheduler beside its own files, which nobody reads back
+    def _of(self, trial: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        return self._brackets[self.bracket_of(trial_number(trial.trial_id))], trial
 
 
-class Apart(FIFOScheduler):
+class Apart(_Handing):
     """Halvings of their own for each value of the parameter that a space compares.
 
     One that is slow at first, as a flow or a long warm-up is, is not stopped by those of another
@@ -155,28 +168,7 @@ class Apart(FIFOScheduler):
         self.key = key
         self.example = made()
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
-        """There is a new trial; its id is ours."""
-        halving, own = self._of(trial)
-        halving.on_trial_add(tune_controller, own)
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
-        """Whether the trial goes on, held against those of its value."""
-        halving, own = self._of(trial)
-        return halving.on_trial_result(tune_controller, own, result)
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
-        """The trial came through."""
-        halving, own = self._of(trial)
-        halving.on_trial_complete(tune_controller, own, result)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
-        """The trial failed."""
-        halving, own = self._of(trial)
-        halving.on_trial_remove(tune_controller, own)
-
     def _of(self, trial: Any) -> tuple[Any, Any]:  # noqa: ANN401
-        """The halving of a trial, and the trial as it is known there."""
         name: str = trial.trial_id
         if name not in self._known:
             if name not in self._values:
@@ -194,11 +186,8 @@ class Apart(FIFOScheduler):
                 value = self._values[folder.name] = json.dumps(params.get(self.key))
                 insort(self._numbers.setdefault(value, []), trial_number(folder.name))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # as Brackets
 
-
-class Referee(FIFOScheduler):
+class Referee(_Handing):
     """What Tune asks after each report; it remembers why it stopped a trial.
 
     Args:
@@ -262,47 +251,30 @@ class Referee(FIFOScheduler):
         )
         return self._verdicts.get(tune_trial_id, Verdict("stopped", behind))
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
-        """Tune has a new trial, or an old one again."""
-        self._scheduler.on_trial_add(tune_controller, _ours(trial))
+    def _of(self, trial: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """Trials have our names, the same after a resume: all that schedulers know of one."""
+        return self._scheduler, SimpleNamespace(trial_id=trial.config["task"].name)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
-        """Whether the trial goes on."""
+        """Whether the trial goes on, for what it is itself or held against others."""
         verdict = self._judge(trial.config["task"], result)
         if verdict is None or verdict.end == "paused":  # a pause spares no trial its rung
-            said = self._scheduler.on_trial_result(tune_controller, _ours(trial), result)
+            said = super().on_trial_result(tune_controller, trial, result)
             if verdict is None or said == TrialScheduler.STOP:
                 return said
         self._verdicts[trial.trial_id] = verdict
         return TrialScheduler.STOP
 
-    def _judge(self, task: Any, result: Mapping[str, Any]) -> Verdict | None:  # noqa: ANN401
+    def _judge(self, task: Task, result: Mapping[str, Any]) -> Verdict | None:
         """The verdict on a trial for what it alone is; None lets it go on."""
-        name = task.checkpoint_folder.parent.name
+        folder = self._folder / task.name
         is_last = result["step"] >= task.config.training.steps
-        if not is_last and is_asked(self._folder / name, STOP):
+        if not is_last and is_asked(folder, STOP):
             return Verdict("stopped", REASON)
         # At a report before the last step, so that its checkpoint is of the rows that it has told.
-        paused = (self._folder / name, self._folder.parent)
-        if result["rung"] > 0 and any(is_asked(each, PAUSE) for each in paused):
+        if result["rung"] > 0 and any(is_asked(e, PAUSE) for e in (folder, self._folder.parent)):
             return Verdict("paused", PAUSED)
         if self._stopper is None:
             return None
         target = target_rate_nats(task.config.evaluation, self._corpus)
-        return self._stopper.judge(name, result["rows"], target)
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
-        """The trial came through."""
-        self._scheduler.on_trial_complete(tune_controller, _ours(trial), result)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
-        """The trial failed."""
-        self._scheduler.on_trial_remove(tune_controller, _ours(trial))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # as Brackets
-
-
-def _ours(trial: Any) -> Any:  # noqa: ANN401 - Tune's trial
-    """A trial by our name, the same after a resume: all that schedulers know of one."""
-    return SimpleNamespace(trial_id=trial.config["task"].checkpoint_folder.parent.name)
+        return self._stopper.judge(task.name, result["rows"], target)

@@ -1,4 +1,4 @@
-"""The sections of a search space that say how it is searched: budget, sampler, scheduler."""
+"""The sections of a search space that say how it is searched, from the budget to other seeds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -136,12 +136,3 @@ class SeedsConfig:
             raise ConfigError(
                 f"seeds.runs must be >= 3, got {self.runs}. Fewer say nothing about the noise."
             )
-
-    def most_runs(self, trials: int, values: int = 1) -> int:
-        """Runs with other seeds after so many trials, if enough of them become finalists.
-
-        Args:
-            trials: Of the whole search.
-            values: How many are compared.
-        """
-        return min(self.finalists * values, trials) * self.runs

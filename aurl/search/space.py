@@ -62,10 +62,12 @@ class Space:
 
     @property
     def n_runs(self) -> int:
-        """Runs of the whole sweep, those with other seeds included."""
+        """Runs of the whole sweep at most, those with other seeds included."""
         trials = self.budget.trials
+        if self.seeds is None:
+            return trials
         values = len(values_of(self.compared.distribution)) if self.compared else 1
-        return trials + (self.seeds.most_runs(trials, values) if self.seeds else 0)
+        return trials + min(self.seeds.finalists * values, trials) * self.seeds.runs
 
     def config_of(self, values: Mapping[str, Value]) -> RunConfig:
         """The configuration of a trial with these parameter values.
@@ -83,7 +85,7 @@ class Space:
             changes |= {held: setting(self.base, held) for held in inside}
         return from_plain(overridden(self.base, changes))
 
-    def value_in(self, config: Plain, parameter: Parameter, name: Any = None) -> Value | None:  # noqa: ANN401
+    def value_in(self, config: Plain, parameter: Parameter, name: Any) -> Value | None:  # noqa: ANN401
         """What a whole configuration, of any origin, has of a parameter; None if nothing of it.
 
         Of variants the first with which everything that any of them sets is as it is there; if

@@ -134,9 +134,14 @@ def _implied(parameter: Parameter, space: Space) -> dict[str, tuple[Value, ...]]
     found: dict[str, tuple[Value, ...]] = dict(parameter.when)
     for other in reversed(space.parameters):
         if other.key in found and not _has_alternatives(other, space):
-            for key, values in other.when.items():
-                found[key] = tuple(v for v in values if v in found.get(key, values))
+            _narrow(found, other)
     return found
+
+
+def _narrow(allowed: dict[str, tuple[Value, ...]], parameter: Parameter) -> None:
+    """Leave of each parameter the values with which this one exists."""
+    for key, values in parameter.when.items():
+        allowed[key] = tuple(v for v in values if v in allowed.get(key, values))
 
 
 def _has_alternatives(parameter: Parameter, space: Space) -> bool:
@@ -162,8 +167,7 @@ def _example(space: Space, parameter: Parameter, value: Value) -> dict[str, Valu
         is_it = other is parameter or other.key != parameter.key
         if is_it and other.key not in met and any(holds(other.distribution, v) for v in wanted):
             met.add(other.key)
-            for key, values in other.when.items():
-                allowed[key] = tuple(v for v in values if v in allowed.get(key, values))
+            _narrow(allowed, other)
     chosen: dict[str, Value] = {}
     for other in space.parameters:
         if other.exists(chosen):

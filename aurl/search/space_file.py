@@ -9,7 +9,6 @@ from typing import Any, cast
 from aurl.config import RunConfig, to_plain
 from aurl.errors import AurlError, ConfigError, SweepError
 from aurl.files import parse_value, read_yaml
-from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, build, dotted, merged, overridden, setting, suggestion, whole_kinds
 from aurl.search.constraints import read_constraints
 from aurl.search.distributions import (
@@ -25,6 +24,7 @@ from aurl.search.distributions import (
 from aurl.search.grid import n_cells
 from aurl.search.parameter import Parameter, Role, compared
 from aurl.search.ranking import ABOUT
+from aurl.search.rows import COLUMNS
 from aurl.search.settings import (
     SECTIONS,
     Budget,
@@ -41,10 +41,6 @@ VARIANTS = "variants"
 """Word of a parameter whose values are names of several settings each."""
 
 _OWN_NAME = re.compile(r"[^\W\d_]\w*")
-_COLUMNS = ("rank", "trial_id", "status", "reason", "front", "feasible", "attempts", "started")
-_COLUMNS += ("step", "steps", "seconds", "score", "score_low", "seed_scores")
-_COLUMNS += tuple(name.removeprefix("val/") for name in OBJECTIVES)
-"""Of a leaderboard, beside which the parameters stand by their keys."""
 
 
 def load_space(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Space:
@@ -214,7 +210,7 @@ def _check_word(key: str) -> None:
     """Refuse a word that variants cannot stand under."""
     kinds = {
         "that is no setting": key.partition(".")[0] not in (*to_plain(RunConfig()), *SECTIONS),
-        "that is no column of a leaderboard": key not in _COLUMNS,
+        "that is no column of a leaderboard": key not in COLUMNS,
         "of letters, digits and _, a letter first": _OWN_NAME.fullmatch(key),
     }
     for kind, is_one in kinds.items():

@@ -29,6 +29,11 @@ class Task:
     remote: Remote | None = None
     """Where its checkpoint is kept, if not there."""
 
+    @property
+    def name(self) -> str:
+        """Of its trial, the same after a resume."""
+        return self.checkpoint_folder.parent.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Media:
