@@ -38,6 +38,9 @@ from aurl.search.record import resuming
 from aurl.search.shape import Shape
 from aurl.training.fits import check_fits
 
+SHOWN_PLACES = 20
+"""Of the ranking, at the end of a sweep: ``aurl leaderboard`` shows them all."""
+
 SAMPLES_SHOWN = 5
 """Sampled configurations that ``aurl space`` prints."""
 
@@ -54,7 +57,8 @@ def conclude(planned: Sweep, console: Console, *, missed: int) -> int:
         missed: Runs that had not begun when it was to end.
     """
     places = write_leaderboard(planned.folder)
-    console.print(leaderboard_table(places))
+    shown = [place for place in places if place.rank is None or place.rank <= SHOWN_PLACES]
+    console.print(leaderboard_table(shown, among=[place.trial for place in places]))
     for line in (*said(comparisons(planned.space, places)), *spoiled(places)):
         console.print(printable(line), highlight=False, markup=False)
     runs = [*(place.trial for place in places), *read_reruns(planned.folder)]

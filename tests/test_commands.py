@@ -1,5 +1,6 @@
 """What a sweep says at its end."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,22 @@ def test_a_sweep_without_a_finalist_says_why(
         run = {"status": "failed", "metrics": {}}
         write_json(sweep / "finalists" / "t0000.1" / "status.json", run)
 
+    conclude_without_a_model(sweep, missed=missed)
+    out = capsys.readouterr().out
+    unscored = not demanded and not lacks
+    assert ("Of t0000's 1 runs with other seeds 0 have a score, so its" in out) == unscored
+    said = [line for line in out.splitlines() if "No completed" in line]
+    so = ", so none was trained with other seeds" if seeds and not missed else ""
+    assert len(said) == bool(demanded or lacks), "in one line"
+    why = (
+        f"is feasible{so}: t0000 is infeasible: val/" if demanded else f"has every objective{so}."
+    )
+    assert all(line.startswith(f"No completed trial {why}") for line in said)
+
+
+def conclude_without_a_model(sweep: Path, *, missed: int = 0) -> None:
+    """What is printed of a sweep at its end, but for the export."""
+
     def unexported(*_: object) -> None:
         raise SweepError("there is no model")
 
@@ -67,16 +84,20 @@ def test_a_sweep_without_a_finalist_says_why(
         pytest.raises(SweepError, match="there is no model"),
     ):
         commands.conclude(planned, Console(width=200), missed=missed)
+
+
+@pytest.mark.parametrize(("trials", "unseen"), [(20, 0), (23, 3)])
+def test_a_long_ranking_is_cut_at_the_end_of_a_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], trials: int, unseen: int
+) -> None:
+    conclude_without_a_model(fake_sweep(tmp_path, trials=trials))
     out = capsys.readouterr().out
-    unscored = not demanded and not lacks
-    assert ("Of t0000's 1 runs with other seeds 0 have a score, so its" in out) == unscored
-    said = [line for line in out.splitlines() if "No completed" in line]
-    so = ", so none was trained with other seeds" if seeds and not missed else ""
-    assert len(said) == bool(demanded or lacks), "in one line"
-    why = (
-        f"is feasible{so}: t0000 is infeasible: val/" if demanded else f"has every objective{so}."
-    )
-    assert all(line.startswith(f"No completed trial {why}") for line in said)
+    ranks = [
+        line.split()[0] for line in out.splitlines() if re.match(r" +\d+[*!]? +t\d{4} ", line)
+    ]
+    assert [int(rank.strip("*!")) for rank in ranks] == list(range(1, 21))
+    cut = f"; {unseen} more not shown" if unseen else ""
+    assert re.search(rf"{trials} trials: .*; best t\d{{4}}{cut}\s*$", out, re.M), out
 
 
 def test_an_export_of_what_is_not_feasible_says_so(
