@@ -1,0 +1,258 @@
+"""A sweep in a folder that is mounted by NFS, of machines with kernels of their own.
+
+    sudo PYTHONPATH=. python experiments/nfs.py --out FOLDER
+    sudo PYTHONPATH=. python experiments/nfs.py --out FOLDER --run "COMMAND > /mnt/nfs/..."
+
+Three machines: Linux as a process (Debian's user-mode-linux), with this machine's files, a /tmp
+and a network each. One has a disk and serves it by NFS 4.2 (nfs-kernel-server), the others mount
+it, ``hard`` as is the default. The sweep is that of :mod:`experiments.faults`, its folder on the
+server, held against one that nobody disturbed. *second*: while it runs on one machine, another
+driver is begun on each. *driver*: its driver is killed. *server*: the serving machine is, and is
+back after half a minute. *machine*: the driver's machine is, and the sweep is gone on with on
+another as soon as that lets it. One JSON line a case goes to FOLDER/nfs.jsonl. ``--run``: boot
+the three, and run a command on the second. Needs openssh-server and iproute2, too, and more maps
+a process than Linux gives: ``sysctl -w vm.max_map_count=1000000``.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aurl.files import append_lines
+from experiments.disturbed import DRIVER, MARK, ROOT, SPACE, STEPS, Disturbed, hold_against, waited
+
+SHARED = "/mnt/nfs"
+PATIENCE_S = 900.0
+LONGER = SPACE.replace(f"steps_per_trial: {STEPS}", f"steps_per_trial: {10 * STEPS}")
+"""With which there is time to see a trial, and to do something to it."""
+
+AWAY_S = 30.0
+"""For which the server is gone."""
+
+LEASE_S = 10
+"""After which a server forgets a client that it does not hear of; 90 by default."""
+
+BOOT = f"""\
+#!/bin/bash
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc && mount -t sysfs sys /sys
+hostname "aurl$number"
+mount -t tmpfs tmpfs /mnt && mkdir /mnt/place /mnt/disk {SHARED}
+mount --bind "$place" /mnt/place
+mount -t tmpfs tmpfs /lib/modules && ln -s "/usr/lib/uml/modules/$(uname -r)" /lib/modules
+mount -t tmpfs -o size=3g tmpfs /tmp && mkdir -p /tmp/home "$place"
+mount --bind /mnt/place "$place"
+mount -t tmpfs tmpfs /run && mkdir /run/sshd
+touch /tmp/empty && mount --bind /tmp/empty /root/.bashrc
+mkdir -p /dev/shm /dev/pts && mount -t tmpfs -o size=1g tmpfs /dev/shm
+mount -t devpts devpts /dev/pts && ln -sfn /proc/self/fd /dev/fd
+ip link set lo up && ip addr add 10.79.0.$number/24 dev eth0 && ip link set eth0 up
+/usr/sbin/sshd -o HostKey=$place/host -o PidFile=/run/sshd.pid -o UsePAM=no -o StrictModes=no \\
+    -o PermitRootLogin=yes -o AuthorizedKeysFile=$place/key.pub
+if [ "$number" = 10 ]; then
+  mount /dev/ubda /mnt/disk && mkdir -p /mnt/disk/share
+  mount -t tmpfs tmpfs /var/lib/nfs && mkdir /var/lib/nfs/v4recovery /var/lib/nfs/rpc_pipefs
+  touch /var/lib/nfs/etab /var/lib/nfs/rmtab
+  modprobe nfsd && mount -t nfsd nfsd /proc/fs/nfsd
+  echo {LEASE_S} > /proc/fs/nfsd/nfsv4gracetime
+  echo {LEASE_S} > /proc/fs/nfsd/nfsv4leasetime
+  exportfs -o rw,no_root_squash,sync,fsid=0,no_subtree_check '10.79.0.0/24:/mnt/disk/share'
+  rpc.mountd -N 3 && rpc.nfsd -N 3 8
+  mount --bind /mnt/disk/share {SHARED}
+else
+  modprobe nfsv4 && mount -t nfs4 10.79.0.10:/ {SHARED}
+fi
+touch /run/booted
+exec sleep infinity
+"""
+
+
+@dataclass
+class Machine:
+    """A kernel of its own; 10 is the server."""
+
+    place: Path
+    number: int
+    memory: str = "6G"
+
+    def boot(self) -> None:
+        """Start it, and wait until it answers with the folder mounted."""
+        tap, script = f"aurl{self.number}", self.place / f"boot{self.number}"
+        with contextlib.suppress(subprocess.CalledProcessError):  # it is there
+            ip("tuntap", "add", "dev", tap, "mode", "tap")
+        ip("link", "set", tap, "master", "aurlnfs", "up")
+        set_up = f"#!/bin/bash\nnumber={self.number} place={self.place}\n"
+        script.write_text(set_up + BOOT.partition("\n")[2])
+        script.chmod(0o755)
+        words = [f"umid=aurl{self.number}", f"mem={self.memory}", f"eth0=tuntap,{tap}"]
+        words += ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", f"init={script}"]
+        words += [f"ubda={self.place}/disk"] if self.number == 10 else []
+        with (self.place / f"console{self.number}").open("ab") as console:
+            self.process = subprocess.Popen(
+                ["linux.uml", *words, "con=null", "con0=null,fd:1"],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                env={**os.environ, "TMPDIR": "/dev/shm"},
+            )
+        if (
+            waited(lambda: self.said(f"test -e /run/booted && mountpoint -q {SHARED}") == 0, 60)
+            is None
+        ):
+            sys.exit(f"machine {self.number} does not boot: see {self.place}/console{self.number}")
+
+    def kill(self) -> None:
+        """As by a power cut."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def start(self, command: str, out: Path | None = None) -> subprocess.Popen[bytes]:
+        """A command there, in the shell."""
+        variables = f"export HOME=/tmp/home OMP_NUM_THREADS=1 PYTHONPATH={ROOT} {MARK}_SLOTS=1"
+        path = f"PATH={Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+        options = ["-q", "-i", str(self.place / "key"), "-o", "StrictHostKeyChecking=no"]
+        options += ["-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10"]
+        options += ["-o", "ServerAliveInterval=5"]  # of a machine that was killed
+        with (out or Path(os.devnull)).open("wb") as said:
+            return subprocess.Popen(
+                ["ssh", *options, f"root@10.79.0.{self.number}", f"{variables} {path}; {command}"],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+            )
+
+    def said(self, command: str, out: Path | None = None) -> int:
+        """The exit code of a command there."""
+        return self.start(command, out).wait(PATIENCE_S)
+
+
+def ip(*words: str) -> None:
+    """Call ``ip``."""
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def machines(place: Path) -> Generator[list[Machine]]:
+    """The server and two that mount its folder."""
+    for name in ("key", "host"):
+        (place / name).unlink(missing_ok=True)
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]
+        subprocess.run(command, check=True)
+    with (place / "disk").open("wb") as disk:
+        disk.truncate(4 * 2**30)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(place / "disk")], check=True)
+    ip("link", "add", "aurlnfs", "type", "bridge")
+    ip("addr", "add", "10.79.0.1/24", "dev", "aurlnfs")
+    ip("link", "set", "aurlnfs", "up")
+    all_three = [Machine(place, 10, "2G"), Machine(place, 11), Machine(place, 12)]
+    try:
+        for each in all_three:
+            each.boot()
+        yield all_three
+    finally:
+        for each in all_three:
+            with contextlib.suppress(OSError, AttributeError):
+                each.kill()
+        for number in (10, 11, 12):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                ip("link", "del", f"aurl{number}")
+        ip("link", "del", "aurlnfs")
+        (place / "disk").unlink()
+
+
+def sweep_on(machine: Machine, name: str, out: Path | None = None) -> subprocess.Popen[bytes]:
+    """The sweep of :mod:`experiments.faults` on a machine, begun or gone on with."""
+    driver = machine.place / "driver.py"
+    driver.write_text(DRIVER)
+    words = f"{SHARED}/space.yaml --resume --name {name} --out {SHARED}/sweeps"
+    out = out or machine.place / f"{name}.out"
+    return machine.start(f"exec python {driver} {words}", out)
+
+
+def last_line(out: Path) -> str:
+    """Of what was said."""
+    return out.read_text().splitlines()[-1]
+
+
+def until_it_trains(machine: Machine, name: str) -> None:
+    """Wait for the middle of the second trial, as a machine sees it."""
+    rows = f"{SHARED}/sweeps/{name}/trials/t0001/metrics.jsonl"
+    if waited(lambda: machine.said(f"grep -q '\"step\": 24,' {rows}") == 0, PATIENCE_S) is None:
+        sys.exit(f"{name} does not get on: see {machine.place}/{name}.out")
+
+
+def case(name: str, three: Sequence[Machine]) -> dict[str, Any]:
+    """Bring a case about; what was seen."""
+    server, first, second = three
+    driver = sweep_on(first, name)
+    if name == "calm":
+        return {"exit": driver.wait(PATIENCE_S)}
+    until_it_trains(second, name)
+    if name == "second":
+        others: dict[str, Any] = {}
+        for each in (server, second, first):
+            out = each.place / "other.out"
+            code = sweep_on(each, name, out).wait(PATIENCE_S)
+            others[f"on {each.number}"] = [code, last_line(out)]
+        return {**others, "exit": driver.wait(PATIENCE_S)}
+    if name == "server":
+        server.kill()
+        time.sleep(AWAY_S)
+        server.boot()
+        return {"exit": driver.wait(PATIENCE_S)}
+    if name == "driver":
+        first.said("pkill -9 -f driver.py")
+    else:
+        first.kill()
+    driver.wait(PATIENCE_S)
+    began, refused = time.monotonic(), list[str]()
+    on = first if name == "driver" else second
+    while (code := sweep_on(on, name).wait(PATIENCE_S)) == 2 and time.monotonic() - began < 120:
+        refused.append(last_line(on.place / f"{name}.out"))
+        time.sleep(2)
+    if name == "machine":
+        first.boot()
+    return {"exit": code, "refused": refused[:1], "tries": len(refused) + 1}
+
+
+def main() -> None:
+    """Run the cases, or a command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--run", metavar="COMMAND")
+    parser.add_argument("--only", nargs="+", default=["second", "driver", "server", "machine"])
+    args = parser.parse_args()
+    place: Path = args.out.absolute()
+    place.mkdir(parents=True, exist_ok=True)
+    with machines(place) as three:
+        if args.run:
+            sys.exit(three[1].said(f"cd {ROOT}; {args.run}", place / "run.out"))
+        (place / "space.yaml").write_text(LONGER)
+        three[0].said(f"cp {place}/space.yaml {SHARED}")
+        for name in ("calm", *args.only):
+            row = case(name, three)
+            shutil.rmtree(place / "sweeps" / name, ignore_errors=True)
+            three[0].said(f"mkdir -p {place}/sweeps; cp -a {SHARED}/sweeps/{name} {place}/sweeps")
+            if name != "calm":
+                row["wrong"] = hold_against(Disturbed(place, name), place / "sweeps/calm")
+                statuses = Disturbed(place, name).statuses().values()
+                row["attempts"] = [each["attempts"] for each in statuses]
+            append_lines(place / "nfs.jsonl", [{"case": name, **row}])
+            print(json.dumps({"case": name, **row}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
