@@ -225,8 +225,8 @@ class Trainer:
 
         Raises:
             DivergedError: If the objective or its gradient is not finite on any worker, at this
-                step or, on a GPU that is still computing this one, at the one before. No weight was
-                updated in that step and after it.
+                step or, on a GPU that is still computing this one, at the one before. No weight
+                was updated in that step and after it.
         """
         with nullcontext() if self.replay is None else self.replay.stream():
             return self._stepped()
