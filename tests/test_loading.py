@@ -279,3 +279,14 @@ def test_importing_the_package_brings_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = aurl.lod
+
+
+def test_a_prior_that_draws_no_numbers_is_refused_in_one_line() -> None:
+    model = Model(trained=untrained(small_config(latent__prior__kind="mixture")))
+    state = model.trained.model.state_dict()
+    for name in [name for name in state if name.endswith("log_variances")]:
+        state[name].fill_(1e4)  # finite, and its exponential is not
+    with pytest.raises(
+        DataError, match=r"^the model cannot be sampled: its prior draws NaN or .*\.$"
+    ):
+        model.sample(2)

@@ -266,3 +266,24 @@ def test_a_configuration_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         check_fits(small_config(**changes), tiny_corpus(), workers)
+
+
+@pytest.mark.parametrize(("prior", "lr"), [("standard", 1e8), ("mixture", 100.0)])
+def test_a_run_that_diverges_in_its_last_step_is_measured_as_it_is(
+    tmp_path: Path, prior: str, lr: float
+) -> None:
+    config = small_config(
+        training__steps=1, optimizer__lr=lr, optimizer__warmup=0.0, latent__prior__kind=prior
+    )
+    looks: list[Look] = []
+    rows: list[Row] = []
+
+    def report(new: Sequence[Row]) -> bool:
+        rows.extend(new)
+        return True
+
+    run = replace(run_in(tmp_path, config), show=looks.append)
+    assert train(run, workers=Workers(), report=report)
+    assert not np.isfinite(rows[-1]["val/negative_elbo_nats"])
+    assert rows[-1]["val/kl_health"] == rows[-1]["val/score"] == 0.0
+    assert not looks

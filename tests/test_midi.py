@@ -176,6 +176,25 @@ def test_an_instrument_is_the_one_chosen_before_the_note() -> None:
     assert found.tolist() == [(0, 32, 0), (16, 48, 7)]
 
 
+def test_programs_chosen_in_another_track_that_plays_along_count() -> None:
+    setup = b"\x00\xc0\x28\x00\xc1\x29\x81\x70\xc0\x2a" + END  # 40 and 41, then 42 at 240
+    other = note(62).replace(b"\x90", b"\x91").replace(b"\x80\x3e", b"\x81\x3e")
+    players = [
+        note() + note(61) + END,
+        other + END,
+        note(63) + b"\x00\xc0\x07" + note(64) + END,  # until its own track chooses
+        b"\x00\xc0\x08" + note(65) + END,
+    ]
+    together = header(1, 5) + b"".join(map(track, [setup, *players]))
+    found = parsed(together).notes
+    by_pitch = dict(zip(found["pitch"].tolist(), found["program"].tolist(), strict=True))
+    assert by_pitch == {60: 40, 61: 42, 62: 41, 63: 40, 64: 7, 65: 8}
+    late = header(1, 2) + track(note() + END) + track(b"\x00\xc0\x28" + note(61) + END)
+    assert parsed(late).notes["program"].tolist() == [0, 40]  # the first track comes first
+    apart = header(2, 2) + track(setup) + track(note() + END)
+    assert parsed(apart).notes["program"].tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -200,6 +219,15 @@ def test_a_file_that_would_cost_too_much_is_refused_before_it_does(
 ) -> None:
     with pytest.raises(DataError, match=message):
         parsed(song(TEMPO + body))
+
+
+def test_a_file_of_programs_for_other_tracks_is_refused_before_it_costs_much() -> None:
+    choices = b"\x00\xc0\x28" * (MAX_CHANGES + 1)
+    alone = header(1, 2) + track(choices + note() + END) + track(b"\x00\xc0\x07" + note(61) + END)
+    assert parsed(alone).notes["program"].tolist() == [7, 40]
+    needed = header(1, 2) + track(choices + note() + END) + track(note(61) + END)
+    with pytest.raises(DataError, match=rf"^too_many_changes: over {MAX_CHANGES} of program\.$"):
+        parsed(needed)
 
 
 def test_read_midi_says_why_a_path_is_no_file(tmp_path: Path) -> None:

@@ -95,6 +95,18 @@ def test_a_terminal_shows_the_dimensions_too(
     assert "KL health is 0: unused" in capsys.readouterr().out
 
 
+def test_losses_of_0_are_lawful_and_what_rounding_makes_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sure = {
+        "reconstruction_nats": np.full(N, -1e-7),
+        "reconstruction_shuffled_z_nats": np.zeros(N),
+    }
+    found = record(health_file(tmp_path / "codes.npz", **sure), capsys)
+    assert found["kl_health/latent_use"] == 0.0
+    assert found["kl_health_status"] == "unused"
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -110,6 +122,13 @@ def test_a_terminal_shows_the_dimensions_too(
         (
             {"reconstruction_nats": np.full(N, np.nan)},
             "reconstruction_nats must be finite, got NaN",
+        ),
+        (
+            {
+                "reconstruction_nats": np.full(N, -5.0),
+                "reconstruction_shuffled_z_nats": -np.ones(N),
+            },
+            "reconstruction_nats must be >= 0, of probabilities, got -5. Densities, as",
         ),
         ({"target_rate_nats": 0.0}, "target_rate_nats must be one number > 0, got 0.0"),
     ],

@@ -18,6 +18,10 @@ def test_an_interval_is_over_pieces_and_of_one_piece_nothing_is_known() -> None:
     assert interval_by_piece(values, piece) == mean_interval(values, piece)
     alone = interval_by_piece(values, np.zeros(len(values), np.int64))
     assert (alone.mean, alone.low, alone.high) == (values.mean(), -np.inf, np.inf)
+    values[3] = np.nan
+    diverged = interval_by_piece(values, piece, within=(-1.0, 1.0))
+    assert np.isnan(diverged.mean)
+    assert (diverged.low, diverged.high) == (-1.0, 1.0)
 
 
 def test_the_gain_is_over_z_at_zero_with_the_pieces_of_these_windows() -> None:

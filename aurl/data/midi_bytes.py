@@ -15,8 +15,10 @@ Source:
 """
 
 import struct
+from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from aurl.errors import DataError
@@ -29,7 +31,7 @@ MAX_QUARTERS = 20_000
 
 MAX_TRACKS = 1_024
 MAX_CHANGES = 10_000
-"""Of metre, tempo and key together."""
+"""Of metre, tempo and key together; and of programs, where tracks are of those of others."""
 
 MAX_STACK = 256
 """Notes of one pitch that sound at once on one channel; pairing takes time quadratic in them."""
@@ -39,6 +41,8 @@ META, SYSEX, SYSEX_MORE = 0xFF, 0xF0, 0xF7
 NOTE_OFF, NOTE_ON, PROGRAM, PRESSURE = 0x80, 0x90, 0xC0, 0xD0
 SYSTEM_LENGTHS = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, **dict.fromkeys((0xF8, 0xFA, 0xFB, 0xFC), 0)}
 TRACK_ID = b"MTrk"
+PIANO = b"\x00"
+"""The program of a channel before any is chosen."""
 
 
 class Event(NamedTuple):
@@ -71,9 +75,11 @@ def reduced(data: bytes) -> tuple[bytes, int]:
     """
     header, bodies = _chunks(_unwrapped(data))
     music = _Music(header.ticks_per_quarter)
+    programs = _Programs(bodies if header.kind == 1 else ())
     for number, body in enumerate(bodies, start=1):
         offset = music.last_note if header.kind == 2 else 0
-        music.tracks.append(list(music.played(_kept(body, number, offset))))
+        played = music.played(_kept(body, number, offset), number, programs)
+        music.tracks.append(list(played))
     if not music.n_notes:
         raise DataError(f"no_notes: {len(bodies)} tracks without a note.")
     changes = [each for each in music.changes if each.tick <= music.last_note]
@@ -93,16 +99,19 @@ class _Music:
         self.n_notes = self.n_unclosed = 0
         self.last_note = 0
 
-    def played(self, events: Iterator[Event]) -> Iterator[Event]:
+    def played(
+        self, events: Iterator[Event], number: int, programs: "_Programs"
+    ) -> Iterator[Event]:
         """The events of one track that make notes; changes are set aside.
 
-        A note is of the program chosen when it was struck. What chooses a program is written again
-        wherever a note begins or ends under another, as the parser asks at its end; a note-off
-        that closes nothing is left out, so that only notes cost anything later.
+        A note is of the program chosen when it was struck, by its own track if that has chosen one
+        for the channel. What chooses a program is written again wherever a note begins or ends
+        under another, as the parser asks at its end; a note-off that closes nothing is left out,
+        so that only notes cost anything later.
         """
         sounding: defaultdict[tuple[int, int], deque[bytes]] = defaultdict(deque)
-        chosen = [b"\x00"] * 16
-        written = chosen.copy()
+        chosen: list[bytes | None] = [None] * 16
+        written = [PIANO] * 16
         for event in events:
             kind, channel = event.status & 0xF0, event.status & 0x0F
             struck = kind == NOTE_ON and event.data[1] > 0
@@ -113,10 +122,13 @@ class _Music:
                 chosen[channel] = event.data
             elif struck or open_notes:
                 if struck:
-                    open_notes.append(chosen[channel])
+                    own = chosen[channel]
+                    program = programs.at(channel, event.tick, number) if own is None else own
+                    open_notes.append(program)
                 elif len(open_notes) > MAX_STACK:
                     raise DataError(f"too_many_notes: {len(open_notes)} of one pitch at once.")
-                program = chosen[channel] if struck else open_notes.popleft()
+                else:
+                    program = open_notes.popleft()
                 if written[channel] != program:
                     written[channel] = program
                     yield Event(event.tick, PROGRAM | channel, program)
@@ -139,6 +151,42 @@ class _Music:
                 f"at most {MAX_QUARTERS} are read."
             )
         return event
+
+
+class _Programs:
+    """What is chosen for each channel by tracks that play together, as those of format 1 do.
+
+    A channel is one instrument for all of them: some files choose every program in a track of its
+    own. Read only if a track needs it.
+
+    Args:
+        bodies: Of the tracks; none where each stands alone.
+    """
+
+    def __init__(self, bodies: Sequence[bytes]) -> None:
+        self._bodies = bodies
+
+    def at(self, channel: int, tick: int, number: int) -> bytes:
+        """The program of a channel when track ``number`` comes to a tick; tracks take turns."""
+        rows = self._chosen[channel]
+        place = bisect_left(rows, (tick, number), key=lambda row: row[:2])
+        return rows[place - 1][2] if place else PIANO
+
+    @cached_property
+    def _chosen(self) -> list[list[tuple[int, int, bytes]]]:
+        """Tick, track and program of every choice, by channel, in time order."""
+        found: list[list[tuple[int, int, bytes]]] = [[] for _ in range(16)]
+        count = 0
+        for number, body in enumerate(self._bodies, start=1):
+            for tick, status, data in _kept(body, number, 0):
+                if status & 0xF0 == PROGRAM:
+                    found[status & 0x0F].append((tick, number, data))
+                    count += 1
+                    if count > MAX_CHANGES:
+                        raise DataError(f"too_many_changes: over {MAX_CHANGES} of program.")
+        for rows in found:
+            rows.sort(key=lambda row: row[:2])
+        return found
 
 
 def _unwrapped(data: bytes) -> bytes:

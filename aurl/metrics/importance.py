@@ -24,5 +24,6 @@ def importance_bound(
     Source:
         Burda et al. 2016 (IWAE), equation 8, https://arxiv.org/abs/1509.00519
     """
-    largest = log_weights.max(axis=0)
-    return -(largest + np.log(np.exp(log_weights - largest).mean(axis=0)))
+    with np.errstate(all="ignore"):  # of a model that has diverged
+        largest = log_weights.max(axis=0)
+        return -(largest + np.log(np.exp(log_weights - largest).mean(axis=0)))

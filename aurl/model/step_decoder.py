@@ -72,10 +72,11 @@ class StepDecoder:
             phase: Place in that bar after each token, in [0, 1).
         """
         *earlier, last = zip(tokens.T.numpy(), bar.T.numpy(), phase.T.numpy(), strict=True)
-        for column in earlier:
-            self._read(*column)
         weight, bias = self._logits
-        return torch.from_numpy(_normed(self._read(*last), *self._norm) @ weight + bias)
+        with np.errstate(all="ignore"):  # of a model that has diverged; torch says nothing either
+            for column in earlier:
+                self._read(*column)
+            return torch.from_numpy(_normed(self._read(*last), *self._norm) @ weight + bias)
 
     def _read(self, tokens: np.ndarray, bar: np.ndarray, phase: np.ndarray) -> np.ndarray:
         """The residual stream of one token of each sequence."""

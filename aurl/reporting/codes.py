@@ -24,6 +24,7 @@ MOST_CLASSES = 256
 _MOST_BYTES = 2 * 1024**3  # of an array: a small file can hold an endless one
 _LARGEST = 1e100  # of a code: squares and sums of squares stay finite
 _LARGEST_LOG_VAR = 200.0
+_ROUNDING = 1e-3  # nats below 0 that single precision may make of a sure sample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -195,15 +196,24 @@ def _losses(path: Path, arrays: dict[str, np.ndarray], n_samples: int) -> Losses
                 f"{path}: {name} must be {n_samples} numbers, one a sample, got the shape "
                 f"{arrays[name].shape}."
             )
-    own, shuffled = (
-        _real_matrix(path, name, arrays[name][:, None], _LARGEST)[:, 0] for name in LOSSES
-    )
+    own, shuffled = (_loss(path, name, arrays[name]) for name in LOSSES)
     target = arrays.get("target_rate_nats")
     return Losses(
         own=own,
         shuffled=shuffled,
         target_rate_nats=None if target is None else _target(path, target),
     )
+
+
+def _loss(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    """Negative logarithms of probabilities: KL health takes shares of them, which need a zero."""
+    values = _real_matrix(path, name, array[:, None], _LARGEST)[:, 0]
+    if values.min() < -_ROUNDING:
+        raise DataError(
+            f"{path}: {name} must be >= 0, of probabilities, got {values.min():g}. Densities, as "
+            f"of continuous data, have no KL health: leave out {' and '.join(LOSSES)}."
+        )
+    return np.maximum(values, 0.0)
 
 
 def _target(path: Path, array: np.ndarray) -> float:

@@ -107,6 +107,7 @@ class TrainedModel:
 
         Raises:
             ConfigError: If the training music has no window with all that is asked for.
+            DataError: If the prior draws what is no number.
         """
         blocks = [self._codes(seed, index, given) for index in range(-(-count // BLOCK))]
         return self.pieces(torch.cat(blocks)[:count], sampling, seed, prompt)
@@ -119,7 +120,13 @@ class TrainedModel:
         context = None
         if given and table is not None:
             context = table.draw(BLOCK, given, torch_generator(seed, "context", block))
-        return prior_block(self.model, seed, block, context)
+        codes = prior_block(self.model, seed, block, context)
+        if not codes.isfinite().all():
+            raise DataError(
+                "the model cannot be sampled: its prior draws NaN or infinity. It has diverged in "
+                "training, or is damaged."
+            )
+        return codes
 
     def effects(self, given: Mapping[ContextName, int]) -> dict[ContextName, float]:
         """How far each context moves the prior, in nats.

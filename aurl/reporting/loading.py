@@ -151,8 +151,10 @@ class Model:
     def opening(self, music: Music, bars: int) -> Int[Tensor, " token"]:
         """The tokens of the first bars of music, for samples to go on from.
 
-        Bars are kept as they are; of ``events``, whose bars are two seconds, more may come after
-        the last event in them, and a note that is held over their end may end within them.
+        Bars are kept as they are, but for a note that is held for longer than a window: it ends
+        with one whose other bars are like the last of these. Of ``events``, whose bars are two
+        seconds, more may come after the last event in them, and a note that is held over their
+        end may end within them.
 
         Args:
             music: A MIDI file or a piece.

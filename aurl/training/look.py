@@ -89,8 +89,8 @@ class Look:
 
 @torch.no_grad()
 def look_at(model: Vae, seen: Seen) -> Look | None:
-    """Decode reconstructions, traversals and samples; None if the codes are not finite."""
-    if not np.isfinite(seen.mean).all():
+    """Decode reconstructions, traversals and samples; None of a model that has diverged."""
+    if seen.health.status == "non_finite" or not np.isfinite(seen.mean).all():
         return None
     training = model.training
     model.eval()

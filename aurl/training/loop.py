@@ -225,8 +225,8 @@ class Trainer:
 
         Raises:
             DivergedError: If the objective or its gradient is not finite on any worker, at this
-                step or, on a GPU that is still computing this one, at the one before. Nothing was
-                updated in that step and after it.
+                step or, on a GPU that is still computing this one, at the one before. No weight
+                was updated in that step and after it.
         """
         with nullcontext() if self.replay is None else self.replay.stream():
             return self._stepped()
@@ -280,7 +280,7 @@ class Trainer:
 
         Returns:
             The terms, and over all workers objective, raw KL, reconstruction and the norm of the
-            gradient. If the first or the last is not finite, nothing was updated, nor will be.
+            gradient. If the first or the last is not finite, no weight was updated, nor will be.
         """
         config = self.run.config
         parts = config.training.accumulate

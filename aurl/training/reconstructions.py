@@ -105,7 +105,10 @@ def interval_by_piece(
     *,
     within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
-    """95 % interval of the mean over pieces; all of ``within`` where there is one piece only."""
-    if len(np.unique(piece)) < 2:
+    """95 % interval of the mean over pieces; all of ``within`` where nothing is known of it.
+
+    That is where there is one piece only, or a value of a diverged model is not finite.
+    """
+    if len(np.unique(piece)) < 2 or not np.isfinite(values).all():
         return Interval(mean=float(values.mean()), low=within[0], high=within[1])
     return mean_interval(values, piece, within=within)
