@@ -9,9 +9,11 @@ it, ``hard`` as is the default. The sweep is that of :mod:`experiments.faults`, 
 server, held against one that nobody disturbed. *second*: while it runs on one machine, another
 driver is begun on each. *driver*: its driver is killed. *server*: the serving machine is, and is
 back after half a minute. *machine*: the driver's machine is, and the sweep is gone on with on
-another as soon as that lets it. One JSON line a case goes to FOLDER/nfs.jsonl. ``--run``: boot
-the three, and run a command on the second. Needs openssh-server and iproute2, too, and more maps
-a process than Linux gives: ``sysctl -w vm.max_map_count=1000000``.
+another as soon as that lets it. *cluster*: two trials of two workers, each on a machine of a Ray
+cluster; the one that is not the head is killed, and is back after half a minute. One JSON line a
+case goes to FOLDER/nfs.jsonl. ``--run``: boot the three, and run a command on the second. Needs
+openssh-server and iproute2, too, and more maps a process than Linux gives: ``sysctl -w
+vm.max_map_count=1000000``.
 """
 
 import argparse
@@ -30,10 +32,11 @@ from typing import Any
 
 from aurl.files import append_lines
 from experiments.disturbed import DRIVER, MARK, ROOT, SPACE, STEPS, Disturbed, hold_against, waited
+from tests.hosts import TOKEN
 
 SHARED = "/mnt/nfs"
 PATIENCE_S = 900.0
-LONGER = SPACE.replace(f"steps_per_trial: {STEPS}", f"steps_per_trial: {10 * STEPS}")
+LONGER = SPACE.replace(f"steps_per_trial: {STEPS}", f"steps_per_trial: {4 * STEPS}")
 """With which there is time to see a trial, and to do something to it."""
 
 AWAY_S = 30.0
@@ -77,13 +80,18 @@ exec sleep infinity
 """
 
 
-@dataclass
+@dataclass(eq=False)
 class Machine:
     """A kernel of its own; 10 is the server."""
 
     place: Path
     number: int
     memory: str = "6G"
+
+    @property
+    def address(self) -> str:
+        """Its address, which this machine knows, too."""
+        return f"10.79.0.{self.number}"
 
     def boot(self) -> None:
         """Start it, and wait until it answers with the folder mounted."""
@@ -119,14 +127,15 @@ class Machine:
 
     def start(self, command: str, out: Path | None = None) -> subprocess.Popen[bytes]:
         """A command there, in the shell."""
-        variables = f"export HOME=/tmp/home OMP_NUM_THREADS=1 PYTHONPATH={ROOT} {MARK}_SLOTS=1"
+        variables = f"export RAY_AUTH_MODE=token RAY_AUTH_TOKEN={TOKEN} HOME=/tmp/home"
+        variables += f" OMP_NUM_THREADS=1 PYTHONPATH={ROOT} {MARK}_SLOTS=1"
         path = f"PATH={Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         options = ["-q", "-i", str(self.place / "key"), "-o", "StrictHostKeyChecking=no"]
         options += ["-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10"]
         options += ["-o", "ServerAliveInterval=5"]  # of a machine that was killed
         with (out or Path(os.devnull)).open("wb") as said:
             return subprocess.Popen(
-                ["ssh", *options, f"root@10.79.0.{self.number}", f"{variables} {path}; {command}"],
+                ["ssh", *options, f"root@{self.address}", f"{variables} {path}; {command}"],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -171,11 +180,26 @@ def machines(place: Path) -> Generator[list[Machine]]:
         (place / "disk").unlink()
 
 
-def sweep_on(machine: Machine, name: str, out: Path | None = None) -> subprocess.Popen[bytes]:
+def join(machine: Machine, *, head: Machine) -> None:
+    """Start Ray on a machine, whose helpers may take longer than Ray waits for them."""
+    words = "--head --port=6379 --include-dashboard=false"
+    words = words if machine is head else f"--address={head.address}:6379"
+    words += f" --node-ip-address={machine.address} --num-cpus=1 --object-store-memory=100000000"
+    for _ in range(4):
+        if machine.said(f"ray start {words}", machine.place / f"ray{machine.number}.out") == 0:
+            return
+        machine.kill()
+        machine.boot()
+    sys.exit(f"Ray does not start: see {machine.place}/ray{machine.number}.out")
+
+
+def sweep_on(
+    machine: Machine, name: str, out: Path | None = None, options: str = ""
+) -> subprocess.Popen[bytes]:
     """The sweep of :mod:`experiments.faults` on a machine, begun or gone on with."""
     driver = machine.place / "driver.py"
     driver.write_text(DRIVER)
-    words = f"{SHARED}/space.yaml --resume --name {name} --out {SHARED}/sweeps"
+    words = f"{SHARED}/space.yaml --resume --name {name} --out {SHARED}/sweeps {options}"
     out = out or machine.place / f"{name}.out"
     return machine.start(f"exec python {driver} {words}", out)
 
@@ -192,38 +216,79 @@ def until_it_trains(machine: Machine, name: str) -> None:
         sys.exit(f"{name} does not get on: see {machine.place}/{name}.out")
 
 
-def case(name: str, three: Sequence[Machine]) -> dict[str, Any]:
-    """Bring a case about; what was seen."""
-    server, first, second = three
-    driver = sweep_on(first, name)
-    if name == "calm":
-        return {"exit": driver.wait(PATIENCE_S)}
-    until_it_trains(second, name)
-    if name == "second":
-        others: dict[str, Any] = {}
-        for each in (server, second, first):
-            out = each.place / "other.out"
-            code = sweep_on(each, name, out).wait(PATIENCE_S)
-            others[f"on {each.number}"] = [code, last_line(out)]
-        return {**others, "exit": driver.wait(PATIENCE_S)}
-    if name == "server":
-        server.kill()
-        time.sleep(AWAY_S)
-        server.boot()
-        return {"exit": driver.wait(PATIENCE_S)}
-    if name == "driver":
-        first.said("pkill -9 -f driver.py")
-    else:
-        first.kill()
-    driver.wait(PATIENCE_S)
-    began, refused = time.monotonic(), list[str]()
-    on = first if name == "driver" else second
+def calm(three: Sequence[Machine]) -> dict[str, Any]:
+    """Nobody does anything to it."""
+    return {"exit": sweep_on(three[1], "calm").wait(PATIENCE_S)}
+
+
+def second(three: Sequence[Machine]) -> dict[str, Any]:
+    """Another driver is begun on each machine while one has the sweep."""
+    driver = sweep_on(three[1], "second")
+    until_it_trains(three[2], "second")
+    outs = {each: each.place / f"second{each.number}.out" for each in three}
+    begun = {each: sweep_on(each, "second", out) for each, out in outs.items()}
+    others = {
+        f"on {each.number}": [other.wait(PATIENCE_S), last_line(outs[each])]
+        for each, other in begun.items()
+    }
+    return {**others, "exit": driver.wait(PATIENCE_S)}
+
+
+def driver(three: Sequence[Machine]) -> dict[str, Any]:
+    """The driver is killed, and its sweep gone on with where it was."""
+    killed = sweep_on(three[1], "driver")
+    until_it_trains(three[2], "driver")
+    three[1].said("pkill -9 -f driver.py")
+    killed.wait(PATIENCE_S)
+    return gone_on_with(three[1], "driver")
+
+
+def machine(three: Sequence[Machine]) -> dict[str, Any]:
+    """The driver's machine is killed, and its sweep gone on with on another."""
+    killed = sweep_on(three[1], "machine")
+    until_it_trains(three[2], "machine")
+    three[1].kill()
+    killed.wait(PATIENCE_S)
+    found = gone_on_with(three[2], "machine")
+    three[1].boot()
+    return found
+
+
+def gone_on_with(on: Machine, name: str) -> dict[str, Any]:
+    """How a sweep that was killed goes on, and how often that was refused before."""
+    refused, began = list[str](), time.monotonic()
     while (code := sweep_on(on, name).wait(PATIENCE_S)) == 2 and time.monotonic() - began < 120:
         refused.append(last_line(on.place / f"{name}.out"))
         time.sleep(2)
-    if name == "machine":
-        first.boot()
     return {"exit": code, "refused": refused[:1], "tries": len(refused) + 1}
+
+
+def server(three: Sequence[Machine]) -> dict[str, Any]:
+    """The machine that has the disk is killed, and is back."""
+    running = sweep_on(three[1], "server")
+    until_it_trains(three[2], "server")
+    three[0].kill()
+    time.sleep(AWAY_S)
+    three[0].boot()
+    return {"exit": running.wait(PATIENCE_S)}
+
+
+def cluster(three: Sequence[Machine]) -> dict[str, Any]:
+    """One of two machines that train a trial together is killed, and is back."""
+    head, other = three[1:]
+    for each in (head, other):
+        join(each, head=head)
+    options = "--address auto --workers-per-trial 2 --trials 2"
+    running = sweep_on(head, "cluster", options=options)
+    until_it_trains(three[0], "cluster")
+    other.kill()
+    time.sleep(AWAY_S)
+    other.boot()
+    join(other, head=head)
+    return {"exit": running.wait(PATIENCE_S)}
+
+
+CASES = {each.__name__: each for each in (second, driver, server, machine, cluster)}
 
 
 def main() -> None:
@@ -233,7 +298,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--run", metavar="COMMAND")
-    parser.add_argument("--only", nargs="+", default=["second", "driver", "server", "machine"])
+    parser.add_argument(
+        "--only", nargs="+", default=["second", "driver", "server", "machine", "cluster"]
+    )
     args = parser.parse_args()
     place: Path = args.out.absolute()
     place.mkdir(parents=True, exist_ok=True)
@@ -242,14 +309,14 @@ def main() -> None:
             sys.exit(three[1].said(f"cd {ROOT}; {args.run}", place / "run.out"))
         (place / "space.yaml").write_text(LONGER)
         three[0].said(f"cp {place}/space.yaml {SHARED}")
-        for name in ("calm", *args.only):
-            row = case(name, three)
+        for name, case in {"calm": calm, **{name: CASES[name] for name in args.only}}.items():
+            row = case(three)
             shutil.rmtree(place / "sweeps" / name, ignore_errors=True)
             three[0].said(f"mkdir -p {place}/sweeps; cp -a {SHARED}/sweeps/{name} {place}/sweeps")
-            if name != "calm":
+            if name not in ("calm", "cluster"):
                 row["wrong"] = hold_against(Disturbed(place, name), place / "sweeps/calm")
-                statuses = Disturbed(place, name).statuses().values()
-                row["attempts"] = [each["attempts"] for each in statuses]
+            statuses = Disturbed(place, name).statuses().values()
+            row["trials"] = [f"{each['status']}, {each['attempts']}" for each in statuses]
             append_lines(place / "nfs.jsonl", [{"case": name, **row}])
             print(json.dumps({"case": name, **row}), flush=True)
 
