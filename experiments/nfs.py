@@ -10,10 +10,10 @@ server, held against one that nobody disturbed. *second*: while it runs on one m
 driver is begun on each. *driver*: its driver is killed. *server*: the serving machine is, and is
 back after half a minute. *machine*: the driver's machine is, and the sweep is gone on with on
 another as soon as that lets it. *cluster*: two trials of two workers, each on a machine of a Ray
-cluster; the one that is not the head is killed, and is back after half a minute. One JSON line a
-case goes to FOLDER/nfs.jsonl. ``--run``: boot the three, and run a command on the second. Needs
-openssh-server and iproute2, too, and more maps a process than Linux gives: ``sysctl -w
-vm.max_map_count=1000000``.
+cluster; the one that is not the head is killed, and is back after half a minute. *stop*: ``aurl
+stop`` of a trial, on another machine. One JSON line a case goes to FOLDER/nfs.jsonl. ``--run``:
+boot the three, and run a command on the second. Needs openssh-server and iproute2, too, and more
+maps a process than Linux gives: ``sysctl -w vm.max_map_count=1000000``.
 """
 
 import argparse
@@ -288,7 +288,21 @@ def cluster(three: Sequence[Machine]) -> dict[str, Any]:
     return {"exit": running.wait(PATIENCE_S)}
 
 
-CASES = {each.__name__: each for each in (second, driver, server, machine, cluster)}
+def stop(three: Sequence[Machine]) -> dict[str, Any]:
+    """Another machine has a trial stopped."""
+    running = sweep_on(three[1], "stop")
+    until_it_trains(three[2], "stop")
+    folder = f"{SHARED}/sweeps/stop"
+    aurl = "from aurl.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+    asked = three[2].said(f"python -c '{aurl}' stop {folder} t0001", three[0].place / "asked.out")
+    ended = f"grep -q stopped {folder}/trials/t0001/status.json"
+    seconds = waited(lambda: three[2].said(ended) == 0, PATIENCE_S)
+    return {"asked": asked, "stopped after s": seconds, "exit": running.wait(PATIENCE_S)}
+
+
+CASES = {each.__name__: each for each in (second, driver, server, machine, cluster, stop)}
+COMPARED = (second, driver, server, machine)
+"""Those that are held against the sweep that nobody disturbed."""
 
 
 def main() -> None:
@@ -309,11 +323,12 @@ def main() -> None:
             sys.exit(three[1].said(f"cd {ROOT}; {args.run}", place / "run.out"))
         (place / "space.yaml").write_text(LONGER)
         three[0].said(f"cp {place}/space.yaml {SHARED}")
-        for name, case in {"calm": calm, **{name: CASES[name] for name in args.only}}.items():
+        known = {"calm": calm} if not (place / "sweeps/calm").exists() else {}
+        for name, case in {**known, **{name: CASES[name] for name in args.only}}.items():
             row = case(three)
             shutil.rmtree(place / "sweeps" / name, ignore_errors=True)
             three[0].said(f"mkdir -p {place}/sweeps; cp -a {SHARED}/sweeps/{name} {place}/sweeps")
-            if name not in ("calm", "cluster"):
+            if case in COMPARED:
                 row["wrong"] = hold_against(Disturbed(place, name), place / "sweeps/calm")
             statuses = Disturbed(place, name).statuses().values()
             row["trials"] = [f"{each['status']}, {each['attempts']}" for each in statuses]
