@@ -197,7 +197,10 @@ class Page:
             if each.end
         ]
         those = f"The best {len(trials)} trials" if len(trials) > 1 else "The best trial"
-        words = f"{those} in what was searched; the ringed one is rank 1."
+        words = (
+            f"{those} in what was searched; the ringed one is rank 1. Ranges that are searched by "
+            "ratio are drawn so, and the options of a choice evenly: a dot's trial has its value."
+        )
         told = element("ul", *at_ends) if at_ends else element("p", "None is at an end.")
         return joined([element("p", words), told, self._grid([figure])])
 
