@@ -620,6 +620,8 @@ def test_the_doctor_needs_nothing_that_may_be_missing() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert "\nok      GPUs: not known without torch\n" in done.stdout
+    # Ray counts by itself, and memory counts too: how many trials that is, a dry run finds out.
+    assert re.search(r"CPU cores: [0-9]+; --dry-run says how many trials run", done.stdout)
 
 
 @pytest.mark.slow

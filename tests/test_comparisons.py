@@ -22,8 +22,10 @@ from aurl.reporting.comparisons import (
 from aurl.reporting.conclusions import answer, caveats, findings_record
 from aurl.reporting.figures import seed_figure, slice_figures
 from aurl.reporting.findings import read_findings
+from aurl.reporting.page import Page
 from aurl.reporting.page_trials import values
 from aurl.search.ranking import SCORE, finalists, read_trials
+from tests.browser import Page as BrowserPage
 from tests.fake_sweep import fake_sweep, write_status
 
 NO_SEEDS: dict[str, list[float]] = {name: [] for name in (SCORE, *OBJECTIVES)}
@@ -297,6 +299,27 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
     assert record["values"][0]["over_seeds"][SCORE] == [0.50, 0.52, 0.54]
     assert record["values"][0]["over_seeds"][OBJECTIVES[2]] == pytest.approx([0.05, 0.052, 0.054])
     assert record["values"][0]["trained_again"] == "t0001"
+
+
+@pytest.mark.browser
+def test_a_dot_of_another_seed_says_its_own_score(page: BrowserPage, tmp_path: Path) -> None:
+    sweep = searched(tmp_path)
+    for trial in (1, 2, 5):
+        seeded(sweep, trial, 0.45, 0.46, 0.47)  # 0.6, 0.4 and 0.2 in the search
+    (tmp_path / "page.html").write_text(Page(read_findings(sweep), []).html(), encoding="utf-8")
+    page.open((tmp_path / "page.html").as_uri())
+    rest = """(circle => {
+        circle.dispatchEvent(new PointerEvent("pointermove", {bubbles: true}));
+        return document.getElementById("tip").textContent.split("\\n")[0]; })"""
+    dots = "[...document.querySelectorAll('#values circle[data-trial]')]"
+    assert page.js(f"{dots}.map({rest})") == [
+        f"{trial} with another seed, score {score}"
+        for trial in ("t0001", "t0002", "t0005")
+        for score in ("0.450", "0.460", "0.470")
+    ]
+    front = "document.querySelector('#front circle[data-trial=t0001]')"
+    assert page.js(f"{rest}({front})") == "t0001: rank 1, score 0.600"
+    assert page.errors == []
 
 
 def test_an_objective_that_too_few_runs_have_is_left_out_of_the_means(tmp_path: Path) -> None:

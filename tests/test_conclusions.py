@@ -79,7 +79,8 @@ def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: 
         "Best so far is t0001 with beta.value=0.99: score 0.500 (kl_health 0.500, disentanglement "
         "0.500, reconstruction_score 0.500).",
         "1 of 2 completed trials are on the Pareto front; of 4 planned: 2 completed, 1 failed.",
-        "Its objective.beta.value is at the end of its range: a better value may lie outside.",
+        "objective.beta.value of t0001 is at the end of its range: a better value may lie "
+        "outside.",
     ]
     assert caveats(read(tmp_path))[0].startswith("Not all runs have ended; the last news is 0:0")
     for number in (2, 3):
@@ -176,7 +177,8 @@ def test_other_seeds_are_in_the_answer_and_in_the_cost(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert answer(found)[0].startswith("Best is t0000")
     assert answer(found)[2] == (
-        "Trained again with 3 other seeds it has 0.500 in the mean, less its standard error 0.442."
+        "Trained again with 3 other seeds, t0000 has 0.500 in the mean, less its standard error "
+        "0.442."
     )
     # Two workers, each with half a GPU.
     rows = [(each.what, each.runs, each.device_hours) for each in costs(found)]
@@ -280,6 +282,19 @@ def test_what_was_held_and_what_it_means_is_told(tmp_path: Path, sampler: str) -
     assert "One training seed a configuration" in told
     assert "Stopped early: 1 trial (scheduler asha, stopper health)" in told
     assert "uneven sample" not in told
+
+
+def test_a_budget_that_the_command_line_sets_is_shown_as_it_was(tmp_path: Path) -> None:
+    sweep_of(tmp_path)
+    about = read_yaml(tmp_path / "sweep.yaml")
+    assert held(read(tmp_path))["budget"]["steps_per_trial"] == "360"
+    set_there = {"budget": {"steps_per_trial": 50}, "sampler.seed": 7}
+    write_yaml(tmp_path / "sweep.yaml", {**about, "overrides": set_there})
+    shown = held(read(tmp_path))
+    assert shown["budget"] == {"trials": "4", "steps_per_trial": "50"}
+    assert shown["sampler"]["seed"] == "7"
+    assert shown["held on the command line"]["budget.steps_per_trial"] == "50"
+    assert any("50 steps a trial on tunes" in line for line in caveats(read(tmp_path)))
 
 
 def test_values_that_took_turns_are_told_from_values_that_did_not(tmp_path: Path) -> None:

@@ -90,6 +90,28 @@ def test_of_what_is_the_same_in_every_trial_nothing_is_said(
     assert found == [(target, LEAST_TRIALS, ["lr", "size"]) for target in targets]
 
 
+def test_what_had_one_value_takes_no_share_from_the_others(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    study = optuna.create_study(
+        storage=storage, directions=[StudyDirection.MAXIMIZE] * len(OBJECTIVES)
+    )
+    for index in range(16):
+        params = {"lr": index / 16, "size": index % 3}
+        ranges: dict[str, BaseDistribution] = {
+            "lr": FloatDistribution(0.0, 1.0),
+            "size": IntDistribution(0, 2),
+        }
+        if index in (3, 14, 15):  # a parameter that not every trial has, and that had one value
+            params, ranges = {**params, "cycles": 4}, {**ranges, "cycles": IntDistribution(2, 5)}
+        values = (index / 16, 0.5, 0.5)
+        study.add_trial(create_trial(params=params, distributions=ranges, values=values))
+    found = {each.target: each.shares for each in importances(journal)}
+    assert sorted(found[FRONT]) == ["lr", "size"]
+    for shares in found.values():
+        assert sum(shares.values()) == pytest.approx(1.0)
+
+
 def test_a_torn_last_line_of_a_sweep_that_runs_is_passed_over(tmp_path: Path) -> None:
     journal = fake_sweep(tmp_path, trials=5) / "study.journal"
     whole = journal.read_text(encoding="utf-8")

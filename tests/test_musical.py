@@ -338,6 +338,12 @@ def test_model_card_says_what_was_chosen_and_not_what_is_the_default() -> None:
     assert f"the defaults: {chosen}`objective.free_bits.granularity` level. " in card
     assert "None" not in card
     assert "\nOn 5 windows of the test split" in card
+    assert "\nconfiguration. `_nats` are" in card, "all is of all windows"
+    few = {**metrics, "test/reconstructions": 3.0, "test/level_windows": 2.0}
+    assert (
+        "\nconfiguration; of these, reconstruction scores and accuracy of sequences on 3, use and "
+        "KL health of single levels on 2. `_nats`"
+    ) in model_card(config, tiny_corpus(), few, made_by)
     assert "Transformer VAE of windows of 2 bars, made by aurl." in card
     own = [
         {"name": "global", "dim": 4, "prior": "mixture", "free_nats": 0.0},

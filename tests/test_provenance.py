@@ -44,6 +44,8 @@ def test_the_hash_is_of_what_is_searched_and_not_of_the_budget() -> None:
     assert len(first) == 64
     assert space_hash(dict(reversed(SPACE.items())), {}) == first
     assert space_hash({**SPACE, "budget": {"trials": 9}}, {}) == first
+    for held in ({"budget.steps_per_trial": 9}, {"budget": {"steps_per_trial": 9}}):
+        assert space_hash(SPACE, held) == first
     assert space_hash({**SPACE, "fixed": {"seed": 2}}, {}) != first
     assert space_hash({**SPACE, "question": "Why?"}, {}) != first
     assert space_hash(SPACE, {"seed": 2}) != first

@@ -85,6 +85,19 @@ def test_anything_else_has_a_line_for_each_piece_of_news(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    "given", [{"budget.steps_per_trial": 6}, {"budget": {"steps_per_trial": 6}}]
+)
+def test_steps_are_of_as_many_as_the_command_line_asked_for(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    about = read_yaml(sweep_of(tmp_path, trials=1) / "sweep.yaml")
+    write_yaml(tmp_path / "sweep.yaml", {**about, "overrides": given})
+    write(tmp_path, "t0000", "running", 6)
+    text = watched(tmp_path, [lambda: write(tmp_path, "t0000", "completed", 6)], terminal=False)
+    assert " t0000 step 6/6: " in text
+
+
 def test_a_watch_of_a_sweep_whose_plan_is_damaged_makes_up_none(tmp_path: Path) -> None:
     for space in (None, {"budget": {"trials": 0}}, {"budget": {"trials": "two"}}):
         write_yaml(tmp_path / "sweep.yaml", {"space": space})

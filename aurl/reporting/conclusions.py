@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from aurl.errors import ConfigError
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, many
 from aurl.reporting.comparisons import said, spoiled
@@ -19,6 +20,7 @@ from aurl.search.distributions import values_of
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
 from aurl.search.rows import record
+from aurl.search.settings import with_settings
 from aurl.search.space import Space
 
 FEW_TRIALS = 20
@@ -123,12 +125,13 @@ def _seeds(best: TrialStatus) -> list[str]:
         return []
     if best.score_low is None:
         return [
-            f"Of its {len(best.seed_scores)} runs with other seeds {len(scores)} have a score."
+            f"Of {len(best.seed_scores)} runs of {best.trial} with other seeds {len(scores)} have "
+            "a score."
         ]
     mean = sum(scores) / len(scores)
     return [
-        f"Trained again with {len(scores)} other seeds it has {mean:.3f} in the mean, less its "
-        f"standard error {best.score_low:.3f}."
+        f"Trained again with {len(scores)} other seeds, {best.trial} has {mean:.3f} in the mean, "
+        f"less its standard error {best.score_low:.3f}."
     ]
 
 
@@ -150,7 +153,8 @@ def _at_ends(found: Findings) -> list[str]:
     if not names:
         return []
     where = "is at the end of its range" if len(names) == 1 else "are at the ends of their ranges"
-    return [f"Its {', '.join(names)} {where}: a better value may lie outside."]
+    best = found.best[0].trial
+    return [f"{', '.join(names)} of {best} {where}: a better value may lie outside."]
 
 
 def endings(found: Findings) -> list[Ending]:
@@ -298,8 +302,7 @@ def _left_out(found: Findings) -> list[str]:
 
 def held(found: Findings) -> dict[str, dict[str, str]]:
     """What was the same for all trials, by where it stands: dotted keys and values as text."""
-    given = found.about.get("space")
-    sections = cast("Plain", given) if isinstance(given, dict) else {}
+    sections = _searched_as(found)
     names = ("fixed", "base", "budget", "sampler", "scheduler", "stopper", "constraints")
     shown = {
         "held on the command line": found.about.get("overrides"),
@@ -309,6 +312,17 @@ def held(found: Findings) -> dict[str, dict[str, str]]:
     }
     flat = {name: _dotted(value) for name, value in shown.items() if isinstance(value, dict)}
     return {name: values for name, values in flat.items() if values}
+
+
+def _searched_as(found: Findings) -> Plain:
+    """The sections of the space, with what the command line says of how it is searched."""
+    given, set_there = (found.about.get(name) for name in ("space", "overrides"))
+    sections = cast("Plain", given) if isinstance(given, dict) else {}
+    overrides = cast("Plain", set_there) if isinstance(set_there, dict) else {}
+    try:
+        return with_settings(sections, overrides)[0]
+    except (AttributeError, ConfigError):
+        return sections
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

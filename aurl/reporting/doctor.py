@@ -48,7 +48,9 @@ def _dashboard() -> Finding:
 
 def _processors() -> Finding:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Finding("CPU cores", bool(count), f"{count}: as many one-worker trials at a time")
+    return Finding(
+        "CPU cores", bool(count), f"{count}; --dry-run says how many trials run at a time"
+    )
 
 
 def _gpus() -> Finding:

@@ -7,6 +7,7 @@ from typing import Any
 from aurl.errors import ConfigError, SweepError
 from aurl.plain import Plain
 from aurl.search.ranking import TrialStatus, finalists, rerun_names
+from aurl.search.settings import with_settings
 from aurl.search.space import Space
 from aurl.search.space_file import recorded_space
 
@@ -50,8 +51,9 @@ def intent_of(about: Plain, space: Space | None = None) -> Intent:
 
 def _budget(about: Plain, name: str) -> int | None:
     try:
-        value: Any = about["space"]["budget"][name]
-    except (KeyError, TypeError):
+        space, _ = with_settings(about["space"], about.get("overrides") or {})
+        value: Any = space["budget"][name]
+    except (AttributeError, ConfigError, KeyError, TypeError):
         return None
     return value if type(value) is int and value >= 1 else None
 

@@ -60,6 +60,7 @@ def model_card(
     if isinstance(corpus.vocabulary, Events):
         bars += " of two seconds"
     n_test = min(len(corpus.indices("test")), config.evaluation.final_windows)
+    fewer = _fewer(metrics, n_test)
     return f"""# A variational autoencoder of symbolic music
 
 A hierarchical Transformer VAE of windows of {bars}, made by aurl.
@@ -79,7 +80,7 @@ the defaults: {settings}. `config.yaml` holds all.
 ## Metrics
 
 On {n_test} windows of the test split, which was used neither for training nor for choosing the
-configuration. `_nats` are nats per sequence. Intervals are of 95 %, by a bootstrap over
+configuration{fewer}. `_nats` are nats per sequence. Intervals are of 95 %, by a bootstrap over
 pieces. One training seed: differences between seeds are not in the intervals.
 
 | metric | value | 95 % interval |
@@ -101,6 +102,21 @@ is a start for a full-size run (`aurl train`), not a finished model.
 
 {origin}
 """
+
+
+def _fewer(metrics: Mapping[str, float], n_test: int) -> str:
+    """What was measured on the first of the windows only, if anything was."""
+    sizes = {
+        "reconstructions": "reconstruction scores and accuracy of sequences",
+        "importance_windows": "importance-weighted bounds",
+        "level_windows": "use and KL health of single levels",
+    }
+    told = [
+        f"{what} on {n:.0f}"
+        for name, what in sizes.items()
+        if (n := metrics.get(f"test/{name}", n_test)) < n_test
+    ]
+    return f"; of these, {', '.join(told)}" if told else ""
 
 
 def _level(level: LevelConfig) -> str:

@@ -9,7 +9,10 @@
     if (!marks.has(id)) marks.set(id, []);
     marks.get(id).push(mark);
     const title = mark.querySelector("title");
-    if (title && data[id]) title.remove(); // the tip says more, and at once
+    if (title && data[id]) {
+      mark.dataset.tip = title.textContent; // of this mark alone; shown at once, in the page's tip
+      title.remove();
+    }
   }
 
   const made = (name, text, ...children) => {
@@ -71,10 +74,12 @@
       if (near !== null) flag(near, "near", true);
       document.body.classList.toggle("dim", near !== null);
     }
-    const trial = near !== null && event.target.closest("circle") && data[near];
+    const mark = near !== null && event.target.closest("circle");
+    const trial = mark && data[near];
     tip.hidden = !trial;
     if (!trial) return;
-    tip.textContent = `${near}: rank ${trial.rank}, score ${trial.score}\n${trial.brief}`;
+    const own = mark.dataset.tip || `${near}: rank ${trial.rank}, score ${trial.score}`;
+    tip.textContent = `${own}\n${trial.brief}`;
     const box = tip.getBoundingClientRect();
     const right = window.innerWidth - box.width - 8;
     tip.style.left = `${Math.max(8, Math.min(event.clientX + 14, right))}px`;

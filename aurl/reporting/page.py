@@ -122,7 +122,7 @@ class Page:
             words += " Mean over other seeds ± its standard error: these runs chose nothing."
         rows = ((element("h3", each.parameter.name), values(each)) for each in found)
         figure = seed_figure(self._found)
-        drawn = [self._grid([figure])] if figure else []
+        drawn = [self._grid([figure], tips=True)] if figure else []  # scores of other runs
         return joined([element("p", words), *drawn, *(part for both in rows for part in both)])
 
     def _mattered(self) -> Html:
@@ -135,8 +135,9 @@ class Page:
             words = (
                 f"Optuna's evaluators, from {trials} completed trials. PED-ANOVA: what sets the "
                 "trials nearest to the front apart; conditional parameters are in it. fANOVA: "
-                "the share of a score's variance that a parameter explains by itself, among "
-                f"those that every trial has{some}. Shares add up to 1 even where nothing matters."
+                "a parameter's share of what single ones explain of a score's variance, "
+                f"among those that every trial has{some}. Shares add up to 1 even where nothing "
+                "matters."
             )
             few = self._grid(figures[:2])
             rest = element(
@@ -196,7 +197,10 @@ class Page:
             if each.end
         ]
         those = f"The best {len(trials)} trials" if len(trials) > 1 else "The best trial"
-        words = f"{those} in what was searched; the ringed one is rank 1."
+        words = (
+            f"{those} in what was searched; the ringed one is rank 1. Ranges that are searched by "
+            "ratio are drawn so, and the options of a choice evenly: a dot's trial has its value."
+        )
         told = element("ul", *at_ends) if at_ends else element("p", "None is at an end.")
         return joined([element("p", words), told, self._grid([figure])])
 
@@ -303,9 +307,9 @@ class Page:
         ]
         return joined([lines, element("h3", "What was fixed"), element("p", HELD), *sections])
 
-    def _grid(self, figures: Sequence[Figure]) -> Html:
+    def _grid(self, figures: Sequence[Figure], *, tips: bool = False) -> Html:
         self.figures += figures
-        shown = [chart(e.drawing, f"figures/{e.name}.svg", tips=False) for e in figures]
+        shown = [chart(e.drawing, f"figures/{e.name}.svg", tips=tips) for e in figures]
         return element("div", *shown, class_="grid")
 
 

@@ -58,11 +58,14 @@ def _git(*words: str) -> str:
 def space_hash(space: Plain, overrides: Plain) -> str:
     """SHA-256, in hexadecimal, of what a space's file and the command line say together.
 
-    Comments and the order of keys do not count, nor does the budget: a sweep that is given more
-    trials is still of the same space.
+    Comments and the order of keys do not count, nor does the budget, wherever it is given: a sweep
+    that is given more trials, or longer ones, is still of the same space.
     """
-    counted = {name: value for name, value in space.items() if name != "budget"}
-    text = json.dumps([counted, overrides], sort_keys=True, default=str)
+    counted, held = (
+        {name: value for name, value in given.items() if name.partition(".")[0] != "budget"}
+        for given in (space, overrides)
+    )
+    text = json.dumps([counted, held], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
