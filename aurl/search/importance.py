@@ -79,10 +79,8 @@ def importances(journal: Path) -> list[Importance]:
 
     def add(target: str, evaluator: Evaluator, count: int, by: Mapping[str, float]) -> None:
         shares = {name: float(share) for name, share in by.items() if name in compared}
-        if (
-            whole := sum(shares.values())
-        ) > 0.0:  # PED-ANOVA gives what has one value a share, too
-            shares = {name: share / whole for name, share in shares.items()}
+        whole = sum(shares.values())  # not 1: PED-ANOVA gives what has one value a share, too
+        shares = {name: share / (whole or 1.0) for name, share in shares.items()}
         if len(shares) > 1:
             found.append(
                 Importance(target=target, evaluator=evaluator, trials=count, shares=shares)
