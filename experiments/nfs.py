@@ -39,6 +39,7 @@ PATIENCE_S = 900.0
 LONGER = SPACE.replace(f"steps_per_trial: {STEPS}", f"steps_per_trial: {4 * STEPS}")
 """With which there is time to see a trial, and to do something to it."""
 
+LONG = f"--set budget.steps_per_trial={100 * STEPS}"
 AWAY_S = 30.0
 """For which the server is gone."""
 
@@ -209,9 +210,9 @@ def last_line(out: Path) -> str:
     return out.read_text().splitlines()[-1]
 
 
-def until_it_trains(machine: Machine, name: str) -> None:
-    """Wait for the middle of the second trial, as a machine sees it."""
-    rows = f"{SHARED}/sweeps/{name}/trials/t0001/metrics.jsonl"
+def until_it_trains(machine: Machine, name: str, trial: str = "t0001") -> None:
+    """Wait until a trial has reported, as a machine sees it: NFS tells it up to a minute later."""
+    rows = f"{SHARED}/sweeps/{name}/trials/{trial}/metrics.jsonl"
     if waited(lambda: machine.said(f"grep -q '\"step\": 24,' {rows}") == 0, PATIENCE_S) is None:
         sys.exit(f"{name} does not get on: see {machine.place}/{name}.out")
 
@@ -290,12 +291,12 @@ def cluster(three: Sequence[Machine]) -> dict[str, Any]:
 
 def stop(three: Sequence[Machine]) -> dict[str, Any]:
     """Another machine has a trial stopped."""
-    running = sweep_on(three[1], "stop")
-    until_it_trains(three[2], "stop")
+    running = sweep_on(three[1], "stop", options=f"--trials 1 {LONG}")
+    until_it_trains(three[2], "stop", trial="t0000")
     folder = f"{SHARED}/sweeps/stop"
     aurl = "from aurl.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
-    asked = three[2].said(f"python -c '{aurl}' stop {folder} t0001", three[0].place / "asked.out")
-    ended = f"grep -q stopped {folder}/trials/t0001/status.json"
+    asked = three[2].said(f"python -c '{aurl}' stop {folder} t0000", three[0].place / "asked.out")
+    ended = f"grep -q stopped {folder}/trials/t0000/status.json"
     seconds = waited(lambda: three[2].said(ended) == 0, PATIENCE_S)
     return {"asked": asked, "stopped after s": seconds, "exit": running.wait(PATIENCE_S)}
 
