@@ -313,9 +313,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--run", metavar="COMMAND")
-    parser.add_argument(
-        "--only", nargs="+", default=["second", "driver", "server", "machine", "cluster"]
-    )
+    parser.add_argument("--only", nargs="+", choices=CASES, default=[*CASES])
     args = parser.parse_args()
     place: Path = args.out.absolute()
     place.mkdir(parents=True, exist_ok=True)

@@ -90,14 +90,17 @@ def conclude_without_a_model(sweep: Path, *, missed: int = 0) -> None:
 def test_a_long_ranking_is_cut_at_the_end_of_a_sweep(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], trials: int, unseen: int
 ) -> None:
-    conclude_without_a_model(fake_sweep(tmp_path, trials=trials))
+    sweep = fake_sweep(tmp_path, trials=trials)
+    write_status(sweep, "t0099", status="failed")  # is counted, and no place of the ranking
+    conclude_without_a_model(sweep)
     out = capsys.readouterr().out
     ranks = [
         line.split()[0] for line in out.splitlines() if re.match(r" +\d+[*!]? +t\d{4} ", line)
     ]
     assert [int(rank.strip("*!")) for rank in ranks] == list(range(1, 21))
     cut = f"; {unseen} more not shown" if unseen else ""
-    assert re.search(rf"{trials} trials: .*; best t\d{{4}}{cut}\s*$", out, re.M), out
+    counted = f"{trials + 1} trials: {trials} completed, 1 failed"
+    assert re.search(rf"{counted}; best t\d{{4}}{cut}\s*$", out, re.M), out
 
 
 def test_an_export_of_what_is_not_feasible_says_so(

@@ -1,5 +1,6 @@
 """What a sweep comes to, as sentences and sums."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from aurl.reporting.conclusions import (
     findings_record,
     held,
 )
-from aurl.reporting.figures import front_figures
+from aurl.reporting.figures import front_figures, range_figure
 from aurl.reporting.findings import Findings, read_findings
 from aurl.reporting.page import Page
 from aurl.search import space_file
@@ -74,6 +75,10 @@ def test_the_answer_is_the_best_trial_and_what_it_has_of_the_question(tmp_path: 
     write_status(tmp_path, "t0002", status="failed")
     for figure in front_figures(read(tmp_path)):
         assert 'class="best" data-trial="t0001"' in figure.drawing.document()
+    ranges = range_figure(read(tmp_path))
+    assert ranges is not None
+    flagged = re.findall(r'class="flagged"[^>]*>([^<]+)', ranges.drawing.document())
+    assert flagged == ["objective.beta.value"]
     lines = answer(read(tmp_path))
     assert lines == [
         "Best so far is t0001 with beta.value=0.99: score 0.500 (kl_health 0.500, disentanglement "

@@ -191,6 +191,9 @@ def test_programs_chosen_in_another_track_that_plays_along_count() -> None:
     assert by_pitch == {60: 40, 61: 42, 62: 41, 63: 40, 64: 7, 65: 8}
     late = header(1, 2) + track(note() + END) + track(b"\x00\xc0\x28" + note(61) + END)
     assert parsed(late).notes["program"].tolist() == [0, 40]  # the first track comes first
+    choices = [track(b"\x81\x70\xc0\x2a" + END), track(setup[:3] + END)]  # 42 at 240, 40 at 0
+    found = parsed(header(1, 3) + b"".join(choices) + track(note() + note(61) + END)).notes
+    assert found["program"].tolist() == [40, 42], "whatever the order of their tracks"
     apart = header(2, 2) + track(setup) + track(note() + END)
     assert parsed(apart).notes["program"].tolist() == [0]
 

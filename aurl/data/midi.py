@@ -59,7 +59,8 @@ def read_midi(path: Path) -> Piece:
 
     Raises:
         DataError: The reason code, then what was found: ``unreadable``, ``too_large``,
-            ``bad_division``, ``bad_metre``, ``absurd_length``, ``too_many_notes``, ``no_notes``.
+            ``bad_division``, ``bad_metre``, ``absurd_length``, ``too_many_notes``,
+            ``too_many_changes``, ``no_notes``.
     """
     return read_midi_counted(path)[0]
 
