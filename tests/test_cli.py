@@ -445,7 +445,7 @@ def test_a_disk_that_keeps_no_locks_is_said_in_one_line(monkeypatch: pytest.Monk
     def refused(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(fcntl, "fcntl", refused)
+    monkeypatch.setattr(fcntl, "flock", refused)
     with pytest.raises(SweepError, match=r"keeps locks, got out/space: Function not implemented"):
         plan.plan(options())
 

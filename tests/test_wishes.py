@@ -181,6 +181,6 @@ def test_a_disk_that_keeps_no_locks_is_not_taken_for_a_driver_that_is_gone(
         raise OSError(38, "Function not implemented")
 
     (sweep / "sweep.log").touch()
-    monkeypatch.setattr(fcntl, "fcntl", refused)
+    monkeypatch.setattr(fcntl, "flock", refused)
     assert cli.main(["stop", str(sweep)]) == 0
     assert "is asked to end: 2 trials will" in capsys.readouterr().out

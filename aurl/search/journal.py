@@ -19,6 +19,9 @@ from aurl.errors import SweepError
 _FLOCK = "hhqqi4x"
 """Linux's ``struct flock``: kind, where from, start, length, whose."""
 
+MOUNTS = Path("/proc/self/mountinfo")
+"""What is mounted: the device, and behind a dash the kind of file system."""
+
 _terminal = [2]
 """Descriptors of standard error: the one that leads to whoever started us comes last."""
 
@@ -32,7 +35,8 @@ def owned(path: Path) -> Generator[None]:
     """
     with path.open("ab") as log:
         try:
-            _lock(log, fcntl.F_OFD_SETLK, fcntl.F_WRLCK)
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _posix(log, fcntl.F_OFD_SETLK, fcntl.F_WRLCK)
         except BlockingIOError as error:
             raise SweepError(
                 f"{path.parent} must be left to one process, and another one is running it. "
@@ -55,16 +59,19 @@ def is_held(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as log:
-            return _lock(log, fcntl.F_OFD_GETLK, fcntl.F_RDLCK) != fcntl.F_UNLCK
+            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return _posix(log, fcntl.F_OFD_GETLK, fcntl.F_RDLCK) != fcntl.F_UNLCK
     except OSError:
         return True
 
 
-def _lock(log: BinaryIO, act: int, kind: int) -> int:
-    """Take a lock of the whole of an open file, or see what stands in the way of it.
+def _posix(log: BinaryIO, act: int, kind: int) -> int:
+    """Take a lock of POSIX's of the whole of an open file, or see what stands in the way of it.
 
-    It belongs to the open file, as ``flock``'s do; but those a machine that serves a file by NFS
-    does not see of its clients, whose locks are POSIX's there.
+    ``flock``'s do not tell a machine that serves a file by NFS of its clients: theirs are POSIX's
+    there. This one belongs to the open file, as those of ``flock`` do, and stands beside it. FUSE
+    is left out, which frees such a lock of a process that was killed only with the mount; and a
+    kernel that has none is no reason to refuse.
 
     Args:
         log: The file.
@@ -77,8 +84,17 @@ def _lock(log: BinaryIO, act: int, kind: int) -> int:
     Raises:
         BlockingIOError: If it is to take it, and cannot.
     """
-    whole = struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
-    found, *_ = struct.unpack(_FLOCK, fcntl.fcntl(log, act, whole))
+    try:
+        device = os.fstat(log.fileno()).st_dev
+        place = f" {os.major(device)}:{os.minor(device)} "
+        if any(place in each and " - fuse" in each for each in MOUNTS.read_text().splitlines()):
+            return fcntl.F_UNLCK
+        whole = struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
+        found, *_ = struct.unpack(_FLOCK, fcntl.fcntl(log, act, whole))
+    except BlockingIOError:
+        raise
+    except OSError:
+        return fcntl.F_UNLCK
     return found
 
 
