@@ -263,13 +263,16 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
     # Variances 0.0004, 0.0007 and 0.0004; q of three groups and six degrees of freedom is 4.339.
     apart = 4.339 * math.sqrt(0.0005 / 3)
     assert found.told_from == pytest.approx(apart, rel=1e-3)
-    first, second, third = said([found])
+    first, second, also, third = said([found])
     assert first.startswith(f"By {KIND}, the best score of those completed: standard 0.600")
     assert second == (
         "With 3 other seeds, of each value the best that was trained again has in the mean: "
         "standard 0.520 (t0001), mixture 0.520 (t0002), planar 0.120 (t0005); no mean is known of "
         "spline. Means more than 0.056 apart are told apart (Tukey, 95 %): standard is better "
         "than planar; mixture cannot be told from standard."
+    )
+    assert (
+        also == "These trials also differ in latent.top_down: a value may owe its place to that."
     )
     assert third == (
         "In the mean over these seeds, "
@@ -280,7 +283,7 @@ def test_seeds_say_which_values_are_told_apart(tmp_path: Path) -> None:
         "0.006). "
         "Each by a test of its own."
     )
-    assert [second, third] == answer(read_findings(sweep))[2:4]
+    assert [second, also, third] == answer(read_findings(sweep))[2:5]
     only = f"Only the best of each {KIND} is trained with other seeds (3 each); every other"
     assert any(line.startswith(only) for line in caveats(read_findings(sweep)))
     figure = seed_figure(read_findings(sweep))

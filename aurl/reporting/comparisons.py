@@ -246,8 +246,23 @@ def _by_seeds(compared: Comparison) -> list[str]:
         f"With {len(near[0].seed_scores)} other seeds, of each value the best that was trained "
         f"again has in the mean: {told}{lacking}. Means more than {number(compared.told_from)} "
         f"apart are told apart (Tukey, 95 %): {'; '.join(verdicts)}.",
+        *(_what_else(compared.parameter.key, [*near, *worse]) if worse else ()),
         *_objectives([*near, *worse]),
     ]
+
+
+def _what_else(key: str, seeded: Sequence[Tried]) -> list[str]:
+    """In which other parameters the trials differ that speak for the values."""
+    params = [tried.again.trial.params for tried in seeded if tried.again]
+    first, *others = params
+    differ = [
+        name
+        for name, value in first.items()
+        if name != key and any(name in each and each[name] != value for each in others)
+    ]
+    if not differ:
+        return []
+    return [f"These trials also differ in {', '.join(differ)}: a value may owe its place to that."]
 
 
 def _objectives(seeded: Sequence[Tried]) -> list[str]:
