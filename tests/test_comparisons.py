@@ -331,7 +331,7 @@ def test_an_objective_that_too_few_runs_have_is_left_out_of_the_means(tmp_path: 
         seeded(sweep, trial, 0.4, 0.5, 0.6)
     lacking = {SCORE: 0.4, OBJECTIVES[0]: 0.4, OBJECTIVES[1]: 0.2}
     write_status(sweep, "t0001.1", "finalists", status="completed", metrics=lacking)
-    _, _, third = said([compared(sweep)[KIND]])
+    _, _, _, third = said([compared(sweep)[KIND]])
     assert third == (
         "In the mean over these seeds, kl_health standard 0.500, mixture 0.500 (told apart by "
         "more than 0.227); disentanglement standard 0.250, mixture 0.250 (told apart by more than "

@@ -246,7 +246,7 @@ def _by_seeds(compared: Comparison) -> list[str]:
         f"With {len(near[0].seed_scores)} other seeds, of each value the best that was trained "
         f"again has in the mean: {told}{lacking}. Means more than {number(compared.told_from)} "
         f"apart are told apart (Tukey, 95 %): {'; '.join(verdicts)}.",
-        *(_what_else(compared.parameter.key, [*near, *worse]) if worse else ()),
+        *_what_else(compared.parameter.key, [*near, *worse]),
         *_objectives([*near, *worse]),
     ]
 
