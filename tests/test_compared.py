@@ -46,11 +46,14 @@ def space(overrides: Mapping[str, Any] | None = None, **sections: Any) -> Space:
     return space_of(values, overrides=overrides or {})
 
 
-@pytest.mark.parametrize("name", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize(("name", "differ"), [("tpe", 10), ("nsga2", 10), ("random", 4)])
 def test_each_value_has_its_turn_whatever_the_results_and_who_is_killed(
-    tmp_path: Path, name: str
+    tmp_path: Path, name: str, differ: int
 ) -> None:
-    """Of three that are compared one is bad, and one fails; the others' parameters are drawn."""
+    """Of three that are compared one is bad, and one fails; the others' parameters are drawn.
+
+    What is drawn at random, of the first three or of all, is drawn once for a trial of each.
+    """
     searched = space(sampler={"name": name, "startup_trials": 3, "population": 3})
     ended: dict[int, dict[str, Any]] = {}
     for killed in (2, 5, 99):
@@ -66,7 +69,9 @@ def test_each_value_has_its_turn_whatever_the_results_and_who_is_killed(
             ended[number] = params
     found = [params[KIND] for params in ended.values()]
     assert found == KINDS * 4
-    assert len({params[BETA] for params in ended.values()}) == 12
+    betas = [params[BETA] for params in ended.values()]
+    assert len(set(betas)) == differ
+    assert all(len(set(betas[at : at + 3])) == 1 for at in range(0, 3 * (12 - differ) // 2, 3))
     assert all((LAYERS in each) == (each[KIND] == "spline") for each in ended.values())
 
 
@@ -85,6 +90,29 @@ def test_what_somebody_asks_for_is_its_values_turn(tmp_path: Path) -> None:
     found = [study.propose()[1] for _ in range(5)]
     assert [params[KIND] for params in found] == ["spline", "standard", "mixture", *KINDS[:2]]
     assert [params[BETA] for params in found[:2]] == [0.5, 0.25]
+
+
+def test_what_somebody_asks_for_is_not_drawn_by_others(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    study = Proposals(journal, space(sampler={"name": "random"}), "study")
+    enqueue(journal, {KIND: "standard", BETA: 0.5}, is_ours=False)
+    found = [study.propose()[1] for _ in range(6)]
+    assert [params[KIND] for params in found] == KINDS * 2
+    asked, *drawn = [params[BETA] for params in found]
+    assert asked == 0.5
+    assert len({asked, *drawn}) == 4, "one for the second round"
+    assert len(set(drawn[2:])) == 1
+
+
+def test_what_one_value_alone_has_is_drawn_for_it(tmp_path: Path) -> None:
+    """The first of a round has no layers, and does not hold those of another."""
+    study = Proposals(tmp_path / "study.journal", space(sampler={"name": "random"}), "study")
+    found = [study.propose()[1] for _ in range(24)]
+    layers = [params[LAYERS] for params in found if LAYERS in params]
+    assert len(layers) == 8
+    assert len(set(layers)) > 1
+    betas = [params[BETA] for params in found]
+    assert betas[::3] == betas[1::3] == betas[2::3]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ what the uninterrupted one would have proposed (with one trial at a time).
 """
 
 import json
+import math
 import os
 import warnings
 from collections import Counter
@@ -120,7 +121,8 @@ class Proposals:
         sampler = _sampler(self._space.sampler, number - abandoned)
         if self._turns:
             asked = _asked_for(trials[number]) if waiting else None
-            sampler = _fixed(_whose_turn(self._turns, trials, asked or {}), sampler)
+            turn = _whose_turn(self._turns, trials, asked or {})
+            sampler = _fixed({**self._drawn_with(turn, trials), **turn}, sampler)
         self._study.sampler = sampler
         trial = self._study.ask()
         return trial.number, self._space.suggest(trial)
@@ -137,6 +139,32 @@ class Proposals:
         if compared is None:
             return []
         return [{compared.name: value} for value in values_of(compared.distribution)]
+
+    def _drawn_with(
+        self, turn: Mapping[str, Value], trials: Sequence[FrozenTrial]
+    ) -> dict[str, Value]:
+        """What the first trial of a round drew at random, beside what is compared.
+
+        A round is a trial of each value. Those that have not begun draw the same: of few trials,
+        the best of a value would else be the one that drew best in all else.
+        """
+        compared = self._space.compared
+        if compared is None:
+            return {}
+        known = [
+            (_words({compared.name: trial.params[compared.name]}), trial)
+            for trial in trials
+            if ABANDONED not in trial.user_attrs and compared.name in trial.params
+        ]
+        own = _words(turn)
+        place = sum(words == own for words, _ in known)
+        rounds: Counter[str] = Counter()
+        for index, (words, trial) in enumerate(known):
+            rounds[words] += 1
+            if words != own and rounds[words] == place + 1:
+                is_random = index < _at_random(self._space.sampler)
+                return dict(trial.params) if is_random and _asked_for(trial) is None else {}
+        return {}
 
     def tell(self, number: int, end: End, metrics: Mapping[str, float]) -> None:
         """Tell how a trial ended; saying it again changes nothing.
@@ -329,6 +357,11 @@ def _fixed(
     with warnings.catch_warnings():  # experimental, and constraints.txt pins it
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.PartialFixedSampler(values, sampler)
+
+
+def _at_random(config: SamplerConfig) -> float:
+    """How many trials a sampler draws before it learns from any."""
+    return {"tpe": config.startup_trials, "nsga2": config.population}.get(config.name, math.inf)
 
 
 def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:
