@@ -47,7 +47,6 @@ LEASE_S = 10
 """After which a server forgets a client that it does not hear of; 90 by default."""
 
 BOOT = f"""\
-#!/bin/bash
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc && mount -t sysfs sys /sys
 hostname "aurl$number"
@@ -100,8 +99,7 @@ class Machine:
         with contextlib.suppress(subprocess.CalledProcessError):  # it is there
             ip("tuntap", "add", "dev", tap, "mode", "tap")
         ip("link", "set", tap, "master", "aurlnfs", "up")
-        set_up = f"#!/bin/bash\nnumber={self.number} place={self.place}\n"
-        script.write_text(set_up + BOOT.partition("\n")[2])
+        script.write_text(f"#!/bin/bash\nnumber={self.number} place={self.place}\n{BOOT}")
         script.chmod(0o755)
         words = [f"umid=aurl{self.number}", f"mem={self.memory}", f"eth0=tuntap,{tap}"]
         words += ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", f"init={script}"]
@@ -115,10 +113,8 @@ class Machine:
                 start_new_session=True,
                 env={**os.environ, "TMPDIR": "/dev/shm"},
             )
-        if (
-            waited(lambda: self.said(f"test -e /run/booted && mountpoint -q {SHARED}") == 0, 60)
-            is None
-        ):
+        is_up = f"test -e /run/booted && mountpoint -q {SHARED}"
+        if waited(lambda: self.said(is_up) == 0, 60) is None:
             sys.exit(f"machine {self.number} does not boot: see {self.place}/console{self.number}")
 
     def kill(self) -> None:

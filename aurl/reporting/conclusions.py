@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from aurl.errors import ConfigError
 from aurl.metrics.score import OBJECTIVES
 from aurl.plain import Plain, many
 from aurl.reporting.comparisons import said, spoiled
 from aurl.reporting.findings import Findings
+from aurl.reporting.intent import searched_as
 from aurl.reporting.tables import always_failed, duration, number, settings
 from aurl.search.distributions import values_of
 from aurl.search.parameter import Parameter
 from aurl.search.ranking import ABOUT, SCORE, STATUSES, UNENDED, TrialStatus, counts
 from aurl.search.rows import record
-from aurl.search.settings import with_settings
 from aurl.search.space import Space
 
 FEW_TRIALS = 20
@@ -302,7 +301,7 @@ def _left_out(found: Findings) -> list[str]:
 
 def held(found: Findings) -> dict[str, dict[str, str]]:
     """What was the same for all trials, by where it stands: dotted keys and values as text."""
-    sections = _searched_as(found)
+    sections = searched_as(found.about)
     names = ("fixed", "base", "budget", "sampler", "scheduler", "stopper", "constraints")
     shown = {
         "held on the command line": found.about.get("overrides"),
@@ -312,17 +311,6 @@ def held(found: Findings) -> dict[str, dict[str, str]]:
     }
     flat = {name: _dotted(value) for name, value in shown.items() if isinstance(value, dict)}
     return {name: values for name, values in flat.items() if values}
-
-
-def _searched_as(found: Findings) -> Plain:
-    """The sections of the space, with what the command line says of how it is searched."""
-    given, set_there = (found.about.get(name) for name in ("space", "overrides"))
-    sections = cast("Plain", given) if isinstance(given, dict) else {}
-    overrides = cast("Plain", set_there) if isinstance(set_there, dict) else {}
-    try:
-        return with_settings(sections, overrides)[0]
-    except (AttributeError, ConfigError):
-        return sections
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

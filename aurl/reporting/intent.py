@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aurl.errors import ConfigError, SweepError
 from aurl.plain import Plain
@@ -49,11 +49,24 @@ def intent_of(about: Plain, space: Space | None = None) -> Intent:
     )
 
 
+def searched_as(about: Plain) -> Plain:
+    """The sections of a recorded space, with what ``--set`` says of how it is searched.
+
+    Whoever wrote it: what is no mapping is left out.
+    """
+    given, set_there = (about.get(name) for name in ("space", "overrides"))
+    sections = cast("Plain", given) if isinstance(given, dict) else {}
+    overrides = cast("Plain", set_there) if isinstance(set_there, dict) else {}
+    try:
+        return with_settings(sections, overrides)[0]
+    except (AttributeError, ConfigError):
+        return sections
+
+
 def _budget(about: Plain, name: str) -> int | None:
     try:
-        space, _ = with_settings(about["space"], about.get("overrides") or {})
-        value: Any = space["budget"][name]
-    except (AttributeError, ConfigError, KeyError, TypeError):
+        value: Any = searched_as(about)["budget"][name]
+    except (KeyError, TypeError):
         return None
     return value if type(value) is int and value >= 1 else None
 

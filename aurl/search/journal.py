@@ -70,7 +70,7 @@ def _posix(log: BinaryIO, act: int, kind: int) -> int:
 
     ``flock``'s do not tell a machine that serves a file by NFS of its clients: theirs are POSIX's
     there. This one belongs to the open file, as those of ``flock`` do, and stands beside it. FUSE
-    is left out, which frees such a lock of a process that was killed only with the mount; and a
+    is left out, which may free such a lock of a process that was killed only with the mount; and a
     kernel that has none is no reason to refuse.
 
     Args:

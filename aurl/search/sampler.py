@@ -117,12 +117,12 @@ class Proposals:
         trials = self._trials()
         waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
         number = waiting[0] if waiting else len(trials)
-        abandoned = sum(ABANDONED in trial.user_attrs for trial in trials[:number])
-        sampler = _sampler(self._space.sampler, number - abandoned)
+        kept = [trial for trial in trials if ABANDONED not in trial.user_attrs]
+        sampler = _sampler(self._space.sampler, sum(trial.number < number for trial in kept))
         if self._turns:
             asked = _asked_for(trials[number]) if waiting else None
-            turn = _whose_turn(self._turns, trials, asked or {})
-            sampler = _fixed({**self._drawn_with(turn, trials), **turn}, sampler)
+            turn = _whose_turn(self._turns, kept, asked or {})
+            sampler = _fixed({**self._drawn_with(turn, kept), **turn}, sampler)
         self._study.sampler = sampler
         trial = self._study.ask()
         return trial.number, self._space.suggest(trial)
@@ -154,9 +154,9 @@ class Proposals:
         known = [
             (_words({compared.name: trial.params[compared.name]}), trial)
             for trial in trials
-            if ABANDONED not in trial.user_attrs and compared.name in trial.params
+            if compared.name in trial.params
         ]
-        own = _words(turn)
+        own = _words({compared.name: turn[compared.name]})
         place = sum(words == own for words, _ in known)
         rounds: Counter[str] = Counter()
         for index, (words, trial) in enumerate(known):
@@ -340,8 +340,7 @@ def _whose_turn(
     def of_turns(params: Mapping[str, Value]) -> dict[str, Value]:
         return {name: value for name, value in params.items() if name in names}
 
-    known = [each.params for each in trials if ABANDONED not in each.user_attrs]
-    tried = Counter(_words(of_turns(params)) for params in known)
+    tried = Counter(_words(of_turns(trial.params)) for trial in trials)
 
     def order(turn: Mapping[str, Value]) -> tuple[int, int]:
         differing = sum(turn.get(name) != value for name, value in of_turns(asked).items())
@@ -360,8 +359,9 @@ def _fixed(
 
 
 def _at_random(config: SamplerConfig) -> float:
-    """How many trials a sampler draws before it learns from any."""
-    return {"tpe": config.startup_trials, "nsga2": config.population}.get(config.name, math.inf)
+    """How many trials a sampler draws at random before it learns from them; none of a grid."""
+    learns = {"tpe": config.startup_trials, "nsga2": config.population, "grid": 0}
+    return learns.get(config.name, math.inf)
 
 
 def _sampler(config: SamplerConfig, number: int) -> optuna.samplers.BaseSampler:
